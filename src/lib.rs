@@ -1,8 +1,30 @@
 //! `ipsight` learns how entities (accounts, hosts, resources) use IPv4 addresses and scores how anomalous an
-//! (entity, IP) event is.
+//! (entity, IP) event is: an entity embedding and an IP encoder, trained on events against generated
+//! negatives, whose dot product is the log odds that a pair is real.
+//!
+//! The way of an event: [`data`] reads it, [`event`] hashes the entity and parses the address,
+//! [`train()`] learns from it in mini-batches, [`artifact`] keeps the [`model`], and [`score`] scores with it;
+//! [`evaluate`] says how well. [`device`] chooses where that happens, [`config`] says how, and [`synth`]
+//! makes logins to try it on.
 
+#![recursion_limit = "256"]
+
+pub mod artifact;
+pub mod config;
+pub mod data;
+pub mod device;
 mod error;
+pub mod evaluate;
 pub mod event;
+pub mod model;
+mod output_file;
+pub mod score;
+pub mod synth;
+pub mod train;
 
+pub use config::Config;
 pub use error::{Error, Result, nearest};
 pub use event::Event;
+pub use output_file::OutputFile;
+pub use score::{Scorer, anomaly_score};
+pub use train::train;

@@ -1,1 +1,30 @@
+//! Kernels of `ipsight`: what Burn's tensor operations cannot do fast or exactly.
+//!
+//! One file per kernel. Each starts with its formula and holds, side by side, a plain reference (the
+//! definition, element by element), a CPU twin on slices, and a CubeCL kernel. A Burn backend extension
+//! dispatches between the twins, so callers see functions on tensors and no backend.
+//!
+//! | file | what | used by |
+//! |---|---|---|
+//! | [`philox`] | counter-based random numbers, the same integers everywhere | all below |
+//! | [`permutation`] | a keyed permutation of `0..n` without memory | negatives, epoch order |
+//! | [`negatives`] | a mini-batch's pairs: its own IPs, random IPv4, shuffled IPs, and their mask | the step |
+//! | [`bits`] | IPv4 addresses as 32 floats | the encoder's first layer |
+//! | [`uniform`] | reproducible uniform initial weights | the model's init |
+//! | [`row_adam`] | Adam on the touched rows of a table, once per unique row | the step |
 
+#![recursion_limit = "256"]
+// burn-ndarray 0.22 is marked deprecated in favour of burn-flex. It is the CPU backend of this project.
+#![allow(deprecated)]
+
+pub mod bits;
+mod host;
+#[cfg(feature = "wgpu")]
+mod launch;
+pub mod negatives;
+pub mod permutation;
+pub mod philox;
+pub mod row_adam;
+pub mod uniform;
+
+pub use host::num_table_copies;

@@ -1,0 +1,60 @@
+//! From the ndarray backend's tensors to slices and back.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use burn::tensor::{Element, TensorData};
+use burn_ndarray::{NdArrayTensor, SharedArray};
+
+/// How often a table had to be copied because somebody still held a clone of it. Stays 0 in training.
+static TABLE_COPIES: AtomicUsize = AtomicUsize::new(0);
+
+/// The number of whole-table copies made by [`crate::row_adam::row_adam`] in this process, all backends.
+pub fn num_table_copies() -> usize {
+    TABLE_COPIES.load(Ordering::Relaxed)
+}
+
+pub(crate) fn count_table_copy() {
+    TABLE_COPIES.fetch_add(1, Ordering::Relaxed);
+}
+
+macro_rules! array_of {
+    ($name:ident, $variant:ident, $element:ty) => {
+        /// The tensor's array. Kernels are only called with this element type.
+        pub(crate) fn $name(tensor: NdArrayTensor) -> SharedArray<$element> {
+            match tensor {
+                NdArrayTensor::$variant(storage) => standard_layout(storage.into_shared()),
+                other => unreachable!("a kernel was given {:?}", burn::backend::TensorMetadata::dtype(&other)),
+            }
+        }
+    };
+}
+
+array_of!(f32_array, F32, f32);
+array_of!(i32_array, I32, i32);
+array_of!(u32_array, U32, u32);
+
+/// Like [`f32_array`], for a table that will be written to: counts the copy if it is shared.
+pub(crate) fn table_array(tensor: NdArrayTensor) -> SharedArray<f32> {
+    let array = f32_array(tensor);
+    if !array.is_unique() {
+        count_table_copy();
+    }
+    array
+}
+
+/// Rows one after the other, as slices need them; a transposed or sliced view is copied.
+fn standard_layout<E: Clone>(array: SharedArray<E>) -> SharedArray<E> {
+    if array.is_standard_layout() { array } else { array.as_standard_layout().into_owned().into_shared() }
+}
+
+pub(crate) fn slice<E>(array: &SharedArray<E>) -> &[E] {
+    array.as_slice().expect("standard layout")
+}
+
+pub(crate) fn slice_mut<E: Clone>(array: &mut SharedArray<E>) -> &mut [E] {
+    array.as_slice_mut().expect("standard layout")
+}
+
+pub(crate) fn tensor<E: Element>(values: Vec<E>, shape: [usize; 2]) -> NdArrayTensor {
+    NdArrayTensor::from_data(TensorData::new(values, shape))
+}

@@ -1,0 +1,220 @@
+//! The pairs of a mini-batch: each row's own IP, R random IPv4 addresses and S shuffled ones.
+//!
+//! ```text
+//! pair_ips[b, 0]         = ips[b]
+//! pair_ips[b, 1 + r]     = word r mod 4 of philox((b, r div 4, step, epoch), key)        r in 0..R
+//! pair_ips[b, 1 + R + s] = ips[permutation_s(b)]                                        s in 0..S
+//! mask[b, p]             = 0 where p > 0 and pair_ips[b, p] = ips[b], else 1
+//! ```
+//!
+//! A random word is an address with each octet uniform in 0..=255, as in the reference system. A negative
+//! that equals its own positive would contradict it, so it is masked out of loss and accuracy.
+
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Backend, Dispatch, backend_extension};
+use burn::tensor::{Int, Tensor};
+use rayon::prelude::*;
+
+use crate::permutation::Permutation;
+use crate::philox::{Stream, philox4x32_10, stream_key};
+
+/// Which negatives to make. The draws are a function of these fields and the row alone.
+#[derive(Clone, Copy, Debug)]
+pub struct Negatives {
+    /// R, random IPv4 negatives per row.
+    pub num_random: usize,
+    /// S, shuffled negatives per row.
+    pub num_shuffled: usize,
+    random_key: [u32; 2],
+    shuffled_key: [u32; 2],
+    /// Epoch, from 0.
+    pub epoch: u32,
+    /// Step within the epoch, from 0.
+    pub step: u32,
+}
+
+impl Negatives {
+    /// The negatives of training at step (`epoch`, `step`) of `seed`.
+    pub fn training(num_random: usize, num_shuffled: usize, seed: u64, epoch: u32, step: u32) -> Self {
+        Self {
+            num_random,
+            num_shuffled,
+            random_key: stream_key(seed, Stream::RandomNegatives),
+            shuffled_key: stream_key(seed, Stream::ShuffledNegatives),
+            epoch,
+            step,
+        }
+    }
+
+    /// One random IPv4 negative per row, the same at every evaluation: `step` counts mini-batches.
+    pub fn evaluation(seed: u64, step: u32) -> Self {
+        let key = stream_key(seed, Stream::EvaluationNegatives);
+        Self { num_random: 1, num_shuffled: 0, random_key: key, shuffled_key: key, epoch: 0, step }
+    }
+
+    /// P = 1 + R + S, pairs per row.
+    pub fn num_pairs(&self) -> usize {
+        1 + self.num_random + self.num_shuffled
+    }
+
+    /// The permutation of a mini-batch of `len` rows for shuffled negative `s`.
+    fn permutation(&self, s: usize, len: usize) -> Permutation {
+        Permutation::new(len as u64, [s as u32, 0, self.step, self.epoch], self.shuffled_key)
+    }
+}
+
+/// The reference: pair `column` of `row`, and whether it counts.
+pub fn pair_reference(negatives: &Negatives, ips: &[u32], row: usize, column: usize) -> (u32, f32) {
+    let ip = if column == 0 {
+        return (ips[row], 1.0);
+    } else if column <= negatives.num_random {
+        let r = column - 1;
+        let counter = [row as u32, (r / 4) as u32, negatives.step, negatives.epoch];
+        philox4x32_10(counter, negatives.random_key)[r % 4]
+    } else {
+        let s = column - 1 - negatives.num_random;
+        ips[negatives.permutation(s, ips.len()).apply(row as u64) as usize]
+    };
+    (ip, if ip == ips[row] { 0.0 } else { 1.0 })
+}
+
+/// The CPU twin: fills `pair_ips` and `mask`, both `[ips.len(), P]`.
+pub fn pairs_on_slices(negatives: &Negatives, ips: &[u32], pair_ips: &mut [u32], mask: &mut [f32]) {
+    let permutations: Vec<_> =
+        (0..negatives.num_shuffled).map(|s| negatives.permutation(s, ips.len())).collect();
+    let num_pairs = negatives.num_pairs();
+    let rows = pair_ips.par_chunks_mut(num_pairs).zip(mask.par_chunks_mut(num_pairs));
+    rows.enumerate().with_min_len(256).for_each(|(row, (pair_ips, mask))| {
+        let (own, others) = pair_ips.split_first_mut().expect("P >= 1");
+        *own = ips[row];
+        let (random, shuffled) = others.split_at_mut(negatives.num_random);
+        for (block, words) in random.chunks_mut(4).enumerate() {
+            let counter = [row as u32, block as u32, negatives.step, negatives.epoch];
+            words.copy_from_slice(&philox4x32_10(counter, negatives.random_key)[..words.len()]);
+        }
+        for (ip, permutation) in shuffled.iter_mut().zip(&permutations) {
+            *ip = ips[permutation.apply(row as u64) as usize];
+        }
+        mask[0] = 1.0;
+        for (counts, ip) in mask[1..].iter_mut().zip(others.iter()) {
+            *counts = if *ip == ips[row] { 0.0 } else { 1.0 };
+        }
+    });
+}
+
+/// Makes a mini-batch's pairs on the device that holds `ips`.
+///
+/// # Shapes
+///
+/// - `ips`: `[B]`, unsigned 32-bit integers
+/// - output: pair IPs `[B, P]` of the same type, and the mask `[B, P]`, 1.0 or 0.0
+pub fn pairs(ips: Tensor<1, Int>, negatives: Negatives) -> (Tensor<2, Int>, Tensor<2>) {
+    let (pair_ips, mask) = Dispatch::pairs(ips.into_dispatch(), negatives);
+    (Tensor::from_dispatch(pair_ips), Tensor::from_dispatch(mask))
+}
+
+/// The backend extension behind [`pairs`].
+#[backend_extension(NdArray, Cube: cfg(feature = "wgpu"))]
+pub trait NegativesBackend: Backend {
+    /// See [`pairs`].
+    fn pairs(ips: IntTensor<Self>, negatives: Negatives) -> (IntTensor<Self>, FloatTensor<Self>);
+}
+
+impl NegativesBackend for burn_ndarray::NdArray {
+    fn pairs(ips: IntTensor<Self>, negatives: Negatives) -> (IntTensor<Self>, FloatTensor<Self>) {
+        let ips = crate::host::u32_array(ips);
+        let ips = crate::host::slice(&ips);
+        let shape = [ips.len(), negatives.num_pairs()];
+        let mut pair_ips = vec![0; shape[0] * shape[1]];
+        let mut mask = vec![0.0; pair_ips.len()];
+        pairs_on_slices(&negatives, ips, &mut pair_ips, &mut mask);
+        (crate::host::tensor(pair_ips, shape), crate::host::tensor(mask, shape))
+    }
+}
+
+#[cfg(feature = "wgpu")]
+mod device {
+    use burn::tensor::{DType, Shape};
+    use burn_cubecl::CubeBackend;
+    use cubecl::prelude::*;
+
+    use super::*;
+    use crate::launch;
+    use crate::permutation::{half_bits, permute};
+    use crate::philox::{philox_block, word};
+
+    /// One unit per pair.
+    #[cube(launch_unchecked)]
+    #[allow(clippy::too_many_arguments)] // a kernel takes its scalars one by one
+    fn pairs_kernel(
+        ips: &cubecl::prelude::Tensor<u32>,
+        pair_ips: &mut cubecl::prelude::Tensor<u32>,
+        mask: &mut cubecl::prelude::Tensor<f32>,
+        num_rows: u32,
+        num_random: u32,
+        num_pairs: u32,
+        half_bits: u32,
+        random_key0: u32,
+        random_key1: u32,
+        shuffled_key0: u32,
+        shuffled_key1: u32,
+        epoch: u32,
+        step: u32,
+    ) {
+        let position = ABSOLUTE_POS;
+        if position >= (num_rows * num_pairs) as usize {
+            terminate!();
+        }
+        let row = position as u32 / num_pairs;
+        let column = position as u32 % num_pairs;
+        let own = ips[row as usize];
+        let mut ip = own;
+        if column > 0u32 {
+            if column <= num_random {
+                let r = column - 1u32;
+                let block = philox_block(row, r / 4u32, step, epoch, random_key0, random_key1);
+                ip = word(block, r % 4u32);
+            } else {
+                let s = column - 1u32 - num_random;
+                let keys = philox_block(s, 0u32, step, epoch, shuffled_key0, shuffled_key1);
+                ip = ips[permute(row, num_rows, half_bits, keys) as usize];
+            }
+        }
+        pair_ips[position] = ip;
+        mask[position] = select(column > 0u32 && ip == own, 0.0f32, 1.0f32);
+    }
+
+    impl NegativesBackend for CubeBackend {
+        fn pairs(ips: IntTensor<Self>, negatives: Negatives) -> (IntTensor<Self>, FloatTensor<Self>) {
+            let ips = launch::contiguous(ips);
+            let num_rows = ips.meta.shape()[0];
+            let shape = Shape::new([num_rows, negatives.num_pairs()]);
+            let pair_ips = launch::empty_like(&ips, shape.clone(), DType::U32);
+            let mask = launch::empty_like(&ips, shape, DType::F32);
+            let (count, dim) = launch::one_unit_each(&ips, num_rows * negatives.num_pairs());
+            // SAFETY: the kernel checks its position against B·P, the length of both outputs, and reads
+            // `ips` at `row < B` and at a permutation of `0..B`.
+            unsafe {
+                pairs_kernel::launch_unchecked(
+                    &ips.client.clone(),
+                    count,
+                    dim,
+                    ips.into_tensor_arg(),
+                    pair_ips.clone().into_tensor_arg(),
+                    mask.clone().into_tensor_arg(),
+                    num_rows as u32,
+                    negatives.num_random as u32,
+                    negatives.num_pairs() as u32,
+                    half_bits(num_rows as u64),
+                    negatives.random_key[0],
+                    negatives.random_key[1],
+                    negatives.shuffled_key[0],
+                    negatives.shuffled_key[1],
+                    negatives.epoch,
+                    negatives.step,
+                );
+            }
+            (pair_ips, mask)
+        }
+    }
+}

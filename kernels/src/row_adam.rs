@@ -1,0 +1,319 @@
+//! Row-sparse ("lazy") Adam: a table's rows that a mini-batch touched are updated once each, in place.
+//!
+//! ```text
+//! g   = sum of gradients[k] over k in segments[u]..segments[u + 1]  +  weight_decay · w
+//! m   = beta1 · m + (1 - beta1) · g
+//! v   = beta2 · v + (1 - beta2) · g²
+//! w  -= learning_rate · (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon)
+//! ```
+//!
+//! for the u-th unique row, t the global step (Kingma and Ba, 2015, with L2 weight decay added to the
+//! gradient). The update is not linear in `g`, so a row that occurs k times in a mini-batch must be summed
+//! first and updated once. A mini-batch is sorted by entity row, so the gradients of one row are
+//! neighbours: the sum has one order, needs no atomics, and is the same every time.
+
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Backend, Dispatch, backend_extension};
+use burn::tensor::{Int, Tensor};
+
+/// The scalars of one Adam step.
+#[derive(Clone, Copy, Debug)]
+pub struct AdamStep {
+    /// Step size.
+    pub learning_rate: f32,
+    /// Decay of the first moment.
+    pub beta_1: f32,
+    /// Decay of the second moment.
+    pub beta_2: f32,
+    /// Added to the root of the second moment.
+    pub epsilon: f32,
+    /// L2 penalty added to the gradient.
+    pub weight_decay: f32,
+    /// `1 - beta_1^t`.
+    pub correction_1: f32,
+    /// `1 - beta_2^t`.
+    pub correction_2: f32,
+}
+
+impl AdamStep {
+    /// The scalars at global step `t`, from 1, with the usual betas and epsilon of Adam.
+    pub fn at(t: usize, learning_rate: f64, weight_decay: f64) -> Self {
+        let (beta_1, beta_2) = (0.9f32, 0.999f32);
+        let t = i32::try_from(t).unwrap_or(i32::MAX);
+        Self {
+            learning_rate: learning_rate as f32,
+            beta_1,
+            beta_2,
+            epsilon: 1e-8,
+            weight_decay: weight_decay as f32,
+            correction_1: 1.0 - beta_1.powi(t),
+            correction_2: 1.0 - beta_2.powi(t),
+        }
+    }
+
+    /// Updates one element.
+    #[inline(always)]
+    fn update(&self, gradient: f32, w: &mut f32, m: &mut f32, v: &mut f32) {
+        let g = gradient + self.weight_decay * *w;
+        *m = self.beta_1 * *m + (1.0 - self.beta_1) * g;
+        *v = self.beta_2 * *v + (1.0 - self.beta_2) * g * g;
+        *w -= self.learning_rate * (*m / self.correction_1) / ((*v / self.correction_2).sqrt() + self.epsilon);
+    }
+}
+
+/// A table and its two moments, or a part of them: equal slices of whole rows.
+pub struct RowsMut<'a> {
+    /// Weights.
+    pub w: &'a mut [f32],
+    /// First moments.
+    pub m: &'a mut [f32],
+    /// Second moments.
+    pub v: &'a mut [f32],
+}
+
+impl<'a> RowsMut<'a> {
+    fn split_at(self, mid: usize) -> (Self, Self) {
+        let (w, w2) = self.w.split_at_mut(mid);
+        let (m, m2) = self.m.split_at_mut(mid);
+        let (v, v2) = self.v.split_at_mut(mid);
+        (RowsMut { w, m, v }, RowsMut { w: w2, m: m2, v: v2 })
+    }
+}
+
+/// The rows that a mini-batch touched and their gradients, sorted by row.
+#[derive(Clone, Copy)]
+pub struct TouchedRows<'a> {
+    /// `[U]`: unique rows, ascending.
+    pub rows: &'a [i32],
+    /// `[U + 1]`: the gradients of `rows[u]` are `segments[u]..segments[u + 1]`.
+    pub segments: &'a [i32],
+    /// `[B, d]`
+    pub gradients: &'a [f32],
+    /// d
+    pub vector_dim: usize,
+}
+
+/// The reference: one row after the other.
+pub fn row_adam_reference(table: RowsMut<'_>, touched: TouchedRows<'_>, step: &AdamStep) {
+    let d = touched.vector_dim;
+    for (u, row) in touched.rows.iter().enumerate() {
+        for column in 0..d {
+            let segment = touched.segments[u] as usize..touched.segments[u + 1] as usize;
+            let mut gradient = 0.0;
+            for k in segment {
+                gradient += touched.gradients[k * d + column];
+            }
+            let i = *row as usize * d + column;
+            step.update(gradient, &mut table.w[i], &mut table.m[i], &mut table.v[i]);
+        }
+    }
+}
+
+/// The CPU twin. Rows are ascending, so halving them halves the table too, and each half is its own task:
+/// the result does not depend on the number of threads.
+pub fn row_adam_on_slices(table: RowsMut<'_>, touched: TouchedRows<'_>, step: &AdamStep) {
+    update_rows(table, 0, touched, step);
+}
+
+fn update_rows(table: RowsMut<'_>, first_row: usize, touched: TouchedRows<'_>, step: &AdamStep) {
+    const ROWS_PER_TASK: usize = 128;
+    let d = touched.vector_dim;
+    if touched.rows.len() > ROWS_PER_TASK {
+        let half = touched.rows.len() / 2;
+        let middle_row = touched.rows[half] as usize;
+        let (low, high) = table.split_at((middle_row - first_row) * d);
+        let (low_rows, high_rows) = touched.rows.split_at(half);
+        let lower = TouchedRows { rows: low_rows, segments: &touched.segments[..=half], ..touched };
+        let upper = TouchedRows { rows: high_rows, segments: &touched.segments[half..], ..touched };
+        rayon::join(
+            || update_rows(low, first_row, lower, step),
+            || update_rows(high, middle_row, upper, step),
+        );
+        return;
+    }
+    let mut sum = vec![0.0f32; d];
+    for (u, row) in touched.rows.iter().enumerate() {
+        sum.fill(0.0);
+        let segment = touched.segments[u] as usize * d..touched.segments[u + 1] as usize * d;
+        for gradient in touched.gradients[segment].chunks_exact(d) {
+            for (sum, gradient) in sum.iter_mut().zip(gradient) {
+                *sum += gradient;
+            }
+        }
+        let start = (*row as usize - first_row) * d;
+        let moments = table.m[start..start + d].iter_mut().zip(&mut table.v[start..start + d]);
+        let weights = table.w[start..start + d].iter_mut().zip(moments);
+        for (gradient, (w, (m, v))) in sum.iter().zip(weights) {
+            step.update(*gradient, w, m, v);
+        }
+    }
+}
+
+/// A table with its moments on a device: weights, first moments, second moments, each `[N, d]`.
+pub type TableTensors = (Tensor<2>, Tensor<2>, Tensor<2>);
+
+/// Updates a table in place on its device. The tensors must be owned uniquely: a clone that is still alive
+/// makes this copy the whole table, which [`crate::num_table_copies`] counts.
+///
+/// # Shapes
+///
+/// - `table`: three times `[N, d]`
+/// - `rows`: `[U]`, ascending and unique, below N
+/// - `segments`: `[U + 1]`, offsets into `gradients`
+/// - `gradients`: `[B, d]`
+pub fn row_adam(
+    table: TableTensors,
+    rows: Tensor<1, Int>,
+    segments: Tensor<1, Int>,
+    gradients: Tensor<2>,
+    step: AdamStep,
+) -> TableTensors {
+    let (w, m, v) = Dispatch::row_adam(
+        table.0.into_dispatch(),
+        table.1.into_dispatch(),
+        table.2.into_dispatch(),
+        rows.into_dispatch(),
+        segments.into_dispatch(),
+        gradients.into_dispatch(),
+        step,
+    );
+    (Tensor::from_dispatch(w), Tensor::from_dispatch(m), Tensor::from_dispatch(v))
+}
+
+/// The backend extension behind [`row_adam`].
+#[backend_extension(NdArray, Cube: cfg(feature = "wgpu"))]
+pub trait RowAdamBackend: Backend {
+    /// See [`row_adam`].
+    fn row_adam(
+        w: FloatTensor<Self>,
+        m: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        rows: IntTensor<Self>,
+        segments: IntTensor<Self>,
+        gradients: FloatTensor<Self>,
+        step: AdamStep,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+}
+
+impl RowAdamBackend for burn_ndarray::NdArray {
+    fn row_adam(
+        w: FloatTensor<Self>,
+        m: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        rows: IntTensor<Self>,
+        segments: IntTensor<Self>,
+        gradients: FloatTensor<Self>,
+        step: AdamStep,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        use crate::host::{f32_array, i32_array, slice, slice_mut, table_array};
+        let (mut w, mut m, mut v) = (table_array(w), table_array(m), table_array(v));
+        let (rows, segments, gradients) = (i32_array(rows), i32_array(segments), f32_array(gradients));
+        let vector_dim = w.shape()[1];
+        row_adam_on_slices(
+            RowsMut { w: slice_mut(&mut w), m: slice_mut(&mut m), v: slice_mut(&mut v) },
+            TouchedRows {
+                rows: slice(&rows),
+                segments: slice(&segments),
+                gradients: slice(&gradients),
+                vector_dim,
+            },
+            &step,
+        );
+        (w.into(), m.into(), v.into())
+    }
+}
+
+#[cfg(feature = "wgpu")]
+mod device {
+    use burn_cubecl::CubeBackend;
+    use cubecl::prelude::*;
+
+    use super::*;
+    use crate::launch;
+
+    /// One unit per column of a touched row.
+    #[cube(launch_unchecked)]
+    #[allow(clippy::too_many_arguments)] // a kernel takes its scalars one by one
+    fn row_adam_kernel(
+        w: &mut cubecl::prelude::Tensor<f32>,
+        m: &mut cubecl::prelude::Tensor<f32>,
+        v: &mut cubecl::prelude::Tensor<f32>,
+        rows: &cubecl::prelude::Tensor<i32>,
+        segments: &cubecl::prelude::Tensor<i32>,
+        gradients: &cubecl::prelude::Tensor<f32>,
+        len: u32,
+        vector_dim: u32,
+        learning_rate: f32,
+        beta_1: f32,
+        beta_2: f32,
+        epsilon: f32,
+        weight_decay: f32,
+        correction_1: f32,
+        correction_2: f32,
+    ) {
+        let position = ABSOLUTE_POS;
+        if position >= len as usize {
+            terminate!();
+        }
+        let d = vector_dim as usize;
+        let u = position / d;
+        let column = position % d;
+        let mut gradient = 0.0f32;
+        let first = segments[u] as usize;
+        let end = segments[u + 1] as usize;
+        for k in first..end {
+            gradient += gradients[k * d + column];
+        }
+        let i = rows[u] as usize * d + column;
+        let g = gradient + weight_decay * w[i];
+        let m_new = beta_1 * m[i] + (1.0f32 - beta_1) * g;
+        let v_new = beta_2 * v[i] + (1.0f32 - beta_2) * g * g;
+        m[i] = m_new;
+        v[i] = v_new;
+        w[i] -= learning_rate * (m_new / correction_1) / (f32::sqrt(v_new / correction_2) + epsilon);
+    }
+
+    impl RowAdamBackend for CubeBackend {
+        fn row_adam(
+            w: FloatTensor<Self>,
+            m: FloatTensor<Self>,
+            v: FloatTensor<Self>,
+            rows: IntTensor<Self>,
+            segments: IntTensor<Self>,
+            gradients: FloatTensor<Self>,
+            step: AdamStep,
+        ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+            let (w, m, v) = (launch::owned(w), launch::owned(m), launch::owned(v));
+            let (rows, segments) = (launch::contiguous(rows), launch::contiguous(segments));
+            let gradients = launch::contiguous(gradients);
+            let vector_dim = w.meta.shape()[1];
+            let len = rows.meta.shape()[0] * vector_dim;
+            let (count, dim) = launch::one_unit_each(&w, len);
+            // SAFETY: the kernel checks its position against U·d; the caller promises rows below N and
+            // segments within B, and unique rows keep two units off one element.
+            unsafe {
+                row_adam_kernel::launch_unchecked(
+                    &w.client.clone(),
+                    count,
+                    dim,
+                    w.clone().into_tensor_arg(),
+                    m.clone().into_tensor_arg(),
+                    v.clone().into_tensor_arg(),
+                    rows.into_tensor_arg(),
+                    segments.into_tensor_arg(),
+                    gradients.into_tensor_arg(),
+                    len as u32,
+                    vector_dim as u32,
+                    step.learning_rate,
+                    step.beta_1,
+                    step.beta_2,
+                    step.epsilon,
+                    step.weight_decay,
+                    step.correction_1,
+                    step.correction_2,
+                );
+            }
+            (w, m, v)
+        }
+    }
+}

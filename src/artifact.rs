@@ -1,0 +1,303 @@
+//! The model folder: `model.safetensors`, `config.toml`, and `manifest.json` with the checksums of both.
+//!
+//! It is written beside its place under a temporary name, synced and renamed, so a model is whole or not
+//! there. It holds no clock and no path of this machine: the same run gives the same bytes.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+use crate::data::map_file;
+use crate::device::{ComputeDevice, MemoryPlan};
+use crate::event::ENTITY_HASH;
+use crate::model::{IpInsights, IpInsightsConfig};
+use crate::score::{Scorer, read_floats};
+use crate::{Error, Result};
+
+/// Version of the folder's layout; a reader refuses any other.
+pub const FORMAT_VERSION: u32 = 1;
+
+const MANIFEST: &str = "manifest.json";
+const WEIGHTS: &str = "model.safetensors";
+const CONFIG: &str = "config.toml";
+
+/// How many events each table row was trained on, `[N]`, beside the weights.
+const ROW_COUNTS: &str = "entity_row_counts";
+
+const DAMAGED_HELP: &str = "the folder is damaged or was edited: copy it again or train again";
+
+/// `manifest.json`: what the folder holds and where it came from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`FORMAT_VERSION`].
+    pub format_version: u32,
+    /// The version of `ipsight` that wrote it.
+    pub ipsight_version: String,
+    /// Name and version of the entity hash: [`ENTITY_HASH`].
+    pub entity_hash: String,
+    /// N.
+    pub num_entity_vectors: usize,
+    /// d.
+    pub vector_dim: usize,
+    /// L.
+    pub num_ip_encoder_layers: usize,
+    /// What the model was trained on.
+    pub training: TrainingSummary,
+    /// The other files of the folder.
+    pub files: BTreeMap<String, FileEntry>,
+}
+
+/// A file of the folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// Its size.
+    pub bytes: u64,
+    /// Its BLAKE3 hash in hexadecimal.
+    pub blake3: String,
+}
+
+/// What a model was trained on and how that went.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainingSummary {
+    /// Training events.
+    pub num_events: u64,
+    /// Table rows that were trained; entities share rows where the table is smaller than their number.
+    pub num_entity_rows_seen: u64,
+    /// Epochs finished.
+    pub num_epochs: usize,
+    /// Steps done.
+    pub num_steps: usize,
+    /// Whether the run reached its end; false where a signal stopped it.
+    pub completed: bool,
+    /// Mean cross entropy of the last finished epoch.
+    pub loss: Option<f64>,
+    /// Accuracy of the last finished epoch.
+    pub accuracy: Option<f64>,
+    /// Validation AUC after the last finished epoch.
+    pub discriminator_auc: Option<f64>,
+}
+
+/// Writes a model folder, replacing one that is there only when the new one is whole.
+///
+/// # Errors
+///
+/// [`Error::Io`] where writing fails, [`Error::Device`] where the weights cannot be read back.
+pub fn save(
+    folder: &Path,
+    model: &IpInsights,
+    row_counts: &[u32],
+    config: &Config,
+    training: TrainingSummary,
+) -> Result<Manifest> {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = folder.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
+    let result = write_folder(&temporary, model, row_counts, config, training)
+        .and_then(|manifest| replace(&temporary, folder).map(|()| manifest));
+    if result.is_err() {
+        // The error that matters is the first; a leftover is named by it.
+        let _ = fs::remove_dir_all(&temporary);
+    }
+    result
+}
+
+fn write_folder(
+    folder: &Path,
+    model: &IpInsights,
+    row_counts: &[u32],
+    config: &Config,
+    training: TrainingSummary,
+) -> Result<Manifest> {
+    fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+    write_weights(&folder.join(WEIGHTS), model, row_counts)?;
+    let config_path = folder.join(CONFIG);
+    fs::write(&config_path, config.to_toml()).map_err(Error::io("write", &config_path))?;
+    let files = [WEIGHTS, CONFIG]
+        .into_iter()
+        .map(|name| Ok((name.to_string(), file_entry(&folder.join(name))?)))
+        .collect::<Result<_>>()?;
+    let manifest = Manifest {
+        format_version: FORMAT_VERSION,
+        ipsight_version: env!("CARGO_PKG_VERSION").into(),
+        entity_hash: ENTITY_HASH.into(),
+        num_entity_vectors: config.hyperparameters.num_entity_vectors,
+        vector_dim: config.hyperparameters.vector_dim,
+        num_ip_encoder_layers: config.hyperparameters.num_ip_encoder_layers,
+        training,
+        files,
+    };
+    let manifest_path = folder.join(MANIFEST);
+    let mut json = serde_json::to_string_pretty(&manifest).expect("a manifest has string keys and finite numbers");
+    json.push('\n');
+    fs::write(&manifest_path, json).map_err(Error::io("write", &manifest_path))?;
+    for path in [&folder.join(WEIGHTS), &config_path, &manifest_path, folder] {
+        sync(path)?;
+    }
+    Ok(manifest)
+}
+
+fn write_weights(path: &Path, model: &IpInsights, row_counts: &[u32]) -> Result<()> {
+    let mut tensors = Vec::new();
+    for tensor in model.named_tensors() {
+        let mut bytes = Vec::with_capacity(4 * tensor.shape.iter().product::<usize>());
+        for part in tensor.parts {
+            bytes.extend(read_floats(part)?.into_iter().flat_map(f32::to_le_bytes));
+        }
+        tensors.push((tensor.name, Dtype::F32, tensor.shape, bytes));
+    }
+    let counts = row_counts.iter().flat_map(|count| count.to_le_bytes()).collect();
+    tensors.push((ROW_COUNTS.into(), Dtype::U32, vec![row_counts.len()], counts));
+    let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
+        let view = TensorView::new(*dtype, shape.clone(), bytes).expect("bytes fill the shape");
+        (name.as_str(), view)
+    });
+    safetensors::serialize_to_file(views, None, path).map_err(|error| match error {
+        safetensors::SafeTensorError::IoError(source) => Error::io("write", path)(source),
+        other => Error::io("write", path)(std::io::Error::other(other)),
+    })
+}
+
+/// Renames a whole folder into place. A folder that is there already is moved aside first and removed last.
+fn replace(temporary: &Path, folder: &Path) -> Result<()> {
+    let old = temporary.with_extension("old");
+    let replaces = folder.exists();
+    if replaces {
+        fs::rename(folder, &old).map_err(Error::io("rename", folder))?;
+    }
+    fs::rename(temporary, folder).map_err(Error::io("rename", temporary))?;
+    if replaces {
+        fs::remove_dir_all(&old).map_err(Error::io("remove", &old))?;
+    }
+    match folder.parent() {
+        Some(parent) if parent != Path::new("") => sync(parent),
+        _ => sync(Path::new(".")),
+    }
+}
+
+fn sync(path: &Path) -> Result<()> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(Error::io("sync", path))
+}
+
+fn file_entry(path: &Path) -> Result<FileEntry> {
+    let mut hasher = blake3::Hasher::new();
+    let file = File::open(path).map_err(Error::io("read", path))?;
+    hasher.update_reader(file).map_err(Error::io("read", path))?;
+    Ok(FileEntry { bytes: hasher.count(), blake3: hasher.finalize().to_hex().to_string() })
+}
+
+/// A model folder that was read and checked.
+#[derive(Debug)]
+pub struct Artifact {
+    /// Where it came from.
+    pub manifest: Manifest,
+    /// The configuration that it was trained with.
+    pub config: Config,
+    /// Ready to score.
+    pub scorer: Scorer,
+}
+
+/// Reads `manifest.json`.
+fn read_manifest(folder: &Path) -> Result<Manifest> {
+    let path = folder.join(MANIFEST);
+    let text = fs::read(&path).map_err(Error::io("read", &path))?;
+    let at = path.display().to_string();
+    // The version first: a later layout may not parse as this one.
+    let version = serde_json::from_slice::<serde_json::Value>(&text)
+        .map_err(|error| Error::data(&at, format!("not JSON: {error}"), DAMAGED_HELP))?
+        .get("format_version")
+        .and_then(serde_json::Value::as_u64);
+    if version != Some(FORMAT_VERSION as u64) {
+        let found = version.map_or("no format version".into(), |v| format!("format version {v}"));
+        let help = format!("this ipsight reads version {FORMAT_VERSION}; take the ipsight that wrote it");
+        return Err(Error::data(at, found, help));
+    }
+    let manifest: Manifest = serde_json::from_slice(&text)
+        .map_err(|error| Error::data(&at, format!("not a manifest: {error}"), DAMAGED_HELP))?;
+    if manifest.entity_hash != ENTITY_HASH {
+        return Err(Error::data(
+            at,
+            format!("entities were hashed with {}, not {ENTITY_HASH}", manifest.entity_hash),
+            "take the ipsight that wrote it, or train again",
+        ));
+    }
+    Ok(manifest)
+}
+
+/// Reads the manifest and the configuration of a model folder and checks every checksum.
+///
+/// # Errors
+///
+/// [`Error::Io`] where a file is missing, [`Error::Data`] where one is damaged.
+pub fn read_and_verify(folder: &Path) -> Result<(Manifest, Config)> {
+    let manifest = read_manifest(folder)?;
+    for name in [WEIGHTS, CONFIG] {
+        verify(&folder.join(name), manifest.files.get(name))?;
+    }
+    let config = Config::load(Some(&folder.join(CONFIG)), &[])?;
+    let h = &config.hyperparameters;
+    let shape = (h.num_entity_vectors, h.vector_dim, h.num_ip_encoder_layers);
+    if shape != (manifest.num_entity_vectors, manifest.vector_dim, manifest.num_ip_encoder_layers) {
+        let at = folder.join(MANIFEST).display().to_string();
+        return Err(Error::data(at, format!("it and {CONFIG} differ in the model's shape"), DAMAGED_HELP));
+    }
+    Ok((manifest, config))
+}
+
+/// Reads a model folder onto a device, after checking every checksum.
+///
+/// # Errors
+///
+/// [`Error::Io`] where a file is missing, [`Error::Data`] where one is damaged, [`Error::Device`] where the
+/// model does not fit.
+pub fn load(folder: &Path, device: &ComputeDevice) -> Result<Artifact> {
+    let (manifest, config) = read_and_verify(folder)?;
+    let plan = MemoryPlan::for_scoring(&config.hyperparameters, &device.limits)?;
+    let model_config = IpInsightsConfig::of(&config, plan.max_rows_per_shard);
+    let (model, row_counts) = read_weights(&folder.join(WEIGHTS), &model_config, device)?;
+    Ok(Artifact { manifest, config, scorer: Scorer::new(model, row_counts) })
+}
+
+fn verify(path: &Path, expected: Option<&FileEntry>) -> Result<()> {
+    let found = file_entry(path)?;
+    match expected {
+        Some(expected) if *expected == found => Ok(()),
+        Some(expected) if expected.bytes != found.bytes => Err(Error::data(
+            path.display().to_string(),
+            format!("{} bytes instead of the manifest's {}", found.bytes, expected.bytes),
+            DAMAGED_HELP,
+        )),
+        _ => Err(Error::data(
+            path.display().to_string(),
+            "its BLAKE3 hash is not the manifest's",
+            DAMAGED_HELP,
+        )),
+    }
+}
+
+fn read_weights(
+    path: &Path,
+    config: &IpInsightsConfig,
+    device: &ComputeDevice,
+) -> Result<(IpInsights, Vec<u32>)> {
+    let damaged = |what: String| Error::data(path.display().to_string(), what, DAMAGED_HELP);
+    let file = File::open(path).map_err(Error::io("read", path))?;
+    let mapped = map_file(&file).map_err(Error::io("read", path))?;
+    let tensors = SafeTensors::deserialize(&mapped).map_err(|error| damaged(error.to_string()))?;
+    let values = |name: &str, dtype: Dtype, shape: &[usize]| {
+        let tensor = tensors.tensor(name).map_err(|_| damaged(format!("no tensor `{name}`")))?;
+        if (tensor.dtype(), tensor.shape()) != (dtype, shape) {
+            let (found, of) = (tensor.shape(), tensor.dtype());
+            return Err(damaged(format!("`{name}` is {of:?} {found:?}, not {dtype:?} {shape:?}")));
+        }
+        Ok(tensor.data())
+    };
+    let model = config.from_tensors(&device.device, |name, shape| {
+        let (words, _) = values(name, Dtype::F32, shape)?.as_chunks::<4>();
+        Ok(words.iter().copied().map(f32::from_le_bytes).collect())
+    })?;
+    let (counts, _) = values(ROW_COUNTS, Dtype::U32, &[config.num_entity_vectors])?.as_chunks::<4>();
+    Ok((model, counts.iter().copied().map(u32::from_le_bytes).collect()))
+}

@@ -1,0 +1,101 @@
+//! One file per verb: flags -> configuration -> library calls -> output. Only this module prints.
+
+mod completions;
+mod config;
+mod devices;
+mod evaluate;
+mod generate;
+mod inspect;
+mod output;
+mod prepare;
+mod read_args;
+mod score;
+mod scored_rows;
+mod train;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use ipsight::config::DeviceChoice;
+use ipsight::{Error, Result};
+
+#[derive(Parser)]
+#[command(name = "ipsight", version, about, arg_required_else_help = true, after_help = EXIT_CODES)]
+#[command(disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 a gate failed, 2 usage or configuration, 3 bad data, 4 I/O, \
+5 device or memory, 130/143 stopped by SIGINT/SIGTERM after the model was saved.";
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Learn from events and write a run folder with a model
+    Train(train::TrainArgs),
+    /// Say how well a model tells attacks from ordinary events
+    Evaluate(evaluate::EvaluateArgs),
+    /// Score events with a model
+    Score(score::ScoreArgs),
+    /// Turn events into a prepared file (Arrow IPC) that training maps instead of parsing text
+    Prepare(prepare::PrepareArgs),
+    /// Generate logins of made-up users, with attacks for a test
+    Generate(generate::GenerateArgs),
+    /// List the graphics adapters, their limits and what fits them
+    Devices(devices::DevicesArgs),
+    /// Say what a model folder holds
+    Inspect(inspect::InspectArgs),
+    /// Show the resolved configuration or its JSON Schema
+    Config(config::ConfigArgs),
+    /// Print a completion script for a shell
+    Completions(completions::CompletionsArgs),
+}
+
+/// Parses the command line and does what it says.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<()> {
+    let cli = Cli::try_parse_from(args).unwrap_or_else(|error| error.exit());
+    match cli.verb {
+        Verb::Train(args) => train::run(args),
+        Verb::Evaluate(args) => evaluate::run(args),
+        Verb::Score(args) => score::run(args),
+        Verb::Prepare(args) => prepare::run(args),
+        Verb::Generate(args) => generate::run(args),
+        Verb::Devices(args) => devices::run(args),
+        Verb::Inspect(args) => inspect::run(args),
+        Verb::Config(args) => config::run(args),
+        Verb::Completions(args) => completions::run(args),
+    }
+}
+
+/// Prints an error and its help to stderr and gives the exit code.
+pub fn report(error: &Error) -> ExitCode {
+    if output::reader_has_gone(error) {
+        // `ipsight score … | head` has got what it wanted.
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("error: {error}");
+    for line in error.help().iter().flat_map(|help| help.lines()) {
+        eprintln!("  help: {line}");
+    }
+    ExitCode::from(error.exit_code())
+}
+
+/// The flag that chooses a device.
+#[derive(clap::Args)]
+struct DeviceArg {
+    /// Where to compute: auto takes a hardware GPU if there is one, else the CPU [auto, wgpu, ndarray]
+    #[arg(long, value_name = "DEVICE", value_parser = parse_device, hide_possible_values = true)]
+    device: Option<DeviceChoice>,
+}
+
+impl DeviceArg {
+    fn choose(&self) -> Result<ipsight::device::ComputeDevice> {
+        ipsight::device::choose(self.device.unwrap_or_default())
+    }
+}
+
+fn parse_device(text: &str) -> std::result::Result<DeviceChoice, String> {
+    text.parse().map_err(|error: Error| error.help().unwrap_or_default())
+}

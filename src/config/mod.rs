@@ -1,0 +1,261 @@
+//! The configuration: what a TOML file or `--set section.key=value` may say, with defaults and ranges.
+//!
+//! The structs are the only list of keys. Their JSON Schema, with the ranges, is what [`Config::load`] checks
+//! files and overrides against, so a key cannot be documented and unchecked.
+
+mod check;
+mod hyperparameters;
+mod layers;
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use self::check::Problem;
+pub use self::hyperparameters::Hyperparameters;
+use self::layers::Layers;
+use crate::{Error, Result, nearest};
+
+/// A whole configuration: one field per table of the TOML file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The model and how it is trained.
+    pub hyperparameters: Hyperparameters,
+    /// Where a training runs.
+    pub training: TrainingConfig,
+    /// What is trained on.
+    pub data: DataConfig,
+}
+
+/// Where a training runs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainingConfig {
+    /// Determines everything random in a training: initial weights, order of events, negatives.
+    // TOML's integers are signed: the upper half of u64 could not be written back.
+    #[schemars(range(min = 0, max = i64::MAX))]
+    pub seed: u64,
+    /// The device that trains.
+    pub device: DeviceChoice,
+}
+
+/// The device that trains or scores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DeviceChoice {
+    /// A GPU where there is one, the CPU otherwise.
+    #[default]
+    Auto,
+    /// A GPU through wgpu (Vulkan, Metal, DirectX 12).
+    Wgpu,
+    /// The CPU.
+    Ndarray,
+}
+
+impl DeviceChoice {
+    /// Every choice, in the order in which help texts list them.
+    pub const ALL: [DeviceChoice; 3] = [DeviceChoice::Auto, DeviceChoice::Wgpu, DeviceChoice::Ndarray];
+
+    /// The name in configurations and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            DeviceChoice::Auto => "auto",
+            DeviceChoice::Wgpu => "wgpu",
+            DeviceChoice::Ndarray => "ndarray",
+        }
+    }
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for DeviceChoice {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        DeviceChoice::ALL.into_iter().find(|choice| choice.name() == text).ok_or_else(|| {
+            let names = DeviceChoice::ALL.map(DeviceChoice::name).join(", ");
+            Error::config("device", format!("unknown device `{text}`"), format!("valid devices: {names}"))
+        })
+    }
+}
+
+/// What is trained on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DataConfig {
+    /// Files, folders or glob patterns to train on.
+    pub train: Vec<String>,
+    /// Files, folders or glob patterns to validate on after every epoch.
+    pub validation: Vec<String>,
+    /// The column that holds the entity; without it the first column.
+    pub entity_column: Option<String>,
+    /// The column that holds the IPv4 address; without it the second column.
+    pub ip_column: Option<String>,
+    /// What to do with a row that cannot be read: `fail`, `skip`, or `quarantine=FILE` to copy it there.
+    #[schemars(regex(pattern = "^(fail|skip|quarantine=.+)$"))]
+    pub on_bad_row: String,
+    /// The greatest share of bad rows that `skip` and `quarantine` accept.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub max_bad_fraction: f64,
+    /// Train on logins that are generated in memory instead of on files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generated: Option<GeneratedConfig>,
+}
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        DataConfig {
+            train: Vec::new(),
+            validation: Vec::new(),
+            entity_column: None,
+            ip_column: None,
+            on_bad_row: "fail".into(),
+            max_bad_fraction: 0.001,
+            generated: None,
+        }
+    }
+}
+
+/// How many logins to generate; [`crate::synth`] describes them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct GeneratedConfig {
+    /// Number of users. A user has 50 to 10,000 logins, 300 or so on average.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub users: usize,
+    /// Number of days over which the logins are spread.
+    #[schemars(range(min = 1, max = 3650))]
+    pub days: usize,
+    /// Determines the logins.
+    #[schemars(range(min = 0, max = i64::MAX))]
+    pub seed: u64,
+}
+
+impl Default for GeneratedConfig {
+    fn default() -> Self {
+        GeneratedConfig { users: 10_000, days: 10, seed: 0 }
+    }
+}
+
+impl Config {
+    /// Lays `overrides` (each `section.key=value`) over `file` over the defaults and validates the outcome.
+    ///
+    /// A value of an override is TOML, and where it is not, a bare string: `training.device=ndarray`,
+    /// `data.train=["a", "b"]`. A later override wins over an earlier one.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file cannot be read. [`Error::Config`] naming `file:line: section.key` or
+    /// `--set section.key=value` for bad TOML, unknown keys, wrong types, values out of range, and keys that
+    /// contradict each other; every problem that was found is in the one error.
+    pub fn load(file: Option<&Path>, overrides: &[String]) -> Result<Config> {
+        let mut layers = Layers::default();
+        if let Some(file) = file {
+            layers.add_file(file)?;
+        }
+        for assignment in overrides {
+            layers.add_override(assignment)?;
+        }
+        let problems = check::check(&Self::json_schema(), layers.table());
+        if !problems.is_empty() {
+            return Err(layers.error(problems));
+        }
+        let config: Config =
+            layers.table().clone().try_into().map_err(|error: toml::de::Error| {
+                Error::config("configuration", error.message(), SCHEMA_HELP)
+            })?;
+        let problems = config.rule_problems();
+        if problems.is_empty() { Ok(config) } else { Err(layers.error(problems)) }
+    }
+
+    /// Checks ranges, and keys against each other, of a configuration that code has made or changed.
+    ///
+    /// # Errors
+    /// [`Error::Config`] at `source: section.key`.
+    pub fn validate(&self, source: &str) -> Result<()> {
+        let table = toml::Table::try_from(self).map_err(|error| {
+            Error::config(source, error.to_string(), format!("integers: at most {}", i64::MAX))
+        })?;
+        let mut problems = check::check(&Self::json_schema(), &table);
+        problems.extend(self.rule_problems());
+        if problems.is_empty() {
+            return Ok(());
+        }
+        Err(check::join(
+            problems.into_iter().map(|problem| (format!("{source}: {}", problem.path()), problem)),
+        ))
+    }
+
+    /// The configuration as TOML with every value written out; [`Config::load`] gives it back unchanged.
+    ///
+    /// # Panics
+    /// If an integer is above `i64::MAX`, which [`Config::validate`] refuses.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a valid configuration has only values that TOML can hold")
+    }
+
+    /// The JSON Schema (draft 2020-12) of the configuration, with descriptions, defaults and ranges.
+    pub fn json_schema() -> serde_json::Value {
+        let settings = schemars::generate::SchemaSettings::default().with(|s| s.inline_subschemas = true);
+        settings.into_generator().into_root_schema_for::<Config>().to_value()
+    }
+
+    /// Problems that a schema cannot state as a type or a range.
+    fn rule_problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let Hyperparameters { random_negative_sampling_rate, shuffled_negative_sampling_rate, .. } =
+            self.hyperparameters;
+        let num_negatives = random_negative_sampling_rate.saturating_add(shuffled_negative_sampling_rate);
+        if !(1..=500).contains(&num_negatives) {
+            problems.push(Problem::new(
+                &[
+                    "hyperparameters.random_negative_sampling_rate",
+                    "hyperparameters.shuffled_negative_sampling_rate",
+                ],
+                format!(
+                    "random_negative_sampling_rate + shuffled_negative_sampling_rate = {num_negatives} \
+                     is out of range"
+                ),
+                "allowed: 1..=500",
+            ));
+        }
+        let on_bad_row = self.data.on_bad_row.as_str();
+        let quarantine = on_bad_row.strip_prefix("quarantine=").is_some_and(|file| !file.is_empty());
+        if !quarantine && !["fail", "skip"].contains(&on_bad_row) {
+            problems.push(Problem::new(
+                &["data.on_bad_row"],
+                format!("on_bad_row = {on_bad_row:?} is not a valid value"),
+                suggest(on_bad_row, "values", &["fail", "skip", "quarantine=FILE"]),
+            ));
+        }
+        if self.data.generated.is_some() && !self.data.train.is_empty() {
+            problems.push(Problem::new(
+                &["data.train", "data.generated"],
+                "data.train and [data.generated] exclude each other",
+                "leave out one of them",
+            ));
+        }
+        problems
+    }
+}
+
+const SCHEMA_HELP: &str = "compare with the configuration's JSON Schema";
+
+/// "did you mean `x`? valid …: a, b, c"
+fn suggest(name: &str, kind: &str, valid: &[&str]) -> String {
+    let list = format!("valid {kind}: {}", valid.join(", "));
+    match nearest(name, valid.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`? {list}"),
+        None => list,
+    }
+}
+
+#[cfg(test)]
+mod tests;

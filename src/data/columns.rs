@@ -1,0 +1,74 @@
+//! Which column is which.
+
+use super::{ReadOptions, one_of};
+use crate::{Error, Result};
+
+/// The three columns that can be chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Entity,
+    Ip,
+    Label,
+}
+
+impl Role {
+    pub(super) fn flag(self) -> &'static str {
+        match self {
+            Role::Entity => "--entity-column",
+            Role::Ip => "--ip-column",
+            Role::Label => "--label-column",
+        }
+    }
+}
+
+/// Something for each column: a name, a position, an index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Columns<T> {
+    pub(super) entity: T,
+    pub(super) ip: T,
+    pub(super) label: Option<T>,
+}
+
+impl Columns<String> {
+    /// The columns of `options` by name, with the defaults of the format.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] when two of them are the same.
+    pub(super) fn of(options: &ReadOptions, [entity, ip, label]: [&str; 3]) -> Result<Self> {
+        let columns = Columns {
+            entity: options.entity_column.clone().unwrap_or_else(|| entity.into()),
+            ip: options.ip_column.clone().unwrap_or_else(|| ip.into()),
+            label: options.label_column.clone().or(options.labels.then(|| label.into())),
+        };
+        columns.check_distinct()?;
+        Ok(columns)
+    }
+}
+
+impl<T: PartialEq> Columns<T> {
+    /// Refuses two roles for one column.
+    pub(super) fn check_distinct(&self) -> Result<()> {
+        let same = if self.entity == self.ip {
+            Role::Ip
+        } else if self.label.as_ref().is_some_and(|label| *label == self.entity || *label == self.ip) {
+            Role::Label
+        } else {
+            return Ok(());
+        };
+        Err(Error::config(same.flag(), "the column has another role already", "name another column"))
+    }
+
+    pub(super) fn try_map<U>(&self, mut map: impl FnMut(Role, &T) -> Result<U>) -> Result<Columns<U>> {
+        Ok(Columns {
+            entity: map(Role::Entity, &self.entity)?,
+            ip: map(Role::Ip, &self.ip)?,
+            label: self.label.as_ref().map(|label| map(Role::Label, label)).transpose()?,
+        })
+    }
+}
+
+/// The error for a column that the input at `place` does not have.
+pub(super) fn no_such_column(role: Role, name: &str, place: &str, valid: &[&str]) -> Error {
+    Error::config(role.flag(), format!("{place} has no column `{name}`"), one_of(name, valid))
+}

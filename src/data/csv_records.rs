@@ -1,0 +1,195 @@
+//! CSV records: RFC 4180 as the `csv` crate reads it, with spaces after a comma left out.
+//!
+//! It is not the `csv` crate because a row here needs its physical line and its raw bytes, a space before a
+//! quote must not make the quote literal, and a record without an end must not fill the memory.
+
+use std::ops::Range;
+
+use memchr::{memchr_iter, memchr3};
+
+use super::text::Text;
+use crate::Result;
+
+/// Splits text into records; empty lines are skipped.
+pub(super) struct CsvRecords {
+    text: Text,
+    fields: Vec<Range<usize>>,
+    /// The fields of a record with quotes, one after the other.
+    unescaped: Vec<u8>,
+}
+
+/// One record, borrowed until the next is read.
+pub(super) struct CsvRecord<'a> {
+    /// The physical line on which the record begins, from 1.
+    pub(super) line: u64,
+    /// The record as it stands, without its terminator.
+    pub(super) raw: &'a [u8],
+    /// Whether the input ended inside a quoted field.
+    pub(super) is_unclosed: bool,
+    bytes: &'a [u8],
+    fields: &'a [Range<usize>],
+}
+
+impl<'a> CsvRecord<'a> {
+    pub(super) fn num_fields(&self) -> usize {
+        self.fields.len()
+    }
+
+    pub(super) fn field(&self, index: usize) -> Option<&'a [u8]> {
+        self.fields.get(index).map(|field| &self.bytes[field.clone()])
+    }
+
+    pub(super) fn fields(&self) -> impl Iterator<Item = &'a [u8]> {
+        self.fields.iter().map(|field| &self.bytes[field.clone()])
+    }
+}
+
+/// The extent of one record in the text.
+struct Extent {
+    /// Without the terminator.
+    len: usize,
+    terminator: usize,
+    num_lines: u64,
+    is_quoted: bool,
+    is_unclosed: bool,
+}
+
+impl CsvRecords {
+    pub(super) fn new(text: Text) -> Self {
+        CsvRecords { text, fields: Vec::new(), unescaped: Vec::new() }
+    }
+
+    /// The next record; `None` at the end.
+    pub(super) fn next(&mut self) -> Result<Option<CsvRecord<'_>>> {
+        let (extent, line) = loop {
+            let extent = self.find_record()?;
+            let line = self.text.line();
+            if extent.len > 0 {
+                break (extent, line);
+            }
+            if extent.terminator == 0 {
+                return Ok(None);
+            }
+            self.text.take(extent.terminator, 1);
+        };
+        let raw = self.text.take(extent.len + extent.terminator, extent.num_lines);
+        let raw = &raw[..extent.len];
+        if !extent.is_quoted {
+            split_plain(raw, &mut self.fields);
+        }
+        let bytes = if extent.is_quoted { &self.unescaped } else { raw };
+        Ok(Some(CsvRecord { line, raw, is_unclosed: extent.is_unclosed, bytes, fields: &self.fields }))
+    }
+
+    /// Finds the record at the beginning of the text and reads on until all of it is there.
+    fn find_record(&mut self) -> Result<Extent> {
+        loop {
+            let rest = self.text.rest();
+            let found = memchr3(b'\n', b'\r', b'"', rest);
+            let extent = match found {
+                Some(at) if rest[at] == b'"' => {
+                    scan_quoted(rest, self.text.at_end(), &mut self.fields, &mut self.unescaped)
+                }
+                Some(len) => self.text.terminator(len).map(|terminator| Extent::plain(len, terminator)),
+                None if self.text.at_end() => Some(Extent::plain(rest.len(), 0)),
+                None => None,
+            };
+            match extent {
+                Some(extent) => {
+                    self.text.check_length(extent.len)?;
+                    return Ok(extent);
+                }
+                None => {
+                    // The last byte may be a carriage return, which is no part of the record.
+                    self.text.check_length(self.text.rest().len().saturating_sub(1))?;
+                    self.text.fill()?;
+                }
+            }
+        }
+    }
+}
+
+impl Extent {
+    fn plain(len: usize, terminator: usize) -> Self {
+        Extent { len, terminator, num_lines: 1, is_quoted: false, is_unclosed: false }
+    }
+}
+
+/// Splits a record without quotes at its commas.
+fn split_plain(raw: &[u8], fields: &mut Vec<Range<usize>>) {
+    fields.clear();
+    let mut start = 0;
+    for comma in memchr_iter(b',', raw) {
+        fields.push(start..comma);
+        start = comma + 1;
+        while raw.get(start) == Some(&b' ') {
+            start += 1;
+        }
+    }
+    fields.push(start..raw.len());
+}
+
+/// Where the scan of a record with quotes is in a field.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Field {
+    Start,
+    Unquoted,
+    Quoted,
+    /// Behind a quote in a quoted field: its end, or the first half of a doubled quote.
+    Quote,
+}
+
+/// Unescapes the record at the beginning of `rest`; `None` when its end is not there yet.
+fn scan_quoted(
+    rest: &[u8],
+    at_end: bool,
+    fields: &mut Vec<Range<usize>>,
+    unescaped: &mut Vec<u8>,
+) -> Option<Extent> {
+    fields.clear();
+    unescaped.clear();
+    let mut field_start = 0;
+    let mut state = Field::Start;
+    let mut num_lines = 1;
+    let mut len = rest.len();
+    let mut terminator = 0;
+    for (at, &byte) in rest.iter().enumerate() {
+        let next = rest.get(at + 1);
+        if byte == b'\r' && next.is_none() && !at_end {
+            return None;
+        }
+        let ends_line = byte == b'\n' || (byte == b'\r' && next != Some(&b'\n'));
+        match (state, byte) {
+            (Field::Quoted, b'"') => state = Field::Quote,
+            (Field::Quoted, _) => {
+                num_lines += u64::from(ends_line);
+                unescaped.push(byte);
+            }
+            (Field::Quote, b'"') => {
+                unescaped.push(byte);
+                state = Field::Quoted;
+            }
+            (_, b'\n' | b'\r') => {
+                len = at;
+                terminator = if ends_line { 1 } else { 2 };
+                break;
+            }
+            (_, b',') => {
+                fields.push(field_start..unescaped.len());
+                field_start = unescaped.len();
+                state = Field::Start;
+            }
+            (Field::Start, b'"') => state = Field::Quoted,
+            (Field::Start, b' ') if !fields.is_empty() => {}
+            _ => {
+                unescaped.push(byte);
+                state = Field::Unquoted;
+            }
+        }
+    }
+    if terminator == 0 && !at_end {
+        return None;
+    }
+    fields.push(field_start..unescaped.len());
+    Some(Extent { len, terminator, num_lines, is_quoted: true, is_unclosed: state == Field::Quoted })
+}

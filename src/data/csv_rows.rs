@@ -1,0 +1,203 @@
+//! Rows from CSV: `entity,ipv4` without a header, or columns by position or by name.
+
+use super::bad_rows::{BadRow, shown};
+use super::columns::{Columns, no_such_column};
+use super::csv_records::{CsvRecord, CsvRecords};
+use super::intake::{Intake, Place};
+use super::stream::Stream;
+use super::text::Text;
+use super::ReadOptions;
+use crate::event::parse_ipv4;
+use crate::{Error, Result};
+
+/// What stands where an address is unknown, so that a first row with it is not taken for a header.
+const UNKNOWN: [&str; 7] = ["null", "none", "nan", "na", "n/a", "nil", "unknown"];
+
+/// Reads all rows of `stream` into `intake`.
+pub(super) fn read(stream: Stream, options: &ReadOptions, intake: &mut Intake<'_>) -> Result<()> {
+    let names = Columns::of(options, ["1", "2", "3"])?;
+    let chosen = names.try_map(|role, text| ColumnRef::parse(text, role.flag()))?;
+    let name = stream.name().to_string();
+    let mut records = CsvRecords::new(Text::new(stream)?);
+    let has_header = chosen.has_names();
+    let columns = if has_header {
+        match records.next()? {
+            Some(header) => chosen.find_in(&header, &name)?,
+            None => return Ok(()),
+        }
+    } else {
+        chosen.positions()
+    };
+    let mut is_first = true;
+    while let Some(record) = records.next()? {
+        if record.raw.iter().all(|byte| matches!(byte, b' ' | b'\t')) {
+            continue;
+        }
+        if is_first {
+            let place = Place::Line(&name, record.line).to_string();
+            check_first(&record, &columns, &names, has_header, place)?;
+            is_first = false;
+        }
+        read_record(&record, &columns, Place::Line(&name, record.line), intake)?;
+    }
+    Ok(())
+}
+
+fn read_record(
+    record: &CsvRecord<'_>,
+    columns: &Columns<usize>,
+    place: Place<'_>,
+    intake: &mut Intake<'_>,
+) -> Result<()> {
+    // A quote that is never closed has swallowed the rows behind it.
+    if record.is_unclosed {
+        return intake.bad(place, BadRow::UnclosedQuote, record.raw);
+    }
+    let label = columns.label.map(|label| record.field(label));
+    match (record.field(columns.entity), record.field(columns.ip), label) {
+        (Some(entity), Some(ip), None) => intake.row(place, entity, ip, None, record.raw),
+        (Some(entity), Some(ip), Some(Some(label))) => {
+            intake.row(place, entity, ip, Some(label), record.raw)
+        }
+        _ => intake.bad(place, BadRow::TooFewColumns, record.raw),
+    }
+}
+
+/// A column as it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum ColumnRef {
+    /// A position from 0.
+    Position(usize),
+    Name(String),
+}
+
+impl ColumnRef {
+    fn parse(text: &str, flag: &str) -> Result<Self> {
+        match text.parse::<usize>() {
+            Ok(0) => Err(Error::config(flag, "there is no column 0", "columns are counted from 1")),
+            Ok(position) => Ok(ColumnRef::Position(position - 1)),
+            Err(_) => Ok(ColumnRef::Name(text.to_string())),
+        }
+    }
+}
+
+impl Columns<ColumnRef> {
+    fn has_names(&self) -> bool {
+        [Some(&self.entity), Some(&self.ip), self.label.as_ref()]
+            .iter()
+            .any(|column| matches!(column, Some(ColumnRef::Name(_))))
+    }
+
+    /// The positions, when there are no names.
+    fn positions(&self) -> Columns<usize> {
+        let position = |column: &ColumnRef| match column {
+            ColumnRef::Position(position) => *position,
+            ColumnRef::Name(_) => usize::MAX,
+        };
+        Columns {
+            entity: position(&self.entity),
+            ip: position(&self.ip),
+            label: self.label.as_ref().map(position),
+        }
+    }
+
+    /// The positions, with the names looked up in the header.
+    fn find_in(&self, header: &CsvRecord<'_>, name: &str) -> Result<Columns<usize>> {
+        let place = Place::Line(name, header.line).to_string();
+        let found = self.try_map(|role, column| match column {
+            ColumnRef::Position(position) => Ok(*position),
+            ColumnRef::Name(wanted) => {
+                header.fields().position(|field| field == wanted.as_bytes()).ok_or_else(|| {
+                    let valid: Vec<_> = header.fields().map(String::from_utf8_lossy).collect();
+                    let valid: Vec<&str> = valid.iter().map(|name| &**name).collect();
+                    no_such_column(role, wanted, &place, &valid)
+                })
+            }
+        })?;
+        found.check_distinct()?;
+        Ok(found)
+    }
+}
+
+/// Refuses a first row which shows that the whole file is not what the options say; no choice of
+/// [`super::OnBadRow`] can make sense of the rest.
+fn check_first(
+    record: &CsvRecord<'_>,
+    columns: &Columns<usize>,
+    names: &Columns<String>,
+    has_header: bool,
+    place: String,
+) -> Result<()> {
+    if record.is_unclosed {
+        return Ok(());
+    }
+    let last = columns.entity.max(columns.ip).max(columns.label.unwrap_or(0));
+    if record.num_fields() <= last {
+        return Err(too_few_columns(record, last, place));
+    }
+    let (Some(entity), Some(ip)) = (record.field(columns.entity), record.field(columns.ip)) else {
+        return Ok(());
+    };
+    if parse_ipv4(ip).is_some() {
+        return Ok(());
+    }
+    if parse_ipv4(entity).is_some() {
+        let what = format!("the columns are swapped: {}", shown(record.raw));
+        let help =
+            format!("name them the other way: --entity-column {} --ip-column {}", names.ip, names.entity);
+        return Err(Error::data(place, what, help));
+    }
+    if !has_header && looks_like_name(ip) {
+        let name = |field| shell_word(&String::from_utf8_lossy(field));
+        let help = format!(
+            "remove the first line, or name its columns: --entity-column {} --ip-column {}",
+            name(entity),
+            name(ip)
+        );
+        return Err(Error::data(place, format!("looks like a header: {}", shown(record.raw)), help));
+    }
+    Ok(())
+}
+
+fn too_few_columns(record: &CsvRecord<'_>, last: usize, place: String) -> Error {
+    let what = match record.num_fields() {
+        1 => format!("has one column: {}", shown(record.raw)),
+        num => format!("has {num} columns, column {} is wanted: {}", last + 1, shown(record.raw)),
+    };
+    let separator = [(b'\t', "tab"), (b';', "semicolon"), (b'|', "bar")]
+        .into_iter()
+        .find(|(byte, _)| record.num_fields() == 1 && record.raw.contains(byte));
+    let help = match separator {
+        Some((byte, name)) => format!(
+            "expected entity,ipv4; here is a {name} instead of the comma: convert it with tr '{}' ','",
+            (byte as char).escape_default()
+        ),
+        None if record.raw.starts_with(b"[") => {
+            "expected entity,ipv4; a JSON array becomes JSON Lines with jq -c '.[]'".into()
+        }
+        None => "expected entity,ipv4".into(),
+    };
+    Error::data(place, what, help)
+}
+
+/// Whether the text where an address should be is rather a column's name.
+fn looks_like_name(ip: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(ip);
+    let has_octets = ip.windows(3).any(|three| {
+        three[0].is_ascii_digit() && three[1] == b'.' && three[2].is_ascii_digit()
+    });
+    text.starts_with(|char: char| char.is_alphabetic() || char == '_')
+        && !has_octets
+        && BadRow::of_ip(ip) == BadRow::NotIpv4
+        && !UNKNOWN.contains(&text.to_lowercase().as_str())
+}
+
+/// The text as it can be pasted into a shell.
+fn shell_word(text: &str) -> String {
+    let is_plain = |char: char| char.is_alphanumeric() || "_-.".contains(char);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        text.to_string()
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
+}

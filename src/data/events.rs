@@ -1,0 +1,223 @@
+//! Events in two columns, in memory or mapped.
+
+use std::sync::Arc;
+
+use arrow_buffer::ScalarBuffer;
+
+use super::intake::Sink;
+use super::prepared;
+use super::stream::Stream;
+use super::{Input, ReadOptions, ReadReport, Row, read_into};
+use crate::event::{Event, hash_entity};
+use crate::Result;
+
+/// Rows of one chunk of columns that this program fills, and of one record batch that it writes.
+pub(super) const CHUNK_ROWS: usize = 1 << 20;
+
+/// Events as two columns in chunks, owned or borrowed from a mapped file. Cloning is cheap.
+#[derive(Clone, Debug)]
+pub struct Events {
+    columns: Arc<Columns>,
+}
+
+/// Some rows of the two columns; both have the same length.
+#[derive(Clone, Debug)]
+pub(super) struct Chunk {
+    pub(super) entity: ScalarBuffer<u64>,
+    pub(super) ip: ScalarBuffer<u32>,
+}
+
+#[derive(Debug)]
+struct Columns {
+    /// None of them is empty.
+    chunks: Vec<Chunk>,
+    /// The index of each chunk's first event.
+    starts: Vec<usize>,
+    len: usize,
+    /// Set when every chunk but the last has `1 << shift` rows and the last has no more.
+    shift: Option<u32>,
+}
+
+impl Events {
+    /// Takes two columns.
+    ///
+    /// # Panics
+    ///
+    /// When the columns differ in length.
+    pub fn from_columns(entity: Vec<u64>, ip: Vec<u32>) -> Self {
+        assert_eq!(entity.len(), ip.len(), "the columns differ in length");
+        Self::from_chunks(vec![Chunk { entity: entity.into(), ip: ip.into() }])
+    }
+
+    fn from_chunks(mut chunks: Vec<Chunk>) -> Self {
+        chunks.retain(|chunk| !chunk.ip.is_empty());
+        let mut len = 0;
+        let starts = chunks
+            .iter()
+            .map(|chunk| {
+                let start = len;
+                len += chunk.ip.len();
+                start
+            })
+            .collect();
+        let shift = shift_of(&chunks);
+        Events { columns: Arc::new(Columns { chunks, starts, len, shift }) }
+    }
+
+    /// The number of events.
+    pub fn len(&self) -> usize {
+        self.columns.len
+    }
+
+    /// Whether there is no event.
+    pub fn is_empty(&self) -> bool {
+        self.columns.len == 0
+    }
+
+    /// The event at `index`, in constant time for columns in memory and files that this program prepared,
+    /// otherwise by a binary search over the chunks.
+    ///
+    /// # Panics
+    ///
+    /// When `index` is not below [`Events::len`].
+    pub fn get(&self, index: usize) -> Event {
+        let Columns { chunks, starts, shift, .. } = &*self.columns;
+        let (chunk, row) = match shift {
+            Some(shift) => (index >> shift, index & ((1 << shift) - 1)),
+            None => {
+                let chunk = starts.partition_point(|start| *start <= index) - 1;
+                (chunk, index - starts[chunk])
+            }
+        };
+        let chunk = &chunks[chunk];
+        Event { entity: chunk.entity[row], ip: chunk.ip[row] }
+    }
+
+    /// All events in order.
+    pub fn iter(&self) -> impl Iterator<Item = Event> {
+        self.columns.chunks.iter().flat_map(Chunk::events)
+    }
+}
+
+impl Chunk {
+    pub(super) fn events(&self) -> impl Iterator<Item = Event> {
+        self.entity.iter().zip(self.ip.iter()).map(|(&entity, &ip)| Event { entity, ip })
+    }
+}
+
+fn shift_of(chunks: &[Chunk]) -> Option<u32> {
+    let Some((last, others)) = chunks.split_last() else { return Some(usize::BITS - 1) };
+    let Some(first) = others.first() else { return Some(usize::BITS - 1) };
+    let size = first.ip.len();
+    let is_even = size.is_power_of_two()
+        && others.iter().all(|chunk| chunk.ip.len() == size)
+        && last.ip.len() <= size;
+    is_even.then(|| size.trailing_zeros())
+}
+
+/// Loads the events of `inputs` in order. Prepared files are mapped without copying and must not be changed
+/// while the events live; everything else is parsed into memory, 12 bytes an event.
+///
+/// # Errors
+///
+/// As [`super::read_rows`], but for prepared files: [`crate::Error::Data`] when one is damaged or was made with
+/// another hash.
+pub fn load_events(inputs: &[Input], options: &ReadOptions) -> Result<(Events, ReadReport)> {
+    let mut loader = Loader::default();
+    let report = read_into(inputs, options, &mut loader)?;
+    loader.end_chunk();
+    Ok((Events::from_chunks(loader.chunks), report))
+}
+
+#[derive(Default)]
+struct Loader {
+    chunks: Vec<Chunk>,
+    entity: Vec<u64>,
+    ip: Vec<u32>,
+}
+
+impl Loader {
+    fn end_chunk(&mut self) {
+        let entity = std::mem::take(&mut self.entity).into();
+        let ip = std::mem::take(&mut self.ip).into();
+        self.chunks.push(Chunk { entity, ip });
+    }
+}
+
+impl Sink for Loader {
+    fn row(&mut self, row: Row<'_>) -> Result<()> {
+        self.entity.push(hash_entity(row.entity));
+        self.ip.push(row.ip);
+        if self.ip.len() == CHUNK_ROWS {
+            self.end_chunk();
+        }
+        Ok(())
+    }
+
+    fn prepared(&mut self, stream: Stream) -> Result<u64> {
+        let chunks = prepared::read_chunks(stream)?;
+        self.end_chunk();
+        let num_rows = chunks.iter().map(|chunk| chunk.ip.len() as u64).sum();
+        self.chunks.extend(chunks);
+        Ok(num_rows)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chunks(sizes: &[usize]) -> Vec<Chunk> {
+        let mut next = 0;
+        sizes
+            .iter()
+            .map(|&size| {
+                let ips: Vec<u32> = (next..next + size as u32).collect();
+                next += size as u32;
+                let entities: Vec<u64> = ips.iter().map(|ip| u64::from(*ip) << 32).collect();
+                Chunk { entity: entities.into(), ip: ips.into() }
+            })
+            .collect()
+    }
+
+    #[test]
+    fn events_are_found_in_even_and_uneven_chunks() {
+        let cases: [(&[usize], bool); 8] = [
+            (&[], true),
+            (&[5], true),
+            (&[4, 4, 4], true),
+            (&[4, 4, 1], true),
+            (&[4, 5], false),
+            (&[3, 3], false),
+            (&[4, 0, 3, 7], false),
+            (&[1, 1, 1, 0], true),
+        ];
+        for (sizes, is_even) in cases {
+            let events = Events::from_chunks(chunks(sizes));
+            assert_eq!(events.columns.shift.is_some(), is_even, "{sizes:?}");
+            assert_eq!(events.len(), sizes.iter().sum::<usize>());
+            assert_eq!(events.is_empty(), events.len() == 0);
+            let all: Vec<Event> = events.iter().collect();
+            let by_index: Vec<Event> = (0..events.len()).map(|index| events.get(index)).collect();
+            assert_eq!(all, by_index, "{sizes:?}");
+            assert!(all.iter().enumerate().all(|(i, event)| event.ip == i as u32));
+        }
+    }
+
+    #[test]
+    fn an_index_past_the_end_panics() {
+        for sizes in [&[][..], &[3], &[4, 3], &[3, 4]] {
+            let events = Events::from_chunks(chunks(sizes));
+            for index in [events.len(), events.len() + 1, usize::MAX] {
+                let result = std::panic::catch_unwind(|| events.get(index));
+                assert!(result.is_err(), "{sizes:?} {index}");
+            }
+        }
+    }
+
+    #[test]
+    fn events_can_be_shared_between_threads() {
+        fn is_shared<T: Send + Sync + Clone>() {}
+        is_shared::<Events>();
+    }
+}

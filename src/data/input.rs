@@ -1,0 +1,180 @@
+//! Which files are read: `-`, files, folders and globs.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::{Error, Result};
+
+/// Something that rows are read from. `Display` gives `stdin` or the path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// The standard input.
+    Stdin,
+    /// A file.
+    File(PathBuf),
+}
+
+impl fmt::Display for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Input::Stdin => f.write_str("stdin"),
+            Input::File(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// Turns paths into inputs: `-` is stdin, a folder is every file below it in the order of their paths, and
+/// a path that does not exist but has `*`, `?` or `[` is a glob. Hidden files and folders below a folder or
+/// behind a wildcard are left out.
+///
+/// # Errors
+///
+/// [`Error::Io`] for a path that does not exist or cannot be listed, [`Error::Data`] for a folder or a glob
+/// without files, [`Error::Config`] for a malformed glob or `-` given twice.
+pub fn resolve_inputs(paths: &[String]) -> Result<Vec<Input>> {
+    let mut inputs = Vec::new();
+    for path in paths {
+        if path == "-" {
+            if inputs.contains(&Input::Stdin) {
+                return Err(Error::config("-", "stdin is given twice", "it can be read only once"));
+            }
+            inputs.push(Input::Stdin);
+        } else if Path::new(path).exists() || !path.contains(['*', '?', '[']) {
+            add_path(Path::new(path), &mut inputs)?;
+        } else {
+            add_glob(path, &mut inputs)?;
+        }
+    }
+    Ok(inputs)
+}
+
+fn add_path(path: &Path, inputs: &mut Vec<Input>) -> Result<()> {
+    let metadata = fs::metadata(path).map_err(Error::io("read", path))?;
+    if !metadata.is_dir() {
+        inputs.push(Input::File(path.to_path_buf()));
+        return Ok(());
+    }
+    let mut files = Vec::new();
+    list_folder(path, &mut Vec::new(), &mut files)?;
+    if files.is_empty() {
+        let help = "give a folder with files in it; hidden files are not read";
+        return Err(Error::data(path.display().to_string(), "the folder has no files", help));
+    }
+    files.sort();
+    inputs.extend(files.into_iter().map(Input::File));
+    Ok(())
+}
+
+fn list_folder(folder: &Path, parents: &mut Vec<PathBuf>, files: &mut Vec<PathBuf>) -> Result<()> {
+    // A link to a folder above would be walked for ever.
+    let real = folder.canonicalize().map_err(Error::io("read", folder))?;
+    if parents.contains(&real) {
+        return Ok(());
+    }
+    parents.push(real);
+    for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
+        let entry = entry.map_err(Error::io("read", folder))?;
+        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
+        let path = entry.path();
+        let metadata = fs::metadata(&path).map_err(Error::io("read", &path))?;
+        if metadata.is_dir() {
+            list_folder(&path, parents, files)?;
+        } else if metadata.is_file() {
+            files.push(path);
+        }
+    }
+    parents.pop();
+    Ok(())
+}
+
+fn add_glob(pattern: &str, inputs: &mut Vec<Input>) -> Result<()> {
+    let options = glob::MatchOptions { require_literal_leading_dot: true, ..Default::default() };
+    let matches = glob::glob_with(pattern, options).map_err(|error| {
+        Error::config(pattern, format!("not a glob: {error}"), "write a literal `[` as `[[]`")
+    })?;
+    let num_before = inputs.len();
+    for path in matches {
+        let path = path.map_err(|error| {
+            let path = error.path().to_path_buf();
+            Error::io("read", path)(io::Error::from(error))
+        })?;
+        // The files below a matching folder can match too, as with `**`, and must not be read twice.
+        let below_listed = |input: &Input| matches!(input, Input::File(file) if *file == path);
+        if path.is_dir() && !pattern.contains("**") {
+            add_path(&path, inputs)?;
+        } else if !path.is_dir() && !inputs[num_before..].iter().any(below_listed) {
+            inputs.push(Input::File(path));
+        }
+    }
+    if inputs.len() == num_before {
+        return Err(Error::data(pattern, "the glob matches no file", "check it with `ls`"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder_with(files: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = folder.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "a,1.2.3.4\n").unwrap();
+        }
+        folder
+    }
+
+    fn resolve(folder: &Path, paths: &[&str]) -> Result<Vec<String>> {
+        let full: Vec<String> = paths
+            .iter()
+            .map(|path| if *path == "-" { "-".into() } else { folder.join(path).display().to_string() })
+            .collect();
+        let prefix = format!("{}/", folder.display());
+        Ok(resolve_inputs(&full)?.iter().map(|input| input.to_string().replace(&prefix, "")).collect())
+    }
+
+    #[test]
+    fn files_folders_globs_and_stdin_are_resolved_in_order() {
+        let folder = folder_with(&["b.csv", "a.csv", "sub/c.csv", "sub/.hidden", ".git/x", "z[1].csv", "e/x"]);
+        let cases: [(&[&str], &[&str]); 6] = [
+            (&["b.csv", "-", "a.csv"], &["b.csv", "stdin", "a.csv"]),
+            (&[""], &["a.csv", "b.csv", "e/x", "sub/c.csv", "z[1].csv"]),
+            (&["sub"], &["sub/c.csv"]),
+            (&["[ab].csv"], &["a.csv", "b.csv"]),
+            (&["z[1].csv"], &["z[1].csv"]),
+            (&["s*", "?"], &["sub/c.csv", "e/x"]),
+        ];
+        for (paths, wanted) in cases {
+            assert_eq!(resolve(folder.path(), paths).unwrap(), wanted, "{paths:?}");
+        }
+        assert_eq!(resolve(folder.path(), &["**/*.csv"]).unwrap().len(), 4);
+    }
+
+    #[test]
+    fn what_is_not_there_is_an_error() {
+        let folder = folder_with(&["sub/.hidden"]);
+        assert!(matches!(
+            resolve(folder.path(), &["none.csv"]),
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound
+        ));
+        for path in ["sub", "*.csv"] {
+            assert!(matches!(resolve(folder.path(), &[path]), Err(Error::Data { .. })), "{path}");
+        }
+        for paths in [&["a[b"][..], &["-", "-"]] {
+            assert!(matches!(resolve(folder.path(), paths), Err(Error::Config { .. })), "{paths:?}");
+        }
+    }
+
+    #[test]
+    fn a_link_to_a_folder_above_is_not_walked_for_ever() {
+        let folder = folder_with(&["sub/a.csv"]);
+        std::os::unix::fs::symlink(folder.path(), folder.path().join("sub/up")).unwrap();
+        assert_eq!(resolve(folder.path(), &[""]).unwrap(), ["sub/a.csv"]);
+    }
+}

@@ -1,0 +1,212 @@
+//! Where all rows pass: good ones go on, bad ones are counted, quarantined or refused.
+
+use std::fmt;
+use std::io::Write;
+
+use super::bad_rows::{BadRow, shown};
+use crate::output_file::OutputFile;
+use super::stream::Stream;
+use super::{Input, OnBadRow, ReadOptions, ReadReport, Row};
+use crate::event::parse_ipv4;
+use crate::{Error, Result};
+
+/// Bad rows up to this many never stop the reading early, so that a cluster of them at the beginning is
+/// judged against the whole.
+const NUM_BAD_BEFORE_EARLY_STOP: u64 = 100;
+
+/// Takes what was read.
+pub(super) trait Sink {
+    fn row(&mut self, row: Row<'_>) -> Result<()>;
+
+    /// Takes a prepared file and returns how many rows it has.
+    fn prepared(&mut self, stream: Stream) -> Result<u64>;
+}
+
+/// Where a row stands.
+#[derive(Clone, Copy)]
+pub(super) enum Place<'a> {
+    /// A line of a text file, from 1.
+    Line(&'a str, u64),
+    /// A row of a columnar file, from 1.
+    Row(&'a str, u64),
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Line(name, line) => write!(f, "{name}:{line}"),
+            Place::Row(name, row) => write!(f, "{name}: row {row}"),
+        }
+    }
+}
+
+/// Checks and counts rows on their way to a [`Sink`].
+pub(super) struct Intake<'a> {
+    sink: &'a mut dyn Sink,
+    report: ReadReport,
+    fails: bool,
+    max_bad_fraction: f64,
+    quarantine: Option<OutputFile>,
+}
+
+impl<'a> Intake<'a> {
+    pub(super) fn new(inputs: &[Input], options: &ReadOptions, sink: &'a mut dyn Sink) -> Result<Self> {
+        if !(0.0..=1.0).contains(&options.max_bad_fraction) {
+            let what = format!("{} is not a fraction", options.max_bad_fraction);
+            return Err(Error::config("--max-bad-fraction", what, "give a number from 0 to 1"));
+        }
+        let quarantine = match &options.on_bad_row {
+            OnBadRow::Quarantine(path) => {
+                let real = path.canonicalize().ok();
+                let is_read = |input: &Input| match input {
+                    Input::File(file) => real.is_some() && file.canonicalize().ok() == real,
+                    Input::Stdin => false,
+                };
+                if inputs.iter().any(is_read) {
+                    let what = format!("{} is also an input", path.display());
+                    return Err(Error::config("--on-bad-row", what, "give another file or move this one"));
+                }
+                Some(OutputFile::create(path)?)
+            }
+            OnBadRow::Fail | OnBadRow::Skip => None,
+        };
+        Ok(Intake {
+            sink,
+            report: ReadReport::default(),
+            fails: options.on_bad_row == OnBadRow::Fail,
+            max_bad_fraction: options.max_bad_fraction,
+            quarantine,
+        })
+    }
+
+    /// Checks a row and hands it on; `raw` is the row as it stands.
+    pub(super) fn row(
+        &mut self,
+        place: Place<'_>,
+        entity: &[u8],
+        ip: &[u8],
+        label: Option<&[u8]>,
+        raw: &[u8],
+    ) -> Result<()> {
+        if entity.is_empty() {
+            return self.bad(place, BadRow::EmptyEntity, raw);
+        }
+        let Some(ip) = parse_ipv4(ip) else {
+            return self.bad(place, BadRow::of_ip(ip), raw);
+        };
+        let label = match label {
+            None => None,
+            Some(b"1" | b"true") => Some(true),
+            Some(b"0" | b"false") => Some(false),
+            Some(_) => return self.bad(place, BadRow::BadLabel, raw),
+        };
+        self.report.num_rows += 1;
+        self.sink.row(Row { entity, ip, label })
+    }
+
+    /// Takes a prepared file.
+    pub(super) fn prepared(&mut self, stream: Stream) -> Result<()> {
+        self.report.num_rows += self.sink.prepared(stream)?;
+        Ok(())
+    }
+
+    /// Counts a bad row, or refuses it.
+    pub(super) fn bad(&mut self, place: Place<'_>, reason: BadRow, raw: &[u8]) -> Result<()> {
+        if self.fails {
+            return Err(Error::data(
+                place.to_string(),
+                format!("{}: {}", reason.name(), shown(raw)),
+                format!("{}; or read on without such rows: --on-bad-row skip", reason.mend()),
+            ));
+        }
+        self.report.num_bad += 1;
+        *self.report.bad_by_reason.entry(reason.name()).or_default() += 1;
+        if let Some(file) = &mut self.quarantine {
+            let path = file.path().to_path_buf();
+            file.write_all(raw).and_then(|()| file.write_all(b"\n")).map_err(Error::io("write", path))?;
+        }
+        if self.report.num_bad > NUM_BAD_BEFORE_EARLY_STOP && self.has_too_many() {
+            return Err(self.too_many(place.to_string()));
+        }
+        Ok(())
+    }
+
+    /// Ends the reading. The quarantined rows are kept even if it failed: they may say why.
+    pub(super) fn finish(mut self, result: Result<()>) -> Result<ReadReport> {
+        let kept = match self.quarantine.take() {
+            Some(file) => file.commit(),
+            None => Ok(()),
+        };
+        result?;
+        kept?;
+        if self.has_too_many() {
+            return Err(self.too_many("the whole input".into()));
+        }
+        Ok(self.report)
+    }
+
+    fn has_too_many(&self) -> bool {
+        let num_read = self.report.num_rows + self.report.num_bad;
+        self.report.num_bad as f64 > self.max_bad_fraction * num_read as f64
+    }
+
+    fn too_many(&self, at: String) -> Error {
+        Error::data(
+            at,
+            format!("too many bad rows: {} (at most {} of them may be)", self.report, self.max_bad_fraction),
+            "mend them (--on-bad-row quarantine=FILE collects them) or raise --max-bad-fraction",
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Count(u64);
+
+    impl Sink for Count {
+        fn row(&mut self, _: Row<'_>) -> Result<()> {
+            self.0 += 1;
+            Ok(())
+        }
+
+        fn prepared(&mut self, _: Stream) -> Result<u64> {
+            Ok(0)
+        }
+    }
+
+    #[test]
+    fn reading_stops_early_only_past_a_hundred_bad_rows_and_the_fraction() {
+        let options =
+            ReadOptions { on_bad_row: OnBadRow::Skip, max_bad_fraction: 0.5, ..ReadOptions::default() };
+        let mut sink = Count(0);
+        let mut intake = Intake::new(&[], &options, &mut sink).unwrap();
+        let place = Place::Line("f", 7);
+        for _ in 0..100 {
+            intake.bad(place, BadRow::Ipv6, b"").unwrap();
+        }
+        let error = intake.bad(place, BadRow::EmptyEntity, b"").unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("101 of 101") && text.contains("100 IPv6 address"), "{text}");
+        assert_eq!(error.exit_code(), 3);
+
+        let mut intake = Intake::new(&[], &options, &mut sink).unwrap();
+        for _ in 0..200 {
+            intake.row(place, b"e", b"1.2.3.4", None, b"").unwrap();
+        }
+        for _ in 0..200 {
+            intake.bad(place, BadRow::Ipv6, b"").unwrap();
+        }
+        assert!(intake.bad(place, BadRow::Ipv6, b"").is_err());
+    }
+
+    #[test]
+    fn a_fraction_outside_zero_to_one_is_refused() {
+        for max_bad_fraction in [-0.1, 1.1, f64::NAN] {
+            let options = ReadOptions { max_bad_fraction, ..ReadOptions::default() };
+            let result = Intake::new(&[], &options, &mut Count(0)).map(|_| ());
+            assert!(matches!(result, Err(Error::Config { .. })), "{max_bad_fraction}");
+        }
+    }
+}

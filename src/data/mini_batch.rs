@@ -1,0 +1,95 @@
+use std::ops::Range;
+
+use super::{EpochOrder, Events};
+use crate::event::entity_row;
+
+/// Positive pairs for one step, sorted by entity row (the loss does not depend on their order, and sorted
+/// rows make the gradients of one entity neighbours and the parts of a sharded table contiguous).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MiniBatch {
+    /// `[B]`, ascending.
+    pub entity_rows: Vec<u32>,
+    /// `[B]`
+    pub ips: Vec<u32>,
+}
+
+impl MiniBatch {
+    /// Gathers the events at `positions` of an epoch.
+    pub fn gather(
+        events: &Events,
+        order: &EpochOrder,
+        positions: Range<usize>,
+        num_entity_vectors: usize,
+    ) -> Self {
+        Self::sorted(positions.map(|position| {
+            let event = events.get(order.event_at(position));
+            (entity_row(event.entity, num_entity_vectors), event.ip)
+        }))
+    }
+
+    /// Sorts (entity row, IP) pairs by row; pairs of one row keep their order.
+    pub fn sorted(pairs: impl Iterator<Item = (u32, u32)>) -> Self {
+        let mut pairs: Vec<(u32, u32)> = pairs.collect();
+        pairs.sort_by_key(|(row, _)| *row);
+        let (entity_rows, ips) = pairs.into_iter().unzip();
+        MiniBatch { entity_rows, ips }
+    }
+
+    /// B, the number of positive pairs.
+    pub fn len(&self) -> usize {
+        self.ips.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.ips.is_empty()
+    }
+}
+
+/// Runs of equal rows within ascending `rows[range]`: the unique rows `[U]`, and `[U + 1]` offsets into
+/// `rows` at which each run starts, closed by the end of the range.
+pub fn segments(rows: &[u32], range: Range<usize>) -> (Vec<u32>, Vec<i32>) {
+    let mut unique = Vec::new();
+    let mut offsets = Vec::new();
+    for position in range.clone() {
+        if unique.last() != Some(&rows[position]) {
+            unique.push(rows[position]);
+            offsets.push(position as i32);
+        }
+    }
+    offsets.push(range.end as i32);
+    (unique, offsets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_sorted_and_pairs_stay_together() {
+        let batch = MiniBatch::sorted([(5, 50), (1, 10), (5, 51), (1, 11), (0, 1)].into_iter());
+        assert_eq!(batch.entity_rows, [0, 1, 1, 5, 5]);
+        assert_eq!(batch.ips, [1, 10, 11, 50, 51]);
+    }
+
+    #[test]
+    fn segments_are_the_runs_of_equal_rows() {
+        let rows = [0, 1, 1, 5, 5, 5, 9];
+        assert_eq!(segments(&rows, 0..7), (vec![0, 1, 5, 9], vec![0, 1, 3, 6, 7]));
+        assert_eq!(segments(&rows, 3..6), (vec![5], vec![3, 6]));
+        assert_eq!(segments(&rows, 2..2), (vec![], vec![2]));
+    }
+
+    #[test]
+    fn an_epoch_in_mini_batches_is_every_event_once() {
+        let entities: Vec<u64> = (0..1003).map(|i| i * 7).collect();
+        let events = Events::from_columns(entities, (0..1003).collect());
+        let order = EpochOrder::new(events.len(), 3, 1);
+        let mut ips: Vec<u32> = (0..1003)
+            .step_by(100)
+            .flat_map(|start| MiniBatch::gather(&events, &order, start..(start + 100).min(1003), 50).ips)
+            .collect();
+        ips.sort_unstable();
+        assert!(ips.into_iter().eq(0..1003));
+    }
+}

@@ -1,0 +1,243 @@
+//! Readers: from files, folders, globs and stdin to events.
+//!
+//! Text formats are read one row at a time from reused buffers ([`read_rows`]). [`load_events`] holds events
+//! as two columns in memory and maps prepared Arrow files ([`write_prepared`]) without copying them.
+//!
+//! What a file is, is decided by its bytes and never by its name: `.gz` and `.zst` by their magic, Parquet
+//! and Arrow by theirs, JSON Lines by a leading `{`; anything else is CSV.
+
+mod bad_rows;
+mod columns;
+mod csv_records;
+mod csv_rows;
+mod events;
+mod input;
+mod intake;
+mod json_lines;
+mod mapped;
+mod mini_batch;
+mod order;
+mod parquet_rows;
+mod prepared;
+mod stream;
+mod text;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use crate::{Error, Result, nearest};
+
+pub use events::{Events, load_events};
+pub use input::{Input, resolve_inputs};
+pub(crate) use mapped::map_file;
+pub use mini_batch::{MiniBatch, segments};
+pub use order::EpochOrder;
+pub use prepared::write_prepared;
+
+use intake::{Intake, Sink};
+use stream::Stream;
+
+/// The format of an input, after decompression.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Comma-separated values, without a header unless a column is named.
+    Csv,
+    /// One JSON object a line.
+    JsonLines,
+    /// Apache Parquet.
+    Parquet,
+    /// A prepared file: Arrow IPC with hashed entities.
+    Arrow,
+}
+
+impl FromStr for Format {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        const NAMES: [&str; 4] = ["csv", "jsonl", "parquet", "arrow"];
+        match text {
+            "csv" => Ok(Format::Csv),
+            "jsonl" => Ok(Format::JsonLines),
+            "parquet" => Ok(Format::Parquet),
+            "arrow" => Ok(Format::Arrow),
+            _ => Err(Error::config("--format", format!("no such format `{text}`"), one_of(text, &NAMES))),
+        }
+    }
+}
+
+/// What happens with a row that is not an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OnBadRow {
+    /// The first bad row is an error.
+    Fail,
+    /// Bad rows are counted by reason and left out.
+    Skip,
+    /// As [`OnBadRow::Skip`], and each bad row is written to this file as it stood, one a line. The file is
+    /// replaced at the end of the reading, whether that succeeds or fails.
+    Quarantine(PathBuf),
+}
+
+impl FromStr for OnBadRow {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text.split_once('=') {
+            None if text == "fail" => Ok(OnBadRow::Fail),
+            None if text == "skip" => Ok(OnBadRow::Skip),
+            Some(("quarantine", file)) if !file.is_empty() => Ok(OnBadRow::Quarantine(file.into())),
+            _ => {
+                let help = one_of(text, &["fail", "skip", "quarantine=FILE"]);
+                Err(Error::config("--on-bad-row", format!("no such choice `{text}`"), help))
+            }
+        }
+    }
+}
+
+/// How inputs are read.
+#[derive(Clone, Debug)]
+pub struct ReadOptions {
+    /// The format of every input; `None` decides by content, input by input.
+    pub format: Option<Format>,
+    /// The entity's column, by default 1 in CSV and `entity` elsewhere. In CSV a number is a position from 1,
+    /// and a name says that the first line is a header.
+    pub entity_column: Option<String>,
+    /// The IPv4 address's column, by default 2 in CSV and `ip` elsewhere.
+    pub ip_column: Option<String>,
+    /// Whether the rows carry labels, by default in column 3 of CSV and under `label` elsewhere.
+    pub labels: bool,
+    /// The column of labels (0, 1, true or false), if it is another one; there are labels, then.
+    pub label_column: Option<String>,
+    /// What happens with a row that is not an event.
+    pub on_bad_row: OnBadRow,
+    /// The largest share of bad rows that is put up with, in `0.0..=1.0`. Reading also stops early, once the
+    /// bad rows are more than 100 and more than this share of the rows so far.
+    pub max_bad_fraction: f64,
+}
+
+impl Default for ReadOptions {
+    fn default() -> Self {
+        ReadOptions {
+            format: None,
+            entity_column: None,
+            ip_column: None,
+            labels: false,
+            label_column: None,
+            on_bad_row: OnBadRow::Fail,
+            max_bad_fraction: 0.001,
+        }
+    }
+}
+
+/// One good row of an input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row<'a> {
+    /// The entity's bytes as they stand in the input, never empty.
+    pub entity: &'a [u8],
+    /// The IPv4 address as an integer, first octet in the highest byte.
+    pub ip: u32,
+    /// The label, when [`ReadOptions::labels`] asks for it.
+    pub label: Option<bool>,
+}
+
+/// What was read. `Display` tells people about the bad rows and is empty when there are none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReadReport {
+    /// Good rows.
+    pub num_rows: u64,
+    /// Bad rows, which were skipped or quarantined.
+    pub num_bad: u64,
+    /// Bad rows by reason.
+    pub bad_by_reason: BTreeMap<&'static str, u64>,
+}
+
+impl fmt::Display for ReadReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.num_bad == 0 {
+            return Ok(());
+        }
+        write!(f, "{} of {} rows are bad", self.num_bad, self.num_rows + self.num_bad)?;
+        let mut reasons: Vec<_> = self.bad_by_reason.iter().collect();
+        reasons.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        for (i, (reason, count)) in reasons.into_iter().enumerate() {
+            write!(f, "{} {count} {reason}", if i == 0 { ":" } else { "," })?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads every row of `inputs` in order and hands the good ones to `on_row`.
+///
+/// # Errors
+///
+/// [`Error::Data`] with file and line for a bad row ([`OnBadRow::Fail`]), too many bad rows, an input whose
+/// first row shows that it is not what the options say, damaged files, a prepared file (it holds hashes, not
+/// entities) and inputs without a single row; [`Error::Config`] for columns that are not there;
+/// [`Error::Io`] when reading fails; and any error of `on_row`.
+pub fn read_rows(
+    inputs: &[Input],
+    options: &ReadOptions,
+    on_row: &mut dyn FnMut(Row<'_>) -> Result<()>,
+) -> Result<ReadReport> {
+    read_into(inputs, options, &mut OnRow(on_row))
+}
+
+struct OnRow<'a>(&'a mut dyn FnMut(Row<'_>) -> Result<()>);
+
+impl Sink for OnRow<'_> {
+    fn row(&mut self, row: Row<'_>) -> Result<()> {
+        (self.0)(row)
+    }
+
+    fn prepared(&mut self, stream: Stream) -> Result<u64> {
+        Err(Error::data(
+            stream.name(),
+            "a prepared file holds hashes, not entities",
+            "give the CSV, JSON Lines or Parquet file that it was made from",
+        ))
+    }
+}
+
+/// Reads `inputs` in order into `sink`.
+fn read_into(inputs: &[Input], options: &ReadOptions, sink: &mut dyn Sink) -> Result<ReadReport> {
+    let mut intake = Intake::new(inputs, options, sink)?;
+    let result = inputs.iter().try_for_each(|input| read_input(input, options, &mut intake));
+    let report = intake.finish(result)?;
+    if report.num_rows == 0 {
+        let names: Vec<String> = inputs.iter().take(5).map(|input| format!("`{input}`")).collect();
+        let more = if inputs.len() > 5 { format!(" and {} more", inputs.len() - 5) } else { String::new() };
+        return Err(Error::data(
+            names.join(", ") + &more,
+            "no rows",
+            "give at least one row of `entity,ipv4`",
+        ));
+    }
+    Ok(report)
+}
+
+fn read_input(input: &Input, options: &ReadOptions, intake: &mut Intake<'_>) -> Result<()> {
+    let mut stream = Stream::open(input)?;
+    let format = match options.format {
+        Some(format) => format,
+        None => stream.sniff_format()?,
+    };
+    match format {
+        Format::Csv => csv_rows::read(stream, options, intake),
+        Format::JsonLines => json_lines::read(stream, options, intake),
+        Format::Parquet => parquet_rows::read(stream, options, intake),
+        Format::Arrow => intake.prepared(stream),
+    }
+}
+
+/// A help text that lists the valid names, and first the one that was probably meant.
+fn one_of(name: &str, valid: &[&str]) -> String {
+    let list = valid.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    match nearest(name, valid.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`? There are {list}"),
+        None => format!("take one of {list}"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

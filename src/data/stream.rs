@@ -1,0 +1,220 @@
+//! The bytes of one input, decompressed, and what they look like.
+
+use std::fs::File;
+use std::io::{self, BufReader, Cursor, Read};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use flate2::bufread::MultiGzDecoder;
+
+use super::mapped::map_file;
+use super::{Format, Input};
+use crate::{Error, Result};
+
+/// How much is looked at to find out what an input is.
+const MAX_HEAD: usize = 64 * 1024;
+
+/// The decompressed bytes of one input.
+pub(super) struct Stream {
+    name: String,
+    path: PathBuf,
+    reader: Box<dyn Read>,
+    compression: Option<&'static str>,
+    is_plain_file: bool,
+    /// Bytes that were read to look at them and have not been handed out yet.
+    head: Vec<u8>,
+    at_end: bool,
+}
+
+impl Stream {
+    pub(super) fn open(input: &Input) -> Result<Self> {
+        let (path, is_file, reader): (PathBuf, bool, Box<dyn Read>) = match input {
+            Input::Stdin => ("stdin".into(), false, Box::new(io::stdin())),
+            Input::File(path) => {
+                let file = File::open(path).map_err(Error::io("read", path))?;
+                let is_file = file.metadata().map_err(Error::io("read", path))?.is_file();
+                (path.clone(), is_file, Box::new(file))
+            }
+        };
+        Self::from_reader(input.to_string(), path, is_file, reader)
+    }
+
+    pub(super) fn from_reader(name: String, path: PathBuf, is_file: bool, mut reader: Box<dyn Read>) -> Result<Self> {
+        let mut magic = Vec::new();
+        reader.by_ref().take(4).read_to_end(&mut magic).map_err(Error::io("read", &path))?;
+        let compression = compression_of(&magic);
+        let raw = Cursor::new(magic).chain(reader);
+        let reader: Box<dyn Read> = match compression {
+            Some("gzip") => Box::new(MultiGzDecoder::new(BufReader::with_capacity(1 << 16, raw))),
+            Some(_) => Box::new(zstd::Decoder::new(raw).map_err(Error::io("read", &path))?),
+            None => Box::new(raw),
+        };
+        let is_plain_file = is_file && compression.is_none();
+        Ok(Stream { name, path, reader, compression, is_plain_file, head: Vec::new(), at_end: false })
+    }
+
+    /// The input's name in messages.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Decides by the content what the input is.
+    pub(super) fn sniff_format(&mut self) -> Result<Format> {
+        self.look_ahead(8)?;
+        if self.head.starts_with(b"PAR1") {
+            return Ok(Format::Parquet);
+        }
+        if self.head.starts_with(b"ARROW1") {
+            return Ok(Format::Arrow);
+        }
+        loop {
+            let text = self.head.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&self.head);
+            match text.iter().find(|byte| !byte.is_ascii_whitespace()) {
+                Some(b'{') => return Ok(Format::JsonLines),
+                Some(_) => return Ok(Format::Csv),
+                None if self.at_end || self.head.len() >= MAX_HEAD => return Ok(Format::Csv),
+                None => self.look_ahead(self.head.len() + 1)?,
+            }
+        }
+    }
+
+    /// Prepares for reading text: refuses UTF-16 and skips a UTF-8 byte order mark.
+    pub(super) fn start_text(&mut self) -> Result<()> {
+        self.look_ahead(16)?;
+        if is_utf16(&self.head) {
+            return Err(Error::data(
+                format!("{}:1", self.name),
+                "the text is UTF-16",
+                format!("convert it: iconv -f UTF-16 -t UTF-8 {} > FILE", self.name),
+            ));
+        }
+        if self.head.starts_with(b"\xEF\xBB\xBF") {
+            self.head.drain(..3);
+        }
+        Ok(())
+    }
+
+    /// Fills the beginning of `buffer`, which must not be empty; 0 at the end of the input.
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        if !self.head.is_empty() {
+            let num = self.head.len().min(buffer.len());
+            buffer[..num].copy_from_slice(&self.head[..num]);
+            self.head.drain(..num);
+            return Ok(num);
+        }
+        loop {
+            match self.reader.read(buffer) {
+                Ok(num) => {
+                    self.at_end = num == 0;
+                    return Ok(num);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.error(error)),
+            }
+        }
+    }
+
+    /// The whole input as bytes: a plain file is mapped, anything else is read into memory.
+    pub(super) fn into_bytes(mut self) -> Result<Bytes> {
+        if self.is_plain_file {
+            // Opened again, because the stream's own position is past the head.
+            let file = File::open(&self.path).map_err(Error::io("read", &self.path))?;
+            return map_file(&file).map_err(Error::io("map", &self.path));
+        }
+        let mut bytes = std::mem::take(&mut self.head);
+        match self.reader.read_to_end(&mut bytes) {
+            Ok(_) => Ok(Bytes::from(bytes)),
+            Err(error) => Err(self.error(error)),
+        }
+    }
+
+    fn look_ahead(&mut self, num: usize) -> Result<()> {
+        let mut chunk = [0; 4096];
+        while self.head.len() < num && !self.at_end {
+            let mut head = std::mem::take(&mut self.head);
+            let result = self.read(&mut chunk);
+            head.extend_from_slice(&chunk[..*result.as_ref().unwrap_or(&0)]);
+            self.head = head;
+            result?;
+        }
+        Ok(())
+    }
+
+    /// An error with the operating system's number is the disk's; any other comes from the decompressor.
+    fn error(&self, error: io::Error) -> Error {
+        match self.compression {
+            Some(compression) if error.raw_os_error().is_none() => Error::data(
+                &self.name,
+                format!("the {compression} data are truncated or damaged ({error})"),
+                "fetch or compress the file again",
+            ),
+            _ => Error::io("read", Path::new(&self.path))(error),
+        }
+    }
+}
+
+fn compression_of(magic: &[u8]) -> Option<&'static str> {
+    match magic {
+        [0x1F, 0x8B, ..] => Some("gzip"),
+        [0x28, 0xB5, 0x2F, 0xFD] => Some("zstd"),
+        // A skippable frame, which pzstd writes first.
+        [0x50..=0x5F, 0x2A, 0x4D, 0x18] => Some("zstd"),
+        _ => None,
+    }
+}
+
+/// A byte order mark, or ASCII with a zero byte before or after every character.
+fn is_utf16(head: &[u8]) -> bool {
+    let sample = &head[..head.len().min(16)];
+    let zeros = |parity: usize| sample.iter().skip(parity).step_by(2).all(|byte| *byte == 0);
+    head.starts_with(b"\xFF\xFE")
+        || head.starts_with(b"\xFE\xFF")
+        || (sample.len() >= 4 && (zeros(0) != zeros(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream(bytes: &[u8]) -> Stream {
+        let reader = Box::new(Cursor::new(bytes.to_vec()));
+        Stream::from_reader("test".into(), "test".into(), false, reader).unwrap()
+    }
+
+    #[test]
+    fn the_format_is_seen_in_the_content() {
+        let blank = [b"\n".repeat(10_000), b"{}".to_vec()].concat();
+        let cases: [(&[u8], Format); 9] = [
+            (b"", Format::Csv),
+            (b"a", Format::Csv),
+            (b"a,1.2.3.4", Format::Csv),
+            (b" \n\t{\"entity\"", Format::JsonLines),
+            (b"\xEF\xBB\xBF{\"entity\"", Format::JsonLines),
+            (b"PAR1....", Format::Parquet),
+            (b"ARROW1\0\0", Format::Arrow),
+            (b"\n\n", Format::Csv),
+            (&blank, Format::JsonLines),
+        ];
+        for (bytes, format) in cases {
+            let mut stream = stream(bytes);
+            assert_eq!(stream.sniff_format().unwrap(), format, "{bytes:?}");
+            assert_eq!(stream.into_bytes().unwrap(), bytes);
+        }
+    }
+
+    #[test]
+    fn utf_16_is_told_from_utf_8() {
+        let utf16 = |text: &str, little: bool| -> Vec<u8> {
+            text.encode_utf16()
+                .flat_map(|unit| if little { unit.to_le_bytes() } else { unit.to_be_bytes() })
+                .collect()
+        };
+        for little in [false, true] {
+            assert!(is_utf16(&utf16("\u{FEFF}ü", little)));
+            assert!(is_utf16(&utf16("user,1.2.3.4", little)));
+        }
+        for text in [&b""[..], b"a", b"a,1.2.3.4", b"\0\0\0\0\0\0", b"\xFFab,1.2.3.4"] {
+            assert!(!is_utf16(text), "{text:?}");
+        }
+    }
+}

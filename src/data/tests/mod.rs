@@ -1,0 +1,197 @@
+//! Tests of whole readings, from bytes in a file to rows.
+
+mod compressed;
+mod csv;
+mod json_lines;
+mod parquet;
+mod prepared;
+mod properties;
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+
+use super::*;
+
+/// A folder for the files of one test.
+struct Folder(TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Folder(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> Input {
+        let path = self.path(name);
+        fs::write(&path, bytes).unwrap();
+        Input::File(path)
+    }
+}
+
+/// The good rows as text (`entity ip [label]`) and the report.
+fn read_inputs(inputs: &[Input], options: &ReadOptions) -> Result<(Vec<String>, ReadReport)> {
+    let mut rows = Vec::new();
+    let report = read_rows(inputs, options, &mut |row| {
+        let label = row.label.map(|label| format!(" {label}")).unwrap_or_default();
+        rows.push(format!("{} {}{label}", row.entity.escape_ascii(), Ipv4Addr::from(row.ip)));
+        Ok(())
+    })?;
+    assert_eq!(report.num_rows, rows.len() as u64);
+    Ok((rows, report))
+}
+
+fn read_bytes(bytes: impl AsRef<[u8]>, options: &ReadOptions) -> Result<(Vec<String>, ReadReport)> {
+    let folder = Folder::new();
+    read_inputs(&[folder.write("input", bytes)], options)
+}
+
+fn rows_of(bytes: impl AsRef<[u8]>) -> Vec<String> {
+    read_bytes(bytes, &ReadOptions::default()).unwrap().0
+}
+
+/// Where (behind the folder), what and help of the error that `bytes` give, with the exit code.
+fn error_of(bytes: impl AsRef<[u8]>, options: &ReadOptions) -> (String, u8) {
+    error_text(read_bytes(bytes, options).unwrap_err())
+}
+
+fn error_text(error: Error) -> (String, u8) {
+    let text = format!("{error} | {}", error.help().unwrap_or_default());
+    let text = match text.split_once("/input") {
+        Some((_, text)) => format!("input{text}"),
+        None => text,
+    };
+    (text, error.exit_code())
+}
+
+fn skip(max_bad_fraction: f64) -> ReadOptions {
+    ReadOptions { on_bad_row: OnBadRow::Skip, max_bad_fraction, ..ReadOptions::default() }
+}
+
+fn columns(entity: Option<&str>, ip: Option<&str>, label: Option<&str>) -> ReadOptions {
+    ReadOptions {
+        entity_column: entity.map(String::from),
+        ip_column: ip.map(String::from),
+        label_column: label.map(String::from),
+        ..ReadOptions::default()
+    }
+}
+
+#[test]
+fn options_are_parsed_from_their_names() {
+    let formats = [Format::Csv, Format::JsonLines, Format::Parquet, Format::Arrow];
+    for (text, format) in ["csv", "jsonl", "parquet", "arrow"].iter().zip(formats) {
+        assert_eq!(text.parse::<Format>().unwrap(), format);
+    }
+    let error = "parqet".parse::<Format>().unwrap_err();
+    assert!(error.help().unwrap().contains("did you mean `parquet`?"));
+
+    assert_eq!("fail".parse::<OnBadRow>().unwrap(), OnBadRow::Fail);
+    assert_eq!("skip".parse::<OnBadRow>().unwrap(), OnBadRow::Skip);
+    assert_eq!("quarantine=a=b".parse::<OnBadRow>().unwrap(), OnBadRow::Quarantine("a=b".into()));
+    for text in ["", "skip=", "quarantine", "quarantine="] {
+        assert_eq!(text.parse::<OnBadRow>().unwrap_err().exit_code(), 2, "{text:?}");
+    }
+}
+
+#[test]
+fn inputs_are_read_in_order_and_may_differ_in_format() {
+    let folder = Folder::new();
+    let inputs = [
+        folder.write("b", "a,1.2.3.4"),
+        folder.write("empty", ""),
+        folder.write("a", "{\"entity\":\"b\",\"ip\":\"5.6.7.8\"}"),
+    ];
+    let (rows, report) = read_inputs(&inputs, &ReadOptions::default()).unwrap();
+    assert_eq!(rows, ["a 1.2.3.4", "b 5.6.7.8"]);
+    assert_eq!(report.to_string(), "");
+}
+
+#[test]
+fn inputs_without_a_row_are_an_error_that_names_them() {
+    let folder = Folder::new();
+    let inputs = [folder.write("one", ""), folder.write("two", "\n \n")];
+    let error = read_inputs(&inputs, &ReadOptions::default()).unwrap_err();
+    let (text, code) = error_text(error);
+    assert!(text.contains("/one`, `") && text.contains("/two`: no rows"), "{text}");
+    assert_eq!(code, 3);
+}
+
+#[test]
+fn a_missing_file_is_an_io_error() {
+    let error = read_inputs(&[Input::File("/no/such/file".into())], &ReadOptions::default()).unwrap_err();
+    assert_eq!(error.exit_code(), 4);
+}
+
+#[test]
+fn an_error_of_the_callback_ends_the_reading() {
+    let folder = Folder::new();
+    let mut num_rows = 0;
+    let result =
+        read_rows(&[folder.write("input", "a,1.2.3.4\nb,1.2.3.4\n")], &ReadOptions::default(), &mut |_| {
+            num_rows += 1;
+            Err(Error::Gate("enough".into()))
+        });
+    assert_eq!(result.unwrap_err().to_string(), "enough");
+    assert_eq!(num_rows, 1);
+}
+
+#[test]
+fn skipped_rows_are_counted_by_reason_up_to_the_fraction() {
+    let text = "a,1.2.3.4\nb,::1\n,1.2.3.4\nc\nd,1.2.3.4:80\ne,1.2.3.4\nf,::2\n";
+    let (rows, report) = read_bytes(text, &skip(0.8)).unwrap();
+    assert_eq!(rows, ["a 1.2.3.4", "e 1.2.3.4"]);
+    assert_eq!(
+        report.to_string(),
+        "5 of 7 rows are bad: 2 IPv6 address, 1 IPv4 with a port, 1 empty entity, 1 too few columns"
+    );
+    let (text, code) = error_of(text, &skip(0.7));
+    assert!(text.contains("5 of 7 rows") && text.contains("2 IPv6 address"), "{text}");
+    assert_eq!(code, 3);
+}
+
+#[test]
+fn all_rows_bad_is_an_error_even_when_every_fraction_is_put_up_with() {
+    let (text, code) = error_of("a,::1\n", &skip(1.0));
+    assert!(text.contains("no rows"), "{text}");
+    assert_eq!(code, 3);
+}
+
+#[test]
+fn quarantined_rows_are_kept_as_they_stood_also_when_reading_fails() {
+    let folder = Folder::new();
+    let file = folder.path("bad");
+    let options = |max_bad_fraction| ReadOptions {
+        on_bad_row: OnBadRow::Quarantine(file.clone()),
+        max_bad_fraction,
+        ..ReadOptions::default()
+    };
+    let text = b"a,1.2.3.4\r\n\"b\"\"\", ::1,x\r\n\xFF,01.2.3.4\n";
+    let inputs = [folder.write("input", text)];
+    for (max_bad_fraction, is_ok) in [(1.0, true), (0.5, false)] {
+        let _ = fs::remove_file(&file);
+        assert_eq!(read_inputs(&inputs, &options(max_bad_fraction)).is_ok(), is_ok);
+        assert_eq!(fs::read(&file).unwrap(), b"\"b\"\"\", ::1,x\n\xFF,01.2.3.4\n");
+    }
+
+    let jsonl = folder.write("jsonl", "{\"entity\":\"a\",\"ip\":\"1.2.3.4\"}\n{\"entity\": \"b\"}\nx\n");
+    let missing = Input::File(folder.path("missing"));
+    assert!(read_inputs(&[jsonl, missing], &options(1.0)).is_err());
+    assert_eq!(fs::read(&file).unwrap(), b"{\"entity\": \"b\"}\nx\n");
+    assert_eq!(fs::read_dir(folder.0.path()).unwrap().count(), 3, "a temporary file is left");
+}
+
+#[test]
+fn an_input_is_never_replaced_by_the_quarantine() {
+    let folder = Folder::new();
+    let input = folder.write("input", "a,1.2.3.4\n");
+    let options =
+        ReadOptions { on_bad_row: OnBadRow::Quarantine(folder.path("input")), ..ReadOptions::default() };
+    assert_eq!(read_inputs(&[input], &options).unwrap_err().exit_code(), 2);
+    assert_eq!(fs::read(folder.path("input")).unwrap(), b"a,1.2.3.4\n");
+}

@@ -1,0 +1,131 @@
+//! Parquet, from bytes to rows.
+
+use std::sync::Arc;
+
+use ::parquet::arrow::ArrowWriter;
+use arrow_array::types::{Int32Type, UInt32Type};
+use arrow_array::*;
+
+use super::*;
+
+pub(super) fn write(columns: Vec<(&str, ArrayRef)>) -> Vec<u8> {
+    let batch = RecordBatch::try_from_iter_with_nullable(
+        columns.into_iter().map(|(name, array)| (name, array, true)),
+    )
+    .unwrap();
+    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.into_inner().unwrap()
+}
+
+fn ips() -> ArrayRef {
+    Arc::new(StringArray::from(vec!["1.2.3.4", "5.6.7.8"]))
+}
+
+#[test]
+fn entities_and_addresses_may_have_any_fitting_type() {
+    let text = ["7", "8"];
+    let dictionary: DictionaryArray<Int32Type> = text.into_iter().collect();
+    let entities: [(&str, ArrayRef); 11] = [
+        ("string", Arc::new(StringArray::from(text.to_vec()))),
+        ("large string", Arc::new(LargeStringArray::from(text.to_vec()))),
+        ("string view", Arc::new(StringViewArray::from(text.to_vec()))),
+        ("binary", Arc::new(BinaryArray::from(vec![&b"7"[..], b"8"]))),
+        ("large binary", Arc::new(LargeBinaryArray::from(vec![&b"7"[..], b"8"]))),
+        ("binary view", Arc::new(BinaryViewArray::from(vec![&b"7"[..], b"8"]))),
+        ("fixed size binary", Arc::new(FixedSizeBinaryArray::try_from_iter([b"7", b"8"].iter()).unwrap())),
+        ("int64", Arc::new(Int64Array::from(vec![7, 8]))),
+        ("uint8", Arc::new(UInt8Array::from(vec![7, 8]))),
+        ("uint64", Arc::new(UInt64Array::from(vec![7, 8]))),
+        ("dictionary", Arc::new(dictionary)),
+    ];
+    for (name, entity) in entities {
+        let bytes = write(vec![("x", ips()), ("ip", ips()), ("entity", entity)]);
+        assert_eq!(rows_of(bytes), ["7 1.2.3.4", "8 5.6.7.8"], "{name}");
+    }
+    let dictionary: DictionaryArray<UInt32Type> = ["1.2.3.4", "5.6.7.8"].into_iter().collect();
+    let addresses: [ArrayRef; 2] =
+        [Arc::new(UInt32Array::from(vec![0x0102_0304, 0x0506_0708])), Arc::new(dictionary)];
+    for ip in addresses {
+        let bytes = write(vec![("entity", ips()), ("ip", ip)]);
+        assert_eq!(rows_of(bytes), ["1.2.3.4 1.2.3.4", "5.6.7.8 5.6.7.8"]);
+    }
+}
+
+#[test]
+fn compressed_parquet_is_read_from_memory() {
+    let bytes = write(vec![("entity", ips()), ("ip", ips())]);
+    assert_eq!(rows_of(compressed::gzip(&bytes)).len(), 2);
+    assert_eq!(rows_of(compressed::zstd(&bytes)).len(), 2);
+}
+
+#[test]
+fn labels_are_booleans_integers_or_text() {
+    let labels: [ArrayRef; 3] = [
+        Arc::new(BooleanArray::from(vec![true, false])),
+        Arc::new(Int32Array::from(vec![1, 0])),
+        Arc::new(StringArray::from(vec!["true", "0"])),
+    ];
+    for label in labels {
+        let bytes = write(vec![("user", ips()), ("src", ips()), ("y", label)]);
+        let options = columns(Some("user"), Some("src"), Some("y"));
+        let (rows, _) = read_bytes(bytes, &options).unwrap();
+        assert_eq!(rows, ["1.2.3.4 1.2.3.4 true", "5.6.7.8 5.6.7.8 false"]);
+    }
+}
+
+#[test]
+fn nulls_and_bad_addresses_are_bad_rows() {
+    let entity: ArrayRef = Arc::new(StringArray::from(vec![Some("a"), None, Some("c"), Some("")]));
+    let ip: ArrayRef =
+        Arc::new(StringArray::from(vec![Some("1.2.3.4"), Some("1.2.3.4"), Some("::1"), Some("1.2.3.4")]));
+    let bytes = write(vec![("entity", entity), ("ip", ip)]);
+    let (error, code) = error_of(&bytes, &ReadOptions::default());
+    assert!(error.starts_with("input: row 2: missing value: `,1.2.3.4`"), "{error}");
+    assert_eq!(code, 3);
+
+    let folder = Folder::new();
+    let options = ReadOptions {
+        on_bad_row: OnBadRow::Quarantine(folder.path("bad")),
+        max_bad_fraction: 1.0,
+        ..ReadOptions::default()
+    };
+    let (rows, report) = read_inputs(&[folder.write("input", &bytes)], &options).unwrap();
+    assert_eq!(rows, ["a 1.2.3.4"]);
+    assert_eq!(report.num_bad, 3);
+    assert_eq!(fs::read_to_string(folder.path("bad")).unwrap(), ",1.2.3.4\nc,::1\n,1.2.3.4\n");
+
+    let nulls: DictionaryArray<Int32Type> = [None, None::<&str>].into_iter().collect();
+    let bytes = write(vec![("entity", Arc::new(nulls)), ("ip", ips())]);
+    let (error, _) = error_of(&bytes, &ReadOptions::default());
+    assert!(error.starts_with("input: row 1: missing value"), "{error}");
+}
+
+#[test]
+fn missing_columns_and_wrong_types_are_errors() {
+    let bytes = write(vec![("user", ips()), ("ip", ips())]);
+    let error = read_bytes(&bytes, &ReadOptions::default()).unwrap_err();
+    assert!(error.to_string().contains("has no column `entity`"), "{error}");
+    assert_eq!(error.exit_code(), 2);
+
+    let float: ArrayRef = Arc::new(Float64Array::from(vec![1.0, 2.0]));
+    let int: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
+    for (entity, ip, wanted) in [
+        (float, ips(), "input: column `entity` is Float64 | an entity is"),
+        (ips(), int, "input: column `ip` is Int64 | an IPv4 address is"),
+    ] {
+        let (error, code) = error_of(write(vec![("entity", entity), ("ip", ip)]), &skip(1.0));
+        assert!(error.starts_with(wanted), "{error}");
+        assert_eq!(code, 3);
+    }
+}
+
+#[test]
+fn a_truncated_file_is_an_error() {
+    let bytes = write(vec![("entity", ips()), ("ip", ips())]);
+    for len in [4, 8, bytes.len() / 2, bytes.len() - 1] {
+        let (error, code) = error_of(&bytes[..len], &ReadOptions::default());
+        assert!(error.starts_with("input: not a whole Parquet file"), "{error}");
+        assert_eq!(code, 3);
+    }
+}

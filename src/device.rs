@@ -1,0 +1,341 @@
+//! The one place that names a Burn backend: which device to take, why, and what fits it.
+
+use burn::tensor::Device;
+#[cfg(feature = "wgpu")]
+use burn::tensor::{DeviceKind, wgpu::wgpu};
+use serde::Serialize;
+
+use crate::config::{DeviceChoice, Hyperparameters};
+use crate::{Error, Result};
+
+/// A device that was chosen, and its limits.
+#[derive(Clone, Debug)]
+pub struct ComputeDevice {
+    /// The device without autodiff.
+    pub device: Device,
+    /// What was taken and why, for people: `ndarray on 2 threads (no hardware GPU adapter was found)`.
+    pub description: String,
+    /// What fits it.
+    pub limits: DeviceLimits,
+}
+
+/// What fits a device, in bytes; `None` where there is no limit or it cannot be known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct DeviceLimits {
+    /// The largest buffer that a kernel can bind. An allocation past it fails silently on wgpu.
+    pub max_binding_bytes: Option<u64>,
+    /// Memory that is free now.
+    pub available_bytes: Option<u64>,
+}
+
+/// A graphics adapter that wgpu can reach.
+#[derive(Clone, Debug, Serialize)]
+pub struct Adapter {
+    /// The adapter's own name.
+    pub name: String,
+    /// The graphics API: `vulkan`, `metal`, `dx12`, `gl`.
+    pub backend: String,
+    /// `discrete`, `integrated`, `virtual`, `cpu` (software) or `other`.
+    pub kind: &'static str,
+    /// The driver and its version.
+    pub driver: String,
+    /// What fits it.
+    pub limits: DeviceLimits,
+    #[cfg(feature = "wgpu")]
+    #[serde(skip)]
+    device_kind: DeviceKind,
+}
+
+impl Adapter {
+    /// Whether this is hardware rather than a software rasteriser.
+    pub fn is_hardware(&self) -> bool {
+        self.kind != "cpu"
+    }
+}
+
+/// Chooses a device.
+///
+/// `auto` takes wgpu where a hardware adapter exists, else ndarray; it never takes a software adapter.
+/// `wgpu` takes the best adapter there is, hardware first.
+///
+/// # Errors
+///
+/// [`Error::Device`] where `wgpu` is asked for and there is no adapter.
+pub fn choose(choice: DeviceChoice) -> Result<ComputeDevice> {
+    if choice == DeviceChoice::Ndarray {
+        return Ok(ndarray("asked for"));
+    }
+    let adapters = adapters();
+    let best = adapters.iter().find(|adapter| adapter.is_hardware()).or(adapters.first());
+    match (choice, best) {
+        (DeviceChoice::Auto, Some(adapter)) if adapter.is_hardware() => {
+            Ok(on_adapter(adapter, "a hardware adapter exists"))
+        }
+        (DeviceChoice::Auto, Some(adapter)) => Ok(ndarray(&format!(
+            "the only graphics adapter, {}, is a software one; --device wgpu takes it",
+            adapter.name
+        ))),
+        (DeviceChoice::Auto, None) => Ok(ndarray("no graphics adapter was found")),
+        (_, Some(adapter)) => Ok(on_adapter(adapter, "asked for")),
+        (_, None) => Err(Error::device(
+            "no wgpu adapter was found",
+            "install a Vulkan driver (Debian: mesa-vulkan-drivers for software Vulkan) or take --device ndarray",
+        )),
+    }
+}
+
+/// The adapters of the graphics API that Burn would settle on, in its order.
+#[cfg(feature = "wgpu")]
+pub fn adapters() -> Vec<Adapter> {
+    use wgpu::Backend;
+    let mut software_only = Vec::new();
+    for backend in [Backend::Vulkan, Backend::Metal, Backend::Dx12, Backend::Gl] {
+        let adapters = adapters_of(backend);
+        if adapters.iter().any(Adapter::is_hardware) {
+            return adapters;
+        }
+        if software_only.is_empty() {
+            software_only = adapters;
+        }
+    }
+    software_only
+}
+
+/// Without the `wgpu` feature there are none.
+#[cfg(not(feature = "wgpu"))]
+pub fn adapters() -> Vec<Adapter> {
+    Vec::new()
+}
+
+#[cfg(feature = "wgpu")]
+fn adapters_of(backend: wgpu::Backend) -> Vec<Adapter> {
+    // The Vulkan loader crashes when instances come and go on several threads at once.
+    static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock();
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
+        backends: backend.into(),
+        ..wgpu::InstanceDescriptor::new_without_display_handle()
+    });
+    // Burn numbers the adapters of each kind on their own.
+    let mut counts = [0usize; 3];
+    futures_lite::future::block_on(instance.enumerate_adapters(backend.into()))
+        .iter()
+        .map(|adapter| {
+            let (info, limits) = (adapter.get_info(), adapter.limits());
+            let mut next = |kind: usize| {
+                counts[kind] += 1;
+                counts[kind] - 1
+            };
+            let (kind, device_kind) = match info.device_type {
+                wgpu::DeviceType::DiscreteGpu => ("discrete", DeviceKind::DiscreteGpu(next(0))),
+                wgpu::DeviceType::IntegratedGpu => ("integrated", DeviceKind::IntegratedGpu(next(1))),
+                wgpu::DeviceType::VirtualGpu => ("virtual", DeviceKind::VirtualGpu(next(2))),
+                wgpu::DeviceType::Cpu => ("cpu", DeviceKind::Cpu),
+                wgpu::DeviceType::Other => ("other", DeviceKind::DefaultDevice),
+            };
+            let max_binding = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
+            Adapter {
+                name: info.name,
+                backend: format!("{:?}", info.backend).to_lowercase(),
+                kind,
+                driver: format!("{} {}", info.driver, info.driver_info).trim().to_string(),
+                limits: DeviceLimits { max_binding_bytes: Some(max_binding), available_bytes: None },
+                device_kind,
+            }
+        })
+        .collect()
+}
+
+#[cfg(feature = "wgpu")]
+fn on_adapter(adapter: &Adapter, why: &str) -> ComputeDevice {
+    let Adapter { name, backend, kind, .. } = adapter;
+    ComputeDevice {
+        device: Device::wgpu(adapter.device_kind.clone()),
+        description: format!("wgpu on {name} ({kind}, {backend}; {why})"),
+        limits: adapter.limits,
+    }
+}
+
+#[cfg(not(feature = "wgpu"))]
+fn on_adapter(_: &Adapter, _: &str) -> ComputeDevice {
+    unreachable!("there are no adapters without the wgpu feature")
+}
+
+// burn-ndarray 0.22 is marked deprecated in favour of burn-flex. It is the CPU backend of this project.
+#[allow(deprecated)]
+fn ndarray(why: &str) -> ComputeDevice {
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
+    ComputeDevice {
+        device: Device::ndarray(),
+        description: format!("ndarray on {threads} CPU threads ({why})"),
+        limits: DeviceLimits { max_binding_bytes: None, available_bytes: available_memory() },
+    }
+}
+
+/// Memory that the operating system could give to this process, in bytes (Linux; elsewhere unknown).
+fn available_memory() -> Option<u64> {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
+/// What a training run takes on a device, found before anything is allocated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct MemoryPlan {
+    /// The entity table.
+    pub table_bytes: u64,
+    /// Adam's two moments of the table.
+    pub optimizer_bytes: u64,
+    /// Tensors of one step, at most.
+    pub step_bytes: u64,
+    /// Rows of the table that one shard may have.
+    pub max_rows_per_shard: usize,
+}
+
+impl MemoryPlan {
+    /// Plans a training run.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Device`] with the figure and what to lower, where a row, a step or the whole does not fit.
+    pub fn for_training(hyperparameters: &Hyperparameters, limits: &DeviceLimits) -> Result<Self> {
+        let plan = Self::new(hyperparameters, limits, 2)?;
+        let h = hyperparameters;
+        let pairs = h.mini_batch_size as u64
+            * (1 + h.random_negative_sampling_rate + h.shuffled_negative_sampling_rate) as u64;
+        let widest = 4 * pairs * h.vector_dim.max(ipsight_kernels::bits::NUM_BITS) as u64;
+        // Per layer its input, output and gradient; the bits; the products with the entity vectors.
+        let step_bytes = widest * (3 * (h.num_ip_encoder_layers as u64 + 1) + 4);
+        let lower = "lower mini_batch_size, the negative sampling rates or vector_dim";
+        if let Some(limit) = limits.max_binding_bytes.filter(|limit| widest > *limit) {
+            return Err(Error::device(
+                format!(
+                    "a step of {pairs} pairs needs tensors of {}, but this device binds at most {}",
+                    bytes(widest),
+                    bytes(limit)
+                ),
+                lower,
+            ));
+        }
+        let plan = Self { step_bytes, ..plan };
+        plan.check_available(limits, format!("lower num_entity_vectors; or {lower}"))?;
+        Ok(plan)
+    }
+
+    /// Plans the loading of a model for scoring.
+    ///
+    /// # Errors
+    ///
+    /// As [`MemoryPlan::for_training`].
+    pub fn for_scoring(hyperparameters: &Hyperparameters, limits: &DeviceLimits) -> Result<Self> {
+        let plan = Self::new(hyperparameters, limits, 0)?;
+        plan.check_available(limits, "take another device, or a machine with more memory".into())?;
+        Ok(plan)
+    }
+
+    /// All of it.
+    pub fn total_bytes(&self) -> u64 {
+        self.table_bytes.saturating_add(self.optimizer_bytes).saturating_add(self.step_bytes)
+    }
+
+    fn new(h: &Hyperparameters, limits: &DeviceLimits, num_moments: u64) -> Result<Self> {
+        let row_bytes = 4 * h.vector_dim as u64;
+        let table_bytes = row_bytes * h.num_entity_vectors as u64;
+        let max_rows = limits.max_binding_bytes.map_or(u64::MAX, |limit| limit / row_bytes);
+        let layer_bytes = row_bytes * h.vector_dim as u64;
+        if let Some(limit) = limits.max_binding_bytes.filter(|limit| layer_bytes > *limit || max_rows == 0) {
+            return Err(Error::device(
+                format!(
+                    "an encoder layer of {} does not fit a buffer binding of {}",
+                    bytes(layer_bytes),
+                    bytes(limit)
+                ),
+                "lower vector_dim",
+            ));
+        }
+        Ok(Self {
+            table_bytes,
+            optimizer_bytes: num_moments * table_bytes,
+            step_bytes: 0,
+            max_rows_per_shard: usize::try_from(max_rows).unwrap_or(usize::MAX),
+        })
+    }
+
+    fn check_available(&self, limits: &DeviceLimits, remedy: String) -> Result<()> {
+        match limits.available_bytes {
+            Some(available) if self.total_bytes() > available => Err(Error::device(
+                format!("{self} are needed, but only {} are free", bytes(available)),
+                remedy,
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl std::fmt::Display for MemoryPlan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} (entity table {}, its optimiser state {}, a step up to {})",
+            bytes(self.total_bytes()),
+            bytes(self.table_bytes),
+            bytes(self.optimizer_bytes),
+            bytes(self.step_bytes)
+        )
+    }
+}
+
+/// Bytes for people, in binary units.
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+    let exponent = (count.checked_ilog2().unwrap_or(0) / 10).min(5);
+    let value = count as f64 / f64::powi(1024.0, exponent as i32);
+    if exponent == 0 { format!("{count} B") } else { format!("{value:.1} {}", UNITS[exponent as usize]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hyperparameters(num_entity_vectors: usize, vector_dim: usize) -> Hyperparameters {
+        Hyperparameters { num_entity_vectors, vector_dim, ..Hyperparameters::default() }
+    }
+
+    #[test]
+    fn the_plan_counts_the_table_and_both_moments() {
+        let plan = MemoryPlan::for_training(&hyperparameters(1_000_000, 128), &DeviceLimits::default()).unwrap();
+        assert_eq!(plan.table_bytes, 512_000_000);
+        assert_eq!(plan.optimizer_bytes, 1_024_000_000);
+        assert_eq!(plan.max_rows_per_shard, usize::MAX);
+    }
+
+    #[test]
+    fn a_table_past_the_binding_is_sharded() {
+        let limits = DeviceLimits { max_binding_bytes: Some(128 << 20), available_bytes: None };
+        let plan = MemoryPlan::for_training(&hyperparameters(1_000_000, 128), &limits).unwrap();
+        assert_eq!(plan.max_rows_per_shard, 262_144);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_the_figure_and_what_to_lower() {
+        let limits = DeviceLimits { max_binding_bytes: None, available_bytes: Some(1 << 30) };
+        let error = MemoryPlan::for_training(&hyperparameters(250_000_000, 4096), &limits).unwrap_err();
+        assert_eq!(error.exit_code(), 5);
+        assert!(error.to_string().contains("11.2 TiB"), "{error}");
+        assert!(error.help().unwrap().contains("num_entity_vectors"), "{error:?}");
+
+        let limits = DeviceLimits { max_binding_bytes: Some(128 << 20), available_bytes: None };
+        let mut large = hyperparameters(1000, 128);
+        large.mini_batch_size = 500_000;
+        let error = MemoryPlan::for_training(&large, &limits).unwrap_err();
+        assert!(error.to_string().contains("128.0 MiB"), "{error}");
+        assert!(error.help().unwrap().contains("mini_batch_size"), "{error:?}");
+    }
+
+    #[test]
+    fn bytes_are_rounded_for_people() {
+        let figures = [0, 1023, 1024, 1536, 512_000_000, u64::MAX].map(bytes);
+        assert_eq!(figures, ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "488.3 MiB", "16384.0 PiB"]);
+    }
+}

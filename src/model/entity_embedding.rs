@@ -1,0 +1,153 @@
+use burn::config::Config;
+use burn::module::{Module, Param, ParamId};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use ipsight_kernels::uniform::{Uniform, uniform};
+
+/// Bound of the initial entity vectors. Near zero, so that every score starts near zero and the first
+/// mini-batch's cross entropy is ln 2.
+const INIT_BOUND: f32 = 0.05;
+
+/// The table's id among the tensors whose initial weights are drawn; the encoder's layers come after it.
+const TENSOR_ID: u32 = 0;
+
+/// Configuration of an [`EntityEmbedding`].
+#[derive(Config, Debug)]
+pub struct EntityEmbeddingConfig {
+    /// N, rows of the table.
+    pub num_entity_vectors: usize,
+    /// d, floats a row.
+    pub vector_dim: usize,
+    /// Rows a shard may have: what fits one buffer binding of the device.
+    pub max_rows_per_shard: usize,
+    /// Seed of the initial weights, which do not depend on the sharding.
+    #[config(default = 0)]
+    pub seed: u64,
+}
+
+/// A table of entity vectors, `[num_entity_vectors, vector_dim]`, in shards of whole rows because a buffer
+/// binding of a GPU is limited (128 MiB to 2 GiB through wgpu).
+///
+/// It lives on a plain device, never on an autodiff one: a gradient of the table would be as large as the
+/// table. The step makes the gathered rows its leaf instead.
+#[derive(Module, Debug)]
+pub struct EntityEmbedding {
+    /// `[rows, vector_dim]` each; all but the last have the same number of rows.
+    pub shards: Vec<Param<Tensor<2>>>,
+    num_entity_vectors: usize,
+    vector_dim: usize,
+    rows_per_shard: usize,
+}
+
+impl EntityEmbeddingConfig {
+    /// Makes the table with small uniform weights.
+    pub fn init(&self, device: &Device) -> EntityEmbedding {
+        self.build(|first_row, rows| {
+            let weights = Uniform::init(self.seed, TENSOR_ID, first_row as u32, INIT_BOUND);
+            uniform([rows, self.vector_dim], weights, &device.clone().inner())
+        })
+    }
+
+    /// Makes the table from its weights, `num_entity_vectors x vector_dim` floats, row after row.
+    pub fn from_weights(&self, weights: &[f32], device: &Device) -> EntityEmbedding {
+        assert_eq!(weights.len(), self.num_entity_vectors * self.vector_dim);
+        self.build(|first_row, rows| {
+            let start = first_row * self.vector_dim;
+            let part = weights[start..start + rows * self.vector_dim].to_vec();
+            Tensor::from_data(TensorData::new(part, [rows, self.vector_dim]), &device.clone().inner())
+        })
+    }
+
+    fn build(&self, shard: impl Fn(usize, usize) -> Tensor<2>) -> EntityEmbedding {
+        let rows_per_shard = self.max_rows_per_shard.min(self.num_entity_vectors);
+        let shards = (0..self.num_entity_vectors)
+            .step_by(rows_per_shard)
+            .map(|first_row| {
+                let rows = rows_per_shard.min(self.num_entity_vectors - first_row);
+                Param::initialized(ParamId::new(), shard(first_row, rows))
+            })
+            .collect();
+        EntityEmbedding {
+            shards,
+            num_entity_vectors: self.num_entity_vectors,
+            vector_dim: self.vector_dim,
+            rows_per_shard,
+        }
+    }
+}
+
+/// Rows of a table, ascending, on its device: for each shard that has some, their numbers within it.
+#[derive(Debug)]
+pub struct RowIndex {
+    parts: Vec<(usize, Tensor<1, Int>)>,
+}
+
+impl EntityEmbedding {
+    /// N, rows of the table.
+    pub fn num_entity_vectors(&self) -> usize {
+        self.num_entity_vectors
+    }
+
+    /// d, floats a row.
+    pub fn vector_dim(&self) -> usize {
+        self.vector_dim
+    }
+
+    /// The device of the table.
+    pub fn device(&self) -> Device {
+        self.shards[0].val().device()
+    }
+
+    /// Uploads row numbers; `rows` must be ascending (duplicates are welcome).
+    pub fn index(&self, rows: &[u32]) -> RowIndex {
+        let device = self.device();
+        let parts = self
+            .shard_ranges(rows)
+            .map(|(shard, range)| {
+                (shard, index_tensor(self.local_rows(shard, &rows[range]), &device))
+            })
+            .collect();
+        RowIndex { parts }
+    }
+
+    /// The numbers that rows of a shard have within it.
+    pub fn local_rows(&self, shard: usize, rows: &[u32]) -> Vec<i32> {
+        let first_row = (shard * self.rows_per_shard) as u32;
+        rows.iter().map(|row| (row - first_row) as i32).collect()
+    }
+
+    /// Splits ascending rows into the shards that hold them: (shard, range of `rows`).
+    pub fn shard_ranges<'a>(
+        &'a self,
+        rows: &'a [u32],
+    ) -> impl Iterator<Item = (usize, std::ops::Range<usize>)> + 'a {
+        debug_assert!(rows.is_sorted());
+        let mut start = 0;
+        std::iter::from_fn(move || {
+            let shard = *rows.get(start)? as usize / self.rows_per_shard;
+            let end = start + rows[start..].partition_point(|r| *r as usize / self.rows_per_shard == shard);
+            let range = start..end;
+            start = end;
+            Some((shard, range))
+        })
+    }
+
+    /// Gathers entity vectors.
+    ///
+    /// # Shapes
+    ///
+    /// - `index`: of B rows
+    /// - output: `[B, vector_dim]`, in the order of the index
+    pub fn forward(&self, index: &RowIndex) -> Tensor<2> {
+        let gather = |(shard, rows): &(usize, Tensor<1, Int>)| self.shards[*shard].val().select(0, rows.clone());
+        match index.parts.as_slice() {
+            [one] => gather(one),
+            parts => Tensor::cat(parts.iter().map(gather).collect(), 0),
+        }
+    }
+}
+
+/// Uploads indices as 32-bit signed integers, the index type that every backend takes.
+pub fn index_tensor(indices: Vec<i32>, device: &Device) -> Tensor<1, Int> {
+    let len = indices.len();
+    Tensor::from_data(TensorData::new(indices, [len]), (device, DType::I32))
+}

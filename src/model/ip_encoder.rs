@@ -1,0 +1,71 @@
+use burn::config::Config;
+use burn::module::{Module, Param};
+use burn::nn::Linear;
+use burn::tensor::activation::relu;
+use burn::tensor::{Device, Int, Tensor};
+use ipsight_kernels::bits::{NUM_BITS, ip_bits};
+use ipsight_kernels::uniform::{Uniform, uniform};
+
+/// Configuration of an [`IpEncoder`].
+#[derive(Config, Debug)]
+pub struct IpEncoderConfig {
+    /// L, hidden layers, 0..=100.
+    pub num_ip_encoder_layers: usize,
+    /// d, width of the hidden layers and of the output.
+    pub vector_dim: usize,
+    /// Seed of the initial weights.
+    #[config(default = 0)]
+    pub seed: u64,
+}
+
+/// Encodes the 32 bits of an address. L = 0: one linear map. L >= 1: L hidden layers of `vector_dim` units
+/// with ReLU, then a linear projection.
+#[derive(Module, Debug)]
+pub struct IpEncoder {
+    /// L + 1 layers; the first takes the 32 bits, the last has no ReLU after it.
+    pub layers: Vec<Linear>,
+}
+
+impl IpEncoderConfig {
+    /// Input and output width of layer `layer` in `0..=L`.
+    pub fn layer_shape(&self, layer: usize) -> [usize; 2] {
+        [if layer == 0 { NUM_BITS } else { self.vector_dim }, self.vector_dim]
+    }
+
+    /// Makes the encoder with weights and biases uniform in ±1/sqrt(fan-in), as PyTorch's `nn.Linear` does
+    /// (He et al. 2015 with a = sqrt 5). On an autodiff device the weights require gradients.
+    pub fn init(&self, device: &Device) -> IpEncoder {
+        let plain = device.clone().inner();
+        let on_device = |shape: [usize; 2], tensor_id: u32, bound: f32| {
+            let weights = uniform(shape, Uniform::init(self.seed, tensor_id, 0, bound), &plain);
+            if device.is_autodiff() { Tensor::from_inner(weights) } else { weights }
+        };
+        let layers = (0..=self.num_ip_encoder_layers)
+            .map(|layer| {
+                let [d_input, d_output] = self.layer_shape(layer);
+                let bound = 1.0 / (d_input as f32).sqrt();
+                let tensor_id = 1 + 2 * layer as u32;
+                let weight = on_device([d_input, d_output], tensor_id, bound);
+                let bias = on_device([1, d_output], tensor_id + 1, bound).reshape([d_output]);
+                Linear { weight: Param::from_tensor(weight), bias: Some(Param::from_tensor(bias.detach())) }
+            })
+            .collect();
+        IpEncoder { layers }
+    }
+}
+
+impl IpEncoder {
+    /// Encodes addresses.
+    ///
+    /// # Shapes
+    ///
+    /// - `ips`: `[N]`, unsigned 32-bit integers on the plain device
+    /// - output: `[N, vector_dim]`
+    pub fn forward(&self, ips: Tensor<1, Int>) -> Tensor<2> {
+        let bits = ip_bits(ips);
+        let on_autodiff = self.layers[0].weight.val().device().is_autodiff();
+        let bits = if on_autodiff { Tensor::from_inner(bits) } else { bits };
+        let (projection, hidden) = self.layers.split_last().expect("at least one layer");
+        projection.forward(hidden.iter().fold(bits, |x, layer| relu(layer.forward(x))))
+    }
+}

@@ -1,0 +1,17 @@
+//! The model: Burn modules, forward only. It does no IO and knows no optimiser.
+//!
+//! ```text
+//! dot_product(entity, ip) = entity_embedding[row(entity)] . ip_encoder(bits(ip))
+//! ```
+//!
+//! No bias, no normalisation: the dot product is the log odds that the pair is real rather than generated.
+
+mod entity_embedding;
+mod ip_encoder;
+mod ip_insights;
+mod named_tensors;
+
+pub use entity_embedding::{EntityEmbedding, EntityEmbeddingConfig, RowIndex, index_tensor};
+pub use ip_encoder::{IpEncoder, IpEncoderConfig};
+pub use ip_insights::{IpInsights, IpInsightsConfig};
+pub use named_tensors::NamedTensor;

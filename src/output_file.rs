@@ -1,0 +1,102 @@
+//! Files that appear whole or not at all.
+
+use std::fs::{self, File, Permissions};
+use std::io::{BufWriter, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+use crate::{Error, Result};
+
+/// A file that is written beside its path and renamed over it by [`OutputFile::commit`].
+pub struct OutputFile {
+    writer: BufWriter<NamedTempFile>,
+    path: PathBuf,
+}
+
+impl OutputFile {
+    /// Creates the temporary file, in the folder of `path`.
+    pub fn create(path: &Path) -> Result<Self> {
+        // Renaming over `/dev/null` would replace the device by a file.
+        if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+            let help = "give the path of a file, new or to be replaced";
+            return Err(Error::config(path.display().to_string(), "this is not a regular file", help));
+        }
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        let temp = tempfile::Builder::new()
+            .prefix(".ipsight-")
+            .permissions(Permissions::from_mode(0o644))
+            .tempfile_in(folder)
+            .map_err(Error::io("create", path))?;
+        Ok(OutputFile { writer: BufWriter::with_capacity(1 << 16, temp), path: path.to_path_buf() })
+    }
+
+    /// Where the file will be.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Flushes, syncs and renames.
+    pub fn commit(self) -> Result<()> {
+        let path = self.path;
+        let temp = self.writer.into_inner().map_err(|error| Error::io("write", &path)(error.into_error()))?;
+        temp.as_file().sync_all().map_err(Error::io("write", &path))?;
+        temp.persist(&path).map_err(|error| Error::io("rename", &path)(error.error))?;
+        sync_folder(&path);
+        Ok(())
+    }
+}
+
+impl Write for OutputFile {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.writer.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.writer.flush()
+    }
+}
+
+/// Makes the rename itself durable, as far as the file system can: some refuse to sync a folder.
+fn sync_folder(path: &Path) {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Ok(folder) = File::open(folder.unwrap_or(Path::new("."))) {
+        let _ = folder.sync_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_appears_only_when_it_is_committed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out");
+        let mut file = OutputFile::create(&path).unwrap();
+        file.write_all(b"x").unwrap();
+        assert!(!path.exists());
+        drop(file);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+
+        let mut file = OutputFile::create(&path).unwrap();
+        file.write_all(b"x").unwrap();
+        file.commit().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"x");
+        let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode & !0o644, 0, "{mode:o}");
+        assert_eq!(mode & 0o600, 0o600, "{mode:o}");
+    }
+
+    #[test]
+    fn a_device_or_folder_is_never_renamed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        for path in [Path::new("/dev/null"), folder.path()] {
+            assert!(matches!(OutputFile::create(path), Err(Error::Config { .. })), "{path:?}");
+        }
+    }
+}

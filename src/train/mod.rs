@@ -1,0 +1,13 @@
+//! Training: the loop over epochs and steps, and what it tells its caller.
+//!
+//! Everything that varies is a function of (seed, epoch, step): the order of events, the negatives, the
+//! initial weights. The same seed gives the same model, byte for byte on the CPU.
+
+mod run_folder;
+mod step;
+mod tensorboard;
+mod trainer;
+
+pub use run_folder::RunFolder;
+pub use step::{StepLoss, TrainState};
+pub use trainer::{EpochMetrics, TrainEvent, TrainInputs, Trained, train};

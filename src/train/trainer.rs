@@ -1,0 +1,322 @@
+use std::ops::Range;
+use std::sync::mpsc::sync_channel;
+use std::time::Instant;
+
+use burn::tensor::Tensor;
+use ipsight_kernels::negatives::Negatives;
+
+use super::step::TrainState;
+use crate::config::{Config, Hyperparameters};
+use crate::data::{EpochOrder, Events, MiniBatch};
+use crate::device::{ComputeDevice, MemoryPlan};
+use crate::evaluate::Evaluator;
+use crate::model::{IpInsights, IpInsightsConfig};
+use crate::score::{Scorer, read_floats};
+use crate::{Error, Result};
+
+/// Steps after which the sums of the loss are read at the latest, published or not: counts in float32 are
+/// exact up to 16 million pairs and good to six digits well beyond.
+const MAX_STEPS_BETWEEN_READS: usize = 1000;
+
+/// Mini-batches that may wait for the device.
+const PREFETCHED_MINI_BATCHES: usize = 3;
+
+/// What a run trains on.
+pub struct TrainInputs<'a> {
+    /// The resolved configuration.
+    pub config: &'a Config,
+    /// The training events; at least one.
+    pub events: &'a Events,
+    /// Validation events, scored after each epoch.
+    pub validation: Option<&'a Events>,
+    /// Where to train.
+    pub device: &'a ComputeDevice,
+    /// Asked after every step: the number of a signal that asks the run to stop.
+    pub stop: &'a (dyn Fn() -> Option<i32> + Sync),
+}
+
+/// What training tells its caller as it goes.
+#[derive(Clone, Debug)]
+pub enum TrainEvent {
+    /// Before anything large is allocated.
+    Started {
+        /// Steps of an epoch.
+        steps_per_epoch: usize,
+        /// What will be allocated.
+        memory: MemoryPlan,
+    },
+    /// After each step; the device may still be at work on it.
+    Step {
+        /// Positive pairs of the mini-batch.
+        num_positives: usize,
+    },
+    /// Every `batch_metrics_publish_interval` steps: means since the last time.
+    Batch {
+        /// From 0.
+        epoch: u32,
+        /// Step within the epoch, from 0.
+        step: u32,
+        /// Mean cross entropy.
+        loss: f64,
+        /// Share of pairs on the right side of 0.
+        accuracy: f64,
+    },
+    /// After each epoch.
+    Epoch(EpochMetrics),
+}
+
+impl TrainEvent {
+    /// The event as one JSON object for machines: batches and epochs have one.
+    pub fn to_json(&self) -> Option<serde_json::Value> {
+        match self {
+            TrainEvent::Started { .. } | TrainEvent::Step { .. } => None,
+            TrainEvent::Batch { epoch, step, loss, accuracy } => Some(serde_json::json!({
+                "event": "batch", "epoch": epoch, "step": step, "loss": loss, "accuracy": accuracy,
+            })),
+            TrainEvent::Epoch(metrics) => Some(serde_json::json!({
+                "event": "epoch",
+                "epoch": metrics.epoch,
+                "loss": metrics.loss,
+                "accuracy": metrics.accuracy,
+                "discriminator_auc": metrics.discriminator_auc,
+                "positives_per_second": metrics.positives_per_second,
+                "seconds": metrics.seconds,
+            })),
+        }
+    }
+}
+
+/// The figures of one epoch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EpochMetrics {
+    /// From 0.
+    pub epoch: u32,
+    /// Mean cross entropy over the epoch's pairs.
+    pub loss: f64,
+    /// Share of pairs on the right side of 0.
+    pub accuracy: f64,
+    /// ROC AUC of the validation events against random IPv4; none without a validation set.
+    pub discriminator_auc: Option<f64>,
+    /// Positive pairs trained per second, validation not counted.
+    pub positives_per_second: f64,
+    /// Seconds of training, validation not counted.
+    pub seconds: f64,
+}
+
+/// A model that was trained, on the plain device.
+pub struct Trained {
+    /// The model.
+    pub model: IpInsights,
+    /// For each table row, how many events it was trained on in the first epoch: 0 means never.
+    pub row_counts: Vec<u32>,
+    /// One entry per finished epoch.
+    pub epochs: Vec<EpochMetrics>,
+    /// Steps done.
+    pub num_steps: usize,
+    /// The signal that stopped the run before its end.
+    pub stopped_by: Option<i32>,
+}
+
+/// Trains a model.
+///
+/// # Errors
+///
+/// [`Error::Device`] where the model does not fit the device or the device fails, [`Error::Config`] where
+/// the loss stops being finite, [`Error::Data`] without events, and whatever `on_event` returns.
+pub fn train(
+    inputs: &TrainInputs<'_>,
+    on_event: &mut dyn FnMut(&TrainEvent) -> Result<()>,
+) -> Result<Trained> {
+    let h = &inputs.config.hyperparameters;
+    if inputs.events.is_empty() {
+        return Err(Error::data("training data", "there are no events", "give at least one event"));
+    }
+    let memory = MemoryPlan::for_training(h, &inputs.device.limits)?;
+    let steps_per_epoch = inputs.events.len().div_ceil(h.mini_batch_size);
+    on_event(&TrainEvent::Started { steps_per_epoch, memory })?;
+
+    let model_config = IpInsightsConfig::of(inputs.config, memory.max_rows_per_shard);
+    let mut run = Run {
+        inputs,
+        state: TrainState::new(&model_config, h, &inputs.device.device),
+        row_counts: vec![0; h.num_entity_vectors],
+        num_steps: 0,
+    };
+    run.check_allocation()?;
+    let mut epochs = Vec::new();
+    let mut stopped_by = None;
+    for epoch in 0..h.epochs as u32 {
+        match run.epoch(epoch, on_event)? {
+            Ok(metrics) => {
+                on_event(&TrainEvent::Epoch(metrics.clone()))?;
+                epochs.push(metrics);
+            }
+            Err(signal) => {
+                stopped_by = Some(signal);
+                break;
+            }
+        }
+    }
+    let Run { state, row_counts, num_steps, .. } = run;
+    Ok(Trained { model: state.into_model(), row_counts, epochs, num_steps, stopped_by })
+}
+
+/// Sums of the loss on the host.
+#[derive(Clone, Copy, Default)]
+struct HostSums {
+    cross_entropy: f64,
+    num_correct: f64,
+    num_pairs: f64,
+}
+
+impl HostSums {
+    fn add(&mut self, other: HostSums) {
+        self.cross_entropy += other.cross_entropy;
+        self.num_correct += other.num_correct;
+        self.num_pairs += other.num_pairs;
+    }
+
+    fn loss(&self) -> f64 {
+        self.cross_entropy / self.num_pairs
+    }
+
+    fn accuracy(&self) -> f64 {
+        self.num_correct / self.num_pairs
+    }
+}
+
+struct Run<'a> {
+    inputs: &'a TrainInputs<'a>,
+    state: TrainState,
+    row_counts: Vec<u32>,
+    num_steps: usize,
+}
+
+impl Run<'_> {
+    fn hyperparameters(&self) -> &Hyperparameters {
+        &self.inputs.config.hyperparameters
+    }
+
+    /// An allocation that failed shows only when something is read back from it.
+    fn check_allocation(&self) -> Result<()> {
+        for shard in &self.state.model.entity_embedding.shards {
+            let [rows, _] = shard.dims();
+            read_floats(shard.val().slice([rows - 1..rows, 0..1]))?;
+        }
+        Ok(())
+    }
+
+    /// One epoch; the inner `Err` is the signal that stopped it.
+    fn epoch(
+        &mut self,
+        epoch: u32,
+        on_event: &mut dyn FnMut(&TrainEvent) -> Result<()>,
+    ) -> Result<std::result::Result<EpochMetrics, i32>> {
+        let start = Instant::now();
+        let inputs = self.inputs;
+        let order = EpochOrder::new(inputs.events.len(), inputs.config.training.seed, epoch);
+        let (batch_size, num_rows) =
+            (self.hyperparameters().mini_batch_size, self.hyperparameters().num_entity_vectors);
+        let outcome = std::thread::scope(|scope| {
+            let (sender, receiver) = sync_channel(PREFETCHED_MINI_BATCHES);
+            scope.spawn(move || {
+                for positions in mini_batch_positions(inputs.events.len(), batch_size) {
+                    let batch = MiniBatch::gather(inputs.events, &order, positions, num_rows);
+                    if sender.send(batch).is_err() {
+                        return; // the run stopped
+                    }
+                }
+            });
+            self.steps(epoch, receiver.into_iter(), on_event)
+        })?;
+        let sums = match outcome {
+            Ok(sums) => sums,
+            Err(signal) => return Ok(Err(signal)),
+        };
+        let seconds = start.elapsed().as_secs_f64();
+        Ok(Ok(EpochMetrics {
+            epoch,
+            loss: sums.loss(),
+            accuracy: sums.accuracy(),
+            discriminator_auc: self.discriminator_auc()?,
+            positives_per_second: inputs.events.len() as f64 / seconds,
+            seconds,
+        }))
+    }
+
+    fn steps(
+        &mut self,
+        epoch: u32,
+        batches: impl Iterator<Item = MiniBatch>,
+        on_event: &mut dyn FnMut(&TrainEvent) -> Result<()>,
+    ) -> Result<std::result::Result<HostSums, i32>> {
+        let h = self.inputs.config.hyperparameters.clone();
+        let seed = self.inputs.config.training.seed;
+        let (mut of_epoch, mut of_interval) = (HostSums::default(), HostSums::default());
+        let mut on_device: Option<Tensor<1>> = None;
+        for (step, batch) in batches.enumerate() {
+            if let Some(signal) = (self.inputs.stop)() {
+                return Ok(Err(signal));
+            }
+            let negatives = Negatives::training(
+                h.random_negative_sampling_rate,
+                h.shuffled_negative_sampling_rate,
+                seed,
+                epoch,
+                step as u32,
+            );
+            let sums = self.state.step(&batch, negatives).sums;
+            on_device = Some(on_device.map_or(sums.clone(), |total| total + sums));
+            self.num_steps += 1;
+            if epoch == 0 {
+                batch.entity_rows.iter().for_each(|row| {
+                    let count = &mut self.row_counts[*row as usize];
+                    *count = count.saturating_add(1);
+                });
+            }
+            let publish = (step + 1).is_multiple_of(h.batch_metrics_publish_interval);
+            if publish || (step + 1).is_multiple_of(MAX_STEPS_BETWEEN_READS) {
+                of_interval.add(self.read(&mut on_device)?);
+            }
+            if publish {
+                let (loss, accuracy) = (of_interval.loss(), of_interval.accuracy());
+                on_event(&TrainEvent::Batch { epoch, step: step as u32, loss, accuracy })?;
+                of_epoch.add(std::mem::take(&mut of_interval));
+            }
+            on_event(&TrainEvent::Step { num_positives: batch.len() })?;
+        }
+        of_epoch.add(of_interval);
+        of_epoch.add(self.read(&mut on_device)?);
+        Ok(Ok(of_epoch))
+    }
+
+    /// Takes the sums that are on the device.
+    fn read(&self, on_device: &mut Option<Tensor<1>>) -> Result<HostSums> {
+        let Some(sums) = on_device.take() else { return Ok(HostSums::default()) };
+        let sums = read_floats(sums)?;
+        if !sums[0].is_finite() {
+            return Err(Error::config(
+                "hyperparameters.learning_rate",
+                format!("the loss became {} by step {}", sums[0], self.num_steps),
+                format!("lower it (now {})", self.hyperparameters().learning_rate),
+            ));
+        }
+        let [cross_entropy, num_correct, num_pairs] = [0, 1, 2].map(|i| sums[i] as f64);
+        Ok(HostSums { cross_entropy, num_correct, num_pairs })
+    }
+
+    fn discriminator_auc(&self) -> Result<Option<f64>> {
+        let Some(validation) = self.inputs.validation else { return Ok(None) };
+        let scorer = Scorer::new(self.state.snapshot(), self.row_counts.clone());
+        let mut evaluator = Evaluator::against_random_ipv4(&scorer, self.inputs.config.training.seed);
+        for event in validation.iter() {
+            evaluator.push(event, false)?;
+        }
+        Ok(Some(evaluator.finish()?.auc))
+    }
+}
+
+/// The positions of each mini-batch of an epoch; the last may be smaller.
+fn mini_batch_positions(num_events: usize, batch_size: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..num_events).step_by(batch_size).map(move |start| start..(start + batch_size).min(num_events))
+}
