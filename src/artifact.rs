@@ -154,6 +154,8 @@ fn write_weights(path: &Path, model: &IpInsights, row_counts: &[u32]) -> Result<
         let view = TensorView::new(*dtype, shape.clone(), bytes).expect("bytes fill the shape");
         (name.as_str(), view)
     });
+    // safetensors creates a file that only its owner can read; one that exists keeps its mode.
+    File::create(path).map_err(Error::io("create", path))?;
     safetensors::serialize_to_file(views, None, path).map_err(|error| match error {
         safetensors::SafeTensorError::IoError(source) => Error::io("write", path)(source),
         other => Error::io("write", path)(std::io::Error::other(other)),

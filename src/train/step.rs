@@ -31,6 +31,18 @@ pub struct StepLoss {
     pub sums: Tensor<1>,
 }
 
+/// What the backward pass of a step gives, on the plain device.
+pub struct StepGradients {
+    /// `[B, P]`
+    pub logits: Tensor<2>,
+    /// As [`StepLoss::sums`].
+    pub sums: Tensor<1>,
+    /// `[B, d]`: of the mean loss, for each row of the mini-batch; a row's duplicates are not summed yet.
+    pub rows: Tensor<2>,
+    /// Of the encoder's parameters, by their id.
+    pub encoder: GradientsParams,
+}
+
 /// A mini-batch on the device.
 struct Uploaded {
     index: RowIndex,
@@ -96,18 +108,31 @@ impl TrainState {
         self.step_on_pairs(uploaded, pair_ips, mask)
     }
 
+    /// The gradients of pairs that are given, without a step. For proofs.
+    pub fn gradients(&self, batch: &MiniBatch, pair_ips: Tensor<2, Int>, mask: Tensor<2>) -> StepGradients {
+        self.backward(&self.upload(batch).index, pair_ips, mask)
+    }
+
     fn step_on_pairs(&mut self, uploaded: Uploaded, pair_ips: Tensor<2, Int>, mask: Tensor<2>) -> StepLoss {
-        let gathered = self.model.entity_embedding.forward(&uploaded.index);
-        // The gathered rows are the leaf: no gradient of the table's size exists.
-        let rows = Tensor::<2>::from_inner(gathered).require_grad();
-        let logits = self.model.forward(rows.clone(), pair_ips);
-        let (loss, sums) = loss(logits, mask);
-        let mut gradients = loss.backward();
-        let row_gradients = rows.grad_remove(&mut gradients).expect("the leaf is part of the loss");
+        let gradients = self.backward(&uploaded.index, pair_ips, mask);
         self.num_steps += 1;
-        self.update_encoder(GradientsParams::from_grads(gradients, &self.model.ip_encoder));
-        self.update_table(uploaded.touched, row_gradients);
-        StepLoss { sums }
+        self.update_encoder(gradients.encoder);
+        self.update_table(uploaded.touched, gradients.rows);
+        StepLoss { sums: gradients.sums }
+    }
+
+    fn backward(&self, index: &RowIndex, pair_ips: Tensor<2, Int>, mask: Tensor<2>) -> StepGradients {
+        // The gathered rows are the leaf: no gradient of the table's size exists.
+        let rows = Tensor::<2>::from_inner(self.model.entity_embedding.forward(index)).require_grad();
+        let logits = self.model.forward(rows.clone(), pair_ips);
+        let (loss, sums) = loss(logits.clone(), mask);
+        let mut gradients = loss.backward();
+        StepGradients {
+            logits: logits.inner(),
+            sums,
+            rows: rows.grad_remove(&mut gradients).expect("the leaf is part of the loss"),
+            encoder: GradientsParams::from_grads(gradients, &self.model.ip_encoder),
+        }
     }
 
     fn upload(&self, batch: &MiniBatch) -> Uploaded {

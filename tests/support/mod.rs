@@ -1,0 +1,59 @@
+//! What the tests share.
+
+#![allow(dead_code)] // each test file uses a part
+
+use burn::tensor::Device;
+use ipsight::config::DeviceChoice;
+use ipsight::device;
+
+/// The devices that tests run on: ndarray always, and wgpu where an adapter exists, software or not.
+///
+/// With `IPSIGHT_REQUIRE_WGPU` set, as in CI, a missing adapter is a failure rather than a skip.
+pub fn devices() -> Vec<(&'static str, Device)> {
+    let mut devices = vec![("ndarray", device::choose(DeviceChoice::Ndarray).unwrap().device)];
+    devices.extend(wgpu().map(|device| ("wgpu", device)));
+    devices
+}
+
+/// The wgpu device, or none after saying `skipped`.
+pub fn wgpu() -> Option<Device> {
+    match device::choose(DeviceChoice::Wgpu) {
+        Ok(device) => Some(device.device),
+        Err(error) => {
+            assert!(std::env::var_os("IPSIGHT_REQUIRE_WGPU").is_none(), "{error}");
+            eprintln!("skipped: {error}");
+            None
+        }
+    }
+}
+
+/// Collects mismatches, so that one run shows all of them.
+#[derive(Default)]
+pub struct Mismatches {
+    found: Vec<String>,
+    num_checked: usize,
+}
+
+impl Mismatches {
+    /// Compares element by element: |found - expected| must be at most `tolerance`.
+    pub fn check(&mut self, what: &str, found: &[f32], expected: &[f32], tolerance: f32) {
+        if found.len() != expected.len() {
+            self.found.push(format!("{what}: {} elements instead of {}", found.len(), expected.len()));
+            return;
+        }
+        self.num_checked += found.len();
+        let worst = found.iter().zip(expected).map(|(f, e)| (f - e).abs()).enumerate();
+        if let Some((i, difference)) = worst.max_by(|a, b| a.1.total_cmp(&b.1))
+            && !(difference <= tolerance)
+        {
+            let (f, e) = (found[i], expected[i]);
+            self.found.push(format!("{what}: element {i} is {f}, not {e} (off by {difference:e})"));
+        }
+    }
+
+    /// Fails with every mismatch.
+    pub fn assert_none(self) {
+        assert!(self.num_checked > 0, "nothing was compared");
+        assert!(self.found.is_empty(), "{} mismatches:\n{}", self.found.len(), self.found.join("\n"));
+    }
+}
