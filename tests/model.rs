@@ -5,8 +5,12 @@ mod support;
 use ipsight::config::Hyperparameters;
 use ipsight::data::MiniBatch;
 use ipsight::model::{IpInsights, IpInsightsConfig};
-use ipsight::score::{ip_tensor, read_floats};
+use ipsight::score::{Scorer, ip_tensor, read_floats};
 use ipsight::train::TrainState;
+use ipsight::Event;
+use ipsight_kernels::negatives::Negatives;
+use ipsight_kernels::num_table_copies;
+use ipsight_kernels::philox::philox4x32_10;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde_json::Value;
 use support::{Mismatches, devices};
@@ -133,22 +137,188 @@ fn check_first_step(
     let accuracy = first["accuracy"].as_f64().unwrap() as f32;
     mismatches.check(&format!("{at}: accuracy"), &[sums[1] / sums[2]], &[accuracy], 1e-6);
 
-    for (l, layer) in state.model.ip_encoder.layers.iter().enumerate() {
-        let weight = found.encoder.get::<2>(layer.weight.id).unwrap();
-        let bias = found.encoder.get::<1>(layer.bias.as_ref().unwrap().id).unwrap();
-        for (name, gradient) in [("weight", weight.flatten::<1>(0, 1)), ("bias", bias)] {
-            let name = format!("ip_encoder.layers.{l}.{name}");
-            let expected = floats(&first["gradients"][&name]);
-            mismatches.check(&format!("{at}: gradient of {name}"), &read_floats(gradient).unwrap(), &expected, 2e-6);
+    for (name, expected) in first["gradients"].as_object().unwrap() {
+        let gradient = gradient_of(golden, state, device, name);
+        mismatches.check(&format!("{at}: gradient of {name}"), &gradient, &floats(expected), 2e-6);
+    }
+}
+
+/// Central differences of the loss for every element of every parameter group, with the loss summed in
+/// float64 from the logits so that rounding does not hide the difference.
+#[test]
+fn gradients_equal_central_differences() {
+    const EPSILON: f32 = 5e-4;
+    let mut mismatches = Mismatches::default();
+    let (_, device) = devices().remove(0);
+    for golden in Golden::all() {
+        let names = golden.0["weights"].as_object().unwrap().keys();
+        let state = TrainState::from_model(
+            golden.model(&device.clone().autodiff(), usize::MAX),
+            &golden.hyperparameters(),
+        );
+        let loss_with = |name: &str, element: usize, change: f32| {
+            let mut golden = Golden(golden.0.clone());
+            let value = &mut golden.0["weights"][name]["data"][element];
+            *value = (value.as_f64().unwrap() + change as f64).into();
+            let model = golden.model(&device, usize::MAX);
+            let (batch, pair_ips, mask) = golden.batch(0, &device);
+            let index = model.entity_embedding.index(&batch.entity_rows);
+            let logits = model.forward(model.entity_embedding.forward(&index), pair_ips);
+            mean_cross_entropy(&read_floats(logits).unwrap(), &read_floats(mask).unwrap(), batch.len())
+        };
+        for name in names {
+            let gradient = gradient_of(&golden, &state, &device, name);
+            let differences: Vec<f32> = (0..gradient.len())
+                .map(|i| {
+                    let rise = loss_with(name, i, EPSILON) - loss_with(name, i, -EPSILON);
+                    (rise / (2.0 * EPSILON as f64)) as f32
+                })
+                .collect();
+            let what = format!("{}: central differences of {name}", golden.name());
+            mismatches.check(&what, &gradient, &differences, 2e-4);
+            let largest = gradient.iter().fold(0.0f32, |largest, g| largest.max(g.abs()));
+            assert!(largest > 2e-3, "{what}: gradients of {largest} prove little");
         }
     }
-    // The gradient of the table is summed per unique row only inside row Adam: sum it here.
-    let d = golden.number("vector_dim");
-    let mut table = vec![0.0; golden.number("num_entity_vectors") * d];
-    for (row, gradient) in batch.entity_rows.iter().zip(read_floats(found.rows).unwrap().chunks(d)) {
-        let row = *row as usize * d;
-        table[row..row + d].iter_mut().zip(gradient).for_each(|(sum, g)| *sum += g);
+    mismatches.assert_none();
+}
+
+fn mean_cross_entropy(logits: &[f32], mask: &[f32], num_rows: usize) -> f64 {
+    let num_pairs = logits.len() / num_rows;
+    let (mut sum, mut count) = (0.0, 0.0);
+    for (i, (logit, counts)) in logits.iter().zip(mask).enumerate() {
+        let sign = if i % num_pairs == 0 { 1.0 } else { -1.0 };
+        sum += *counts as f64 * (-sign * *logit as f64).exp().ln_1p();
+        count += *counts as f64;
     }
-    let expected = floats(&first["gradients"]["entity_embedding.weight"]);
-    mismatches.check(&format!("{at}: gradient of the table"), &table, &expected, 2e-6);
+    sum / count
+}
+
+/// The gradient of one parameter group at the first mini-batch, flat; the table's is summed per row.
+fn gradient_of(golden: &Golden, state: &TrainState, device: &Device, name: &str) -> Vec<f32> {
+    let (batch, pair_ips, mask) = golden.batch(0, device);
+    let found = state.gradients(&batch, pair_ips, mask);
+    if name == "entity_embedding.weight" {
+        // Row Adam sums the gradients of a row's duplicates: do it here.
+        let d = golden.number("vector_dim");
+        let mut table = vec![0.0; golden.number("num_entity_vectors") * d];
+        for (row, gradient) in batch.entity_rows.iter().zip(read_floats(found.rows).unwrap().chunks(d)) {
+            let row = *row as usize * d;
+            table[row..row + d].iter_mut().zip(gradient).for_each(|(sum, g)| *sum += g);
+        }
+        return table;
+    }
+    let (l, kind) = name.strip_prefix("ip_encoder.layers.").unwrap().split_once('.').unwrap();
+    let layer = &state.model.ip_encoder.layers[l.parse::<usize>().unwrap()];
+    read_floats(match kind {
+        "weight" => found.encoder.get::<2>(layer.weight.id).unwrap().flatten::<1>(0, 1),
+        _ => found.encoder.get::<1>(layer.bias.as_ref().unwrap().id).unwrap(),
+    })
+    .unwrap()
+}
+
+fn small_model(num_layers: usize) -> (IpInsightsConfig, Hyperparameters) {
+    let hyperparameters = Hyperparameters {
+        num_entity_vectors: 50,
+        vector_dim: 16,
+        num_ip_encoder_layers: num_layers,
+        learning_rate: 0.01,
+        ..Hyperparameters::default()
+    };
+    let config = IpInsightsConfig {
+        num_entity_vectors: 50,
+        vector_dim: 16,
+        num_ip_encoder_layers: num_layers,
+        max_rows_per_shard: usize::MAX,
+        seed: 11,
+    };
+    (config, hyperparameters)
+}
+
+/// 64 events of 50 entities, each at home in one /16.
+fn batch_at(step: u32) -> MiniBatch {
+    let key = [3, 4];
+    MiniBatch::sorted((0..64).map(|i| {
+        let words = philox4x32_10([i, step, 0, 0], key);
+        let entity = words[0] % 50;
+        (entity, (entity.wrapping_mul(2_654_435_761) & 0xFFFF_0000) | (words[1] & 0xFFFF))
+    }))
+}
+
+#[test]
+fn ndarray_and_wgpu_agree_after_200_steps_of_one_seed() {
+    let Some(wgpu) = support::wgpu() else { return };
+    for num_layers in [0, 1, 2] {
+        let (config, hyperparameters) = small_model(num_layers);
+        let losses = [devices().remove(0).1, wgpu.clone()].map(|device| {
+            let mut state = TrainState::new(&config, &hyperparameters, &device);
+            let mut losses = Vec::new();
+            for step in 0..200 {
+                let sums = state.step(&batch_at(step), Negatives::training(2, 2, 5, 0, step)).sums;
+                losses.push(sums);
+            }
+            losses.into_iter().map(|sums| read_floats(sums).unwrap()).map(|s| s[0] / s[2]).collect::<Vec<_>>()
+        });
+        let [first, last] = [0, 199].map(|step| losses.each_ref().map(|l| l[step]));
+        assert!(last[0] < 0.8 * first[0], "it learns: {first:?} to {last:?}");
+        for (step, (cpu, gpu)) in losses[0].iter().zip(&losses[1]).enumerate() {
+            assert!((cpu / gpu - 1.0).abs() < 1e-4, "L = {num_layers}, step {step}: {cpu} and {gpu}");
+        }
+    }
+}
+
+#[test]
+fn the_first_cross_entropy_is_ln_2() {
+    for num_layers in [0, 1, 2, 100] {
+        let (config, hyperparameters) = small_model(num_layers);
+        let (_, device) = devices().remove(0);
+        let mut state = TrainState::new(&config, &hyperparameters, &device);
+        let sums = read_floats(state.step(&batch_at(0), Negatives::training(2, 2, 5, 0, 0)).sums).unwrap();
+        let loss = (sums[0] / sums[2]) as f64;
+        assert!((loss / std::f64::consts::LN_2 - 1.0).abs() < 0.01, "L = {num_layers}: {loss}");
+    }
+}
+
+/// No step sweeps or copies the table: rows that no mini-batch touched keep their bits, and tables are
+/// written in place.
+#[test]
+fn steps_touch_only_their_rows_and_copy_no_table() {
+    for (name, device) in devices() {
+        let (mut config, hyperparameters) = small_model(1);
+        config.num_entity_vectors = 20_000;
+        let before = num_table_copies();
+        let mut state = TrainState::new(&config, &hyperparameters, &device);
+        let initial = tensor_of(&state.snapshot(), "entity_embedding.weight");
+        for step in 0..5 {
+            state.step(&batch_at(step), Negatives::training(1, 1, 5, 0, step));
+        }
+        assert_eq!(num_table_copies(), before, "{name}");
+        let touched: Vec<u32> = (0..5).flat_map(|step| batch_at(step).entity_rows).collect();
+        let trained = tensor_of(&state.into_model(), "entity_embedding.weight");
+        for row in 0..20_000u32 {
+            let elements = row as usize * 16..(row as usize + 1) * 16;
+            let changed = initial[elements.clone()] != trained[elements];
+            assert_eq!(changed, touched.contains(&row), "{name}: row {row}");
+        }
+    }
+}
+
+#[test]
+fn scores_in_batches_equal_single_scores() {
+    for (name, device) in devices() {
+        for num_layers in [0, 1, 3] {
+            let (mut config, _) = small_model(num_layers);
+            config.max_rows_per_shard = 17;
+            let scorer = Scorer::new(config.init(&device), vec![1; 50]);
+            let batch = batch_at(0);
+            let events: Vec<Event> = (0..64)
+                .map(|i| Event { entity: batch.entity_rows[63 - i] as u64 + 50 * i as u64, ip: batch.ips[i] })
+                .collect();
+            let together = scorer.dot_products(&events).unwrap();
+            let alone: Vec<f32> = events.iter().map(|event| scorer.dot_product(*event).unwrap()).collect();
+            let mut mismatches = Mismatches::default();
+            mismatches.check(&format!("{name}, L = {num_layers}"), &together, &alone, 1e-7);
+            mismatches.assert_none();
+        }
+    }
 }

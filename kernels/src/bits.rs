@@ -1,8 +1,11 @@
 //! IPv4 addresses as the encoder's input.
 //!
 //! ```text
-//! bits[n, k] = (ips[n] >> (31 - k)) & 1,  k in 0..32: the most significant bit first
+//! bits[n, k] = 2 · ((ips[n] >> (31 - k)) & 1) - 1,  k in 0..32: the most significant bit first
 //! ```
+//!
+//! A bit is -1 or +1, not 0 or 1: inputs that are centred on zero train much faster (LeCun et al.,
+//! "Efficient BackProp", 1998). The functions that the first layer can express are the same.
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, backend_extension};
@@ -15,7 +18,7 @@ pub const NUM_BITS: usize = 32;
 pub fn bits_on_slices(ips: &[u32], bits: &mut [f32]) {
     for (ip, bits) in ips.iter().zip(bits.chunks_exact_mut(NUM_BITS)) {
         for (k, bit) in bits.iter_mut().enumerate() {
-            *bit = ((ip >> (31 - k)) & 1) as f32;
+            *bit = 2.0 * ((ip >> (31 - k)) & 1) as f32 - 1.0;
         }
     }
 }
@@ -25,7 +28,7 @@ pub fn bits_on_slices(ips: &[u32], bits: &mut [f32]) {
 /// # Shapes
 ///
 /// - `ips`: `[N]`, unsigned 32-bit integers
-/// - output: `[N, 32]`, 0.0 or 1.0
+/// - output: `[N, 32]`, -1.0 or 1.0
 pub fn ip_bits(ips: Tensor<1, Int>) -> Tensor<2> {
     Tensor::from_dispatch(Dispatch::ip_bits(ips.into_dispatch()))
 }
@@ -64,7 +67,7 @@ mod device {
             terminate!();
         }
         let shift = 31u32 - position as u32 % 32u32;
-        bits[position] = f32::cast_from((ips[position / 32] >> shift) & 1u32);
+        bits[position] = 2.0f32 * f32::cast_from((ips[position / 32] >> shift) & 1u32) - 1.0f32;
     }
 
     impl BitsBackend for CubeBackend {

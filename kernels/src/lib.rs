@@ -9,7 +9,7 @@
 //! | [`philox`] | counter-based random numbers, the same integers everywhere | all below |
 //! | [`permutation`] | a keyed permutation of `0..n` without memory | negatives, epoch order |
 //! | [`negatives`] | a mini-batch's pairs: its own IPs, random IPv4, shuffled IPs, and their mask | the step |
-//! | [`bits`] | IPv4 addresses as 32 floats | the encoder's first layer |
+//! | [`bits`] | IPv4 addresses as 32 floats, -1 or +1 | the encoder's first layer |
 //! | [`uniform`] | reproducible uniform initial weights | the model's init |
 //! | [`row_adam`] | Adam on the touched rows of a table, once per unique row | the step |
 

@@ -1,14 +1,14 @@
 //! Row-sparse ("lazy") Adam: a table's rows that a mini-batch touched are updated once each, in place.
 //!
 //! ```text
-//! g   = sum of gradients[k] over k in segments[u]..segments[u + 1]  +  weight_decay · w
+//! g   = sum of (gradients[k] + weight_decay · w) over k in segments[u]..segments[u + 1]
 //! m   = beta1 · m + (1 - beta1) · g
 //! v   = beta2 · v + (1 - beta2) · g²
 //! w  -= learning_rate · (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon)
 //! ```
 //!
-//! for the u-th unique row, t the global step (Kingma and Ba, 2015, with L2 weight decay added to the
-//! gradient). The update is not linear in `g`, so a row that occurs k times in a mini-batch must be summed
+//! for the u-th unique row, t the global step (Kingma and Ba, 2015). The L2 penalty counts once for each
+//! gradient of a row, so it weighs the same against the data whatever the size of the mini-batch. The update is not linear in `g`, so a row that occurs k times in a mini-batch must be summed
 //! first and updated once. A mini-batch is sorted by entity row, so the gradients of one row are
 //! neighbours: the sum has one order, needs no atomics, and is the same every time.
 
@@ -27,7 +27,7 @@ pub struct AdamStep {
     pub beta_2: f32,
     /// Added to the root of the second moment.
     pub epsilon: f32,
-    /// L2 penalty added to the gradient.
+    /// L2 penalty added to each gradient of a row.
     pub weight_decay: f32,
     /// `1 - beta_1^t`.
     pub correction_1: f32,
@@ -51,10 +51,10 @@ impl AdamStep {
         }
     }
 
-    /// Updates one element.
+    /// Updates one element; `decay` is the L2 penalty of all its gradients.
     #[inline(always)]
-    fn update(&self, gradient: f32, w: &mut f32, m: &mut f32, v: &mut f32) {
-        let g = gradient + self.weight_decay * *w;
+    fn update(&self, gradient: f32, decay: f32, w: &mut f32, m: &mut f32, v: &mut f32) {
+        let g = gradient + decay * *w;
         *m = self.beta_1 * *m + (1.0 - self.beta_1) * g;
         *v = self.beta_2 * *v + (1.0 - self.beta_2) * g * g;
         *w -= self.learning_rate * (*m / self.correction_1) / ((*v / self.correction_2).sqrt() + self.epsilon);
@@ -97,14 +97,15 @@ pub struct TouchedRows<'a> {
 pub fn row_adam_reference(table: RowsMut<'_>, touched: TouchedRows<'_>, step: &AdamStep) {
     let d = touched.vector_dim;
     for (u, row) in touched.rows.iter().enumerate() {
+        let segment = touched.segments[u] as usize..touched.segments[u + 1] as usize;
+        let decay = step.weight_decay * segment.len() as f32;
         for column in 0..d {
-            let segment = touched.segments[u] as usize..touched.segments[u + 1] as usize;
             let mut gradient = 0.0;
-            for k in segment {
+            for k in segment.clone() {
                 gradient += touched.gradients[k * d + column];
             }
             let i = *row as usize * d + column;
-            step.update(gradient, &mut table.w[i], &mut table.m[i], &mut table.v[i]);
+            step.update(gradient, decay, &mut table.w[i], &mut table.m[i], &mut table.v[i]);
         }
     }
 }
@@ -134,8 +135,9 @@ fn update_rows(table: RowsMut<'_>, first_row: usize, touched: TouchedRows<'_>, s
     let mut sum = vec![0.0f32; d];
     for (u, row) in touched.rows.iter().enumerate() {
         sum.fill(0.0);
-        let segment = touched.segments[u] as usize * d..touched.segments[u + 1] as usize * d;
-        for gradient in touched.gradients[segment].chunks_exact(d) {
+        let (first, end) = (touched.segments[u] as usize, touched.segments[u + 1] as usize);
+        let decay = step.weight_decay * (end - first) as f32;
+        for gradient in touched.gradients[first * d..end * d].chunks_exact(d) {
             for (sum, gradient) in sum.iter_mut().zip(gradient) {
                 *sum += gradient;
             }
@@ -144,7 +146,7 @@ fn update_rows(table: RowsMut<'_>, first_row: usize, touched: TouchedRows<'_>, s
         let moments = table.m[start..start + d].iter_mut().zip(&mut table.v[start..start + d]);
         let weights = table.w[start..start + d].iter_mut().zip(moments);
         for (gradient, (w, (m, v))) in sum.iter().zip(weights) {
-            step.update(*gradient, w, m, v);
+            step.update(*gradient, decay, w, m, v);
         }
     }
 }
@@ -265,7 +267,7 @@ mod device {
             gradient += gradients[k * d + column];
         }
         let i = rows[u] as usize * d + column;
-        let g = gradient + weight_decay * w[i];
+        let g = gradient + weight_decay * f32::cast_from(end - first) * w[i];
         let m_new = beta_1 * m[i] + (1.0f32 - beta_1) * g;
         let v_new = beta_2 * v[i] + (1.0f32 - beta_2) * g * g;
         m[i] = m_new;

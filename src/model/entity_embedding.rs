@@ -5,7 +5,7 @@ use ipsight_kernels::uniform::{Uniform, uniform};
 
 /// Bound of the initial entity vectors. Near zero, so that every score starts near zero and the first
 /// mini-batch's cross entropy is ln 2.
-const INIT_BOUND: f32 = 0.05;
+const INIT_BOUND: f32 = 0.01;
 
 /// The table's id among the tensors whose initial weights are drawn; the encoder's layers come after it.
 const TENSOR_ID: u32 = 0;

@@ -158,7 +158,9 @@ impl TrainState {
     }
 
     fn update_table(&mut self, touched: Vec<(usize, Tensor<1, Int>, Tensor<1, Int>)>, gradients: Tensor<2>) {
-        let adam = AdamStep::at(self.num_steps, self.learning_rate, self.weight_decay);
+        // The gradients are of a mean over the mini-batch, so each row's share of the penalty is, too.
+        let weight_decay = self.weight_decay / gradients.dims()[0] as f64;
+        let adam = AdamStep::at(self.num_steps, self.learning_rate, weight_decay);
         let shards = &mut self.model.entity_embedding.shards;
         for (shard, rows, segments) in touched {
             // Placeholders keep the table uniquely owned while the kernel writes to it.

@@ -23,7 +23,7 @@ def layer(l, kind):
 
 def bits(ips):
     shifts = np.arange(31, -1, -1, dtype=np.uint32)  # bit 0 is the most significant
-    return ((ips[..., None] >> shifts) & 1).astype(np.float64)
+    return 2 * ((ips[..., None] >> shifts) & 1).astype(np.float64) - 1  # -1 or +1
 
 
 def forward(weights, num_layers, batch):
@@ -64,12 +64,18 @@ def backward(weights, num_layers, batch, saved):
     return gradients
 
 
-def adam(weights, moments, gradients, touched_rows, t):
-    """One Adam step; of the entity table only the touched rows move, all by the global step t."""
+def adam(weights, moments, gradients, rows, t):
+    """One Adam step; of the entity table only the touched rows move, all by the global step t.
+
+    The L2 penalty of an encoder weight is WEIGHT_DECAY / 2 * w**2. That of a table row is weighed by
+    its share of the mini-batch: the mean over the positives of WEIGHT_DECAY / 2 * |row|**2.
+    """
+    touched_rows, counts = np.unique(rows, return_counts=True)
     for name, w in weights.items():
         at = touched_rows if name == ENTITY else slice(None)
+        decay = WEIGHT_DECAY * (counts[:, None] / len(rows) if name == ENTITY else 1)
         m, v = moments[name]
-        g = gradients[name][at] + WEIGHT_DECAY * w[at]
+        g = gradients[name][at] + decay * w[at]
         m[at] = BETA1 * m[at] + (1 - BETA1) * g
         v[at] = BETA2 * v[at] + (1 - BETA2) * g * g
         m_hat, v_hat = m[at] / (1 - BETA1**t), v[at] / (1 - BETA2**t)
@@ -82,7 +88,7 @@ def random_weights(rng, num_layers, d):
 
     weights = {ENTITY: normal(d**-0.5, NUM_ENTITY_VECTORS, d)}
     for l in range(num_layers + 1):
-        # About 16 of the 32 bits are ones: 1/4 keeps v, and with it the logits, of order one.
+        # The 32 bits are -1 or +1: 1/4 keeps v, and with it the logits, of order one.
         scale, width = (0.25, 32) if l == 0 else ((2 / d) ** 0.5, d)
         weights[layer(l, "weight")] = normal(scale, width, d)
         weights[layer(l, "bias")] = normal(0.2, d)
@@ -115,7 +121,7 @@ def train(weights, num_layers, batches):
         loss, accuracy, saved = forward(weights, num_layers, batch)
         gradients = backward(weights, num_layers, batch, saved)
         yield loss, accuracy, saved, gradients
-        adam(weights, moments, gradients, np.unique(batch[0]), t)
+        adam(weights, moments, gradients, batch[0], t)
 
 
 def central_difference_mismatches(weights, num_layers, batch, gradients, where):

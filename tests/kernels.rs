@@ -1,0 +1,304 @@
+//! Every kernel against its reference, on every backend that runs here.
+
+mod support;
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use ipsight::model::index_tensor;
+use ipsight::score::{ip_tensor, read_floats};
+use ipsight_kernels::bits::{bits_on_slices, ip_bits};
+use ipsight_kernels::negatives::{Negatives, pair_reference, pairs};
+use ipsight_kernels::num_table_copies;
+use ipsight_kernels::philox::philox4x32_10;
+use ipsight_kernels::row_adam::{AdamStep, RowsMut, TouchedRows, row_adam, row_adam_reference};
+use ipsight_kernels::uniform::{Uniform, uniform, uniform_reference};
+use proptest::prelude::*;
+use support::{Mismatches, devices};
+
+fn read_ips(tensor: Tensor<2, Int>) -> Vec<u32> {
+    tensor.try_into_data().unwrap().try_to_vec::<u32>().unwrap()
+}
+
+/// Numbers that are not random but look it; floats in -1..1.
+fn words(n: usize, stream: u32) -> Vec<u32> {
+    (0..n as u32).map(|i| philox4x32_10([i, 0, 0, stream], [1, 2])[0]).collect()
+}
+
+fn floats(n: usize, stream: u32) -> Vec<f32> {
+    words(n, stream).into_iter().map(|word| word as f32 / 2f32.powi(31) - 1.0).collect()
+}
+
+/// A device's memory full of NaN, so that a kernel that assumes zeros shows.
+fn poison(device: &Device, len: usize) {
+    for _ in 0..4 {
+        let poison = Tensor::<1>::full([len], f32::NAN, device);
+        read_floats(poison.slice([0..1])).unwrap();
+    }
+}
+
+#[test]
+fn philox_equals_an_independent_implementation() {
+    let fixture: serde_json::Value = serde_json::from_str(include_str!("golden/philox.json")).unwrap();
+    let cases = ["known_answers", "random"].into_iter().flat_map(|key| fixture[key].as_array().unwrap());
+    let mut num_cases = 0;
+    for case in cases {
+        let word = |key: &str, i: usize| u32::try_from(case[key][i].as_u64().unwrap()).unwrap();
+        let counter = [0, 1, 2, 3].map(|i| word("counter", i));
+        let expected = [0, 1, 2, 3].map(|i| word("output", i));
+        assert_eq!(philox4x32_10(counter, [word("key", 0), word("key", 1)]), expected);
+        num_cases += 1;
+    }
+    assert_eq!(num_cases, 13);
+}
+
+#[test]
+fn pairs_are_the_same_integers_on_every_backend() {
+    for (name, device) in devices() {
+        for (num_rows, random, shuffled) in [(1, 1, 0), (7, 0, 3), (257, 5, 1), (1000, 1, 1), (33, 9, 2)] {
+            for seed in [0, 3, u64::MAX] {
+                let negatives = Negatives::training(random, shuffled, seed, 2, 5);
+                // Few distinct addresses, so that shuffled negatives meet their own positive.
+                let ips: Vec<u32> = words(num_rows, 1).into_iter().map(|word| word % 16).collect();
+                poison(&device, num_rows * negatives.num_pairs());
+                let (pair_ips, mask) = pairs(ip_tensor(ips.clone(), &device), negatives);
+                let (pair_ips, mask) = (read_ips(pair_ips), read_floats(mask).unwrap());
+                for row in 0..num_rows {
+                    for column in 0..negatives.num_pairs() {
+                        let i = row * negatives.num_pairs() + column;
+                        let expected = pair_reference(&negatives, &ips, row, column);
+                        assert_eq!((pair_ips[i], mask[i]), expected, "{name}: row {row}, column {column}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Each shuffled column is a permutation of the mini-batch's addresses; exactly the negatives that
+    /// equal their own positive are masked.
+    #[test]
+    fn counts_and_masks_of_negatives(
+        ips in prop::collection::vec(0u32..50, 1..200),
+        random in 0usize..4,
+        shuffled in 0usize..4,
+        seed: u64,
+        step: u32,
+    ) {
+        let negatives = Negatives::training(random, shuffled, seed, 1, step);
+        let device = &devices()[0].1;
+        let (pair_ips, mask) = pairs(ip_tensor(ips.clone(), device), negatives);
+        prop_assert_eq!(pair_ips.dims(), [ips.len(), 1 + random + shuffled]);
+        let (pair_ips, mask) = (read_ips(pair_ips), read_floats(mask).unwrap());
+        let num_pairs = negatives.num_pairs();
+        let column = |c: usize| pair_ips.iter().skip(c).step_by(num_pairs).copied().collect::<Vec<_>>();
+        prop_assert_eq!(column(0), ips.clone());
+        let mut sorted = ips.clone();
+        sorted.sort_unstable();
+        for c in 1 + random..num_pairs {
+            let mut shuffled = column(c);
+            shuffled.sort_unstable();
+            prop_assert_eq!(&shuffled, &sorted);
+        }
+        for (i, (ip, counts)) in pair_ips.iter().zip(mask).enumerate() {
+            let is_own = i % num_pairs > 0 && *ip == ips[i / num_pairs];
+            prop_assert_eq!(counts, if is_own { 0.0 } else { 1.0 });
+        }
+    }
+}
+
+#[test]
+fn steps_epochs_and_columns_draw_different_negatives() {
+    let device = &devices()[0].1;
+    let ips = words(500, 9);
+    let draw = |seed, epoch, step| {
+        read_ips(pairs(ip_tensor(ips.clone(), device), Negatives::training(2, 2, seed, epoch, step)).0)
+    };
+    let first = draw(1, 0, 0);
+    assert_eq!(first, draw(1, 0, 0));
+    for other in [draw(2, 0, 0), draw(1, 1, 0), draw(1, 0, 1)] {
+        let equal = first.iter().zip(&other).enumerate().filter(|(i, (a, b))| i % 5 > 0 && a == b).count();
+        assert!(equal < 20, "{equal} of 2000 negatives are the same");
+    }
+    let equal_columns = first.chunks(5).filter(|pairs| pairs[1] == pairs[2] || pairs[3] == pairs[4]).count();
+    assert!(equal_columns < 10, "{equal_columns} rows drew the same negative twice");
+}
+
+/// Of 200,000 random addresses each octet value comes about 781 times; six standard deviations are 167.
+#[test]
+fn random_negatives_are_uniform_in_every_octet() {
+    let device = &devices()[0].1;
+    let (pair_ips, _) = pairs(ip_tensor(vec![0; 50_000], device), Negatives::training(4, 0, 1, 0, 0));
+    let mut counts = [[0i32; 256]; 4];
+    for pairs in read_ips(pair_ips).chunks(5) {
+        for ip in &pairs[1..] {
+            for (octet, value) in ip.to_be_bytes().into_iter().enumerate() {
+                counts[octet][value as usize] += 1;
+            }
+        }
+    }
+    for (octet, counts) in counts.iter().enumerate() {
+        for (value, count) in counts.iter().enumerate() {
+            assert!((count - 781).abs() < 167, "octet {octet} is {value} in {count} of 200,000");
+        }
+    }
+}
+
+#[test]
+fn bits_are_the_same_on_every_backend() {
+    let mut ips = words(301, 3);
+    ips.extend([0, 1, 1 << 31, u32::MAX]);
+    let mut expected = vec![0.0; ips.len() * 32];
+    bits_on_slices(&ips, &mut expected);
+    assert_eq!(expected[(ips.len() - 2) * 32..][..2], [1.0, -1.0], "the most significant bit comes first");
+    for (name, device) in devices() {
+        poison(&device, expected.len());
+        assert_eq!(read_floats(ip_bits(ip_tensor(ips.clone(), &device))).unwrap(), expected, "{name}");
+    }
+}
+
+#[test]
+fn initial_weights_are_the_same_bits_on_every_backend_and_sharding() {
+    for (name, device) in devices() {
+        for (rows, columns) in [(1, 1), (3, 5), (130, 128), (7, 4096)] {
+            let weights = |first_row, rows| {
+                let part = Uniform::init(42, 3, first_row, 0.05);
+                read_floats(uniform([rows, columns], part, &device)).unwrap()
+            };
+            let whole = weights(0, rows);
+            let reference = Uniform::init(42, 3, 0, 0.05);
+            let expected: Vec<f32> = (0..rows * columns)
+                .map(|i| uniform_reference(&reference, i / columns, i % columns))
+                .collect();
+            assert_eq!(whole, expected, "{name}: {rows} x {columns}");
+            let split = rows / 2;
+            if split > 0 {
+                let parts = [weights(0, split), weights(split as u32, rows - split)].concat();
+                assert_eq!(parts, whole, "{name}: {rows} x {columns} in two shards");
+            }
+        }
+    }
+}
+
+#[test]
+fn initial_weights_are_uniform_within_their_bound() {
+    let device = &devices()[0].1;
+    let weights = read_floats(uniform([1000, 100], Uniform::init(1, 0, 0, 0.05), device)).unwrap();
+    assert!(weights.iter().all(|w| (-0.05..0.05).contains(w)));
+    // Of 100,000 uniform numbers the mean is within 5 standard errors of 0, the deviation near 0.05 / sqrt 3.
+    let mean = weights.iter().sum::<f32>() / 1e5;
+    let variance = weights.iter().map(|w| w * w).sum::<f32>() / 1e5;
+    assert!(mean.abs() < 5.0 * 0.05 / (3e5f32).sqrt(), "{mean}");
+    assert!((variance.sqrt() / 0.05 * 3f32.sqrt() - 1.0).abs() < 0.01, "{variance}");
+}
+
+/// A table of 40 rows and gradients of a mini-batch: distinct rows, all of one row, and Zipf's skew.
+#[test]
+fn row_adam_equals_its_reference_on_every_backend() {
+    let step = AdamStep::at(3, 0.01, 1e-3);
+    let zipf: Vec<u32> = (0..300).map(|i| 40 / (1 + i % 40)).map(|row| row.min(39)).collect();
+    let mut mismatches = Mismatches::default();
+    for (name, device) in devices() {
+        for d in [4, 100, 128, 4096] {
+            for rows in [vec![39], (0..40).collect(), vec![5; 131], zipf.clone()] {
+                let mut rows = rows;
+                rows.sort_unstable();
+                let (unique, segments) = ipsight::data::segments(&rows, 0..rows.len());
+                let unique: Vec<i32> = unique.into_iter().map(|row| row as i32).collect();
+                let gradients = floats(rows.len() * d, 7);
+                let (mut w, mut m) = (floats(40 * d, 8), floats(40 * d, 9));
+                let mut v: Vec<f32> = floats(40 * d, 10).into_iter().map(f32::abs).collect();
+
+                let upload = |values: &[f32], rows: usize| {
+                    Tensor::<2>::from_data(TensorData::new(values.to_vec(), [rows, d]), &device)
+                };
+                let updated = row_adam(
+                    (upload(&w, 40), upload(&m, 40), upload(&v, 40)),
+                    index_tensor(unique.clone(), &device),
+                    index_tensor(segments.clone(), &device),
+                    upload(&gradients, rows.len()),
+                    step,
+                );
+                let touched = TouchedRows {
+                    rows: &unique,
+                    segments: &segments,
+                    gradients: &gradients,
+                    vector_dim: d,
+                };
+                row_adam_reference(RowsMut { w: &mut w, m: &mut m, v: &mut v }, touched, &step);
+                let found = [updated.0, updated.1, updated.2].map(|tensor| read_floats(tensor).unwrap());
+                for ((table, found), expected) in ["w", "m", "v"].iter().zip(found).zip([w, m, v]) {
+                    let what = format!("{name}: d = {d}, {} rows: {table}", rows.len());
+                    // Sums of up to 300 gradients: float32 rounds in another order where a device fuses.
+                    mismatches.check(&what, &found, &expected, 2e-5);
+                }
+            }
+        }
+    }
+    mismatches.assert_none();
+}
+
+#[test]
+fn a_shared_table_is_copied_and_the_copy_is_counted() {
+    let (_, device) = devices().remove(0);
+    let table = || Tensor::<2>::zeros([3, 4], &device);
+    let weights = table();
+    let before = num_table_copies();
+    let updated = row_adam(
+        (weights.clone(), table(), table()),
+        index_tensor(vec![1], &device),
+        index_tensor(vec![0, 1], &device),
+        Tensor::ones([1, 4], &device),
+        AdamStep::at(1, 0.1, 0.0),
+    );
+    assert_eq!(read_floats(weights).unwrap(), [0.0; 12]);
+    assert!(read_floats(updated.0).unwrap()[4..8].iter().all(|w| *w < 0.0));
+    assert!(num_table_copies() > before);
+}
+
+/// The number of threads must not show: pairs, weights and updates are the same bits.
+#[test]
+fn one_thread_and_many_give_the_same_bits() {
+    let ips = words(5000, 2);
+    let d = 16;
+    let gradients = floats(5000 * d, 4);
+    let rows: Vec<u32> = (0..5000).map(|i| i / 3).collect();
+    let (unique, segments) = ipsight::data::segments(&rows, 0..rows.len());
+    let unique: Vec<i32> = unique.into_iter().map(|row| row as i32).collect();
+    let run = |num_threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(num_threads).build().unwrap();
+        pool.install(|| {
+            let negatives = Negatives::training(3, 2, 1, 0, 0);
+            let (mut pair_ips, mut mask) = (vec![0; 5000 * 6], vec![0.0; 5000 * 6]);
+            ipsight_kernels::negatives::pairs_on_slices(&negatives, &ips, &mut pair_ips, &mut mask);
+            let (mut w, mut m, mut v) = (floats(1667 * d, 5), vec![0.0; 1667 * d], vec![0.0; 1667 * d]);
+            let touched = TouchedRows {
+                rows: &unique,
+                segments: &segments,
+                gradients: &gradients,
+                vector_dim: d,
+            };
+            let table = RowsMut { w: &mut w, m: &mut m, v: &mut v };
+            ipsight_kernels::row_adam::row_adam_on_slices(table, touched, &AdamStep::at(1, 0.01, 0.0));
+            (pair_ips, mask, w, m, v)
+        })
+    };
+    let one = run(1);
+    assert!(one == run(2) && one == run(7));
+}
+
+#[test]
+fn a_permutation_is_the_same_on_the_device() {
+    // Shuffled pairs of the addresses 0..n show the permutation itself.
+    for (name, device) in devices() {
+        for n in [1u32, 2, 5, 64, 65, 1000] {
+            let ips: Vec<u32> = (0..n).collect();
+            let negatives = Negatives::training(0, 1, 5, 0, 0);
+            let (pair_ips, _) = pairs(ip_tensor(ips.clone(), &device), negatives);
+            let mut image: Vec<u32> = read_ips(pair_ips).chunks(2).map(|pair| pair[1]).collect();
+            image.sort_unstable();
+            assert_eq!(image, ips, "{name}: {n}");
+        }
+    }
+}
