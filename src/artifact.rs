@@ -130,7 +130,8 @@ fn write_folder(
         files,
     };
     let manifest_path = folder.join(MANIFEST);
-    let mut json = serde_json::to_string_pretty(&manifest).expect("a manifest has string keys and finite numbers");
+    let mut json =
+        serde_json::to_string_pretty(&manifest).expect("a manifest has string keys and finite numbers");
     json.push('\n');
     fs::write(&manifest_path, json).map_err(Error::io("write", &manifest_path))?;
     for path in [&folder.join(WEIGHTS), &config_path, &manifest_path, folder] {

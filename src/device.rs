@@ -304,7 +304,8 @@ mod tests {
 
     #[test]
     fn the_plan_counts_the_table_and_both_moments() {
-        let plan = MemoryPlan::for_training(&hyperparameters(1_000_000, 128), &DeviceLimits::default()).unwrap();
+        let plan =
+            MemoryPlan::for_training(&hyperparameters(1_000_000, 128), &DeviceLimits::default()).unwrap();
         assert_eq!(plan.table_bytes, 512_000_000);
         assert_eq!(plan.optimizer_bytes, 1_024_000_000);
         assert_eq!(plan.max_rows_per_shard, usize::MAX);

@@ -220,12 +220,8 @@ fn row_adam_equals_its_reference_on_every_backend() {
                     upload(&gradients, rows.len()),
                     step,
                 );
-                let touched = TouchedRows {
-                    rows: &unique,
-                    segments: &segments,
-                    gradients: &gradients,
-                    vector_dim: d,
-                };
+                let touched =
+                    TouchedRows { rows: &unique, segments: &segments, gradients: &gradients, vector_dim: d };
                 row_adam_reference(RowsMut { w: &mut w, m: &mut m, v: &mut v }, touched, &step);
                 let found = [updated.0, updated.1, updated.2].map(|tensor| read_floats(tensor).unwrap());
                 for ((table, found), expected) in ["w", "m", "v"].iter().zip(found).zip([w, m, v]) {
@@ -273,12 +269,8 @@ fn one_thread_and_many_give_the_same_bits() {
             let (mut pair_ips, mut mask) = (vec![0; 5000 * 6], vec![0.0; 5000 * 6]);
             ipsight_kernels::negatives::pairs_on_slices(&negatives, &ips, &mut pair_ips, &mut mask);
             let (mut w, mut m, mut v) = (floats(1667 * d, 5), vec![0.0; 1667 * d], vec![0.0; 1667 * d]);
-            let touched = TouchedRows {
-                rows: &unique,
-                segments: &segments,
-                gradients: &gradients,
-                vector_dim: d,
-            };
+            let touched =
+                TouchedRows { rows: &unique, segments: &segments, gradients: &gradients, vector_dim: d };
             let table = RowsMut { w: &mut w, m: &mut m, v: &mut v };
             ipsight_kernels::row_adam::row_adam_on_slices(table, touched, &AdamStep::at(1, 0.01, 0.0));
             (pair_ips, mask, w, m, v)

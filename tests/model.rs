@@ -2,16 +2,16 @@
 
 mod support;
 
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use ipsight::Event;
 use ipsight::config::Hyperparameters;
 use ipsight::data::MiniBatch;
 use ipsight::model::{IpInsights, IpInsightsConfig};
 use ipsight::score::{Scorer, ip_tensor, read_floats};
 use ipsight::train::TrainState;
-use ipsight::Event;
 use ipsight_kernels::negatives::Negatives;
 use ipsight_kernels::num_table_copies;
 use ipsight_kernels::philox::philox4x32_10;
-use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde_json::Value;
 use support::{Mismatches, devices};
 
@@ -108,7 +108,12 @@ fn it_equals_the_golden_values() {
                     let (batch, pair_ips, mask) = golden.batch(step, &device);
                     let sums = read_floats(state.step_with_pairs(&batch, pair_ips, mask).sums).unwrap();
                     let expected = golden.0["losses"][step].as_f64().unwrap() as f32;
-                    mismatches.check(&format!("{at}: loss of step {step}"), &[sums[0] / sums[2]], &[expected], 1e-6);
+                    mismatches.check(
+                        &format!("{at}: loss of step {step}"),
+                        &[sums[0] / sums[2]],
+                        &[expected],
+                        1e-6,
+                    );
                 }
                 let model = state.into_model();
                 for (name, expected) in golden.0["final_weights"].as_object().unwrap() {

@@ -23,7 +23,9 @@ macro_rules! array_of {
         pub(crate) fn $name(tensor: NdArrayTensor) -> SharedArray<$element> {
             match tensor {
                 NdArrayTensor::$variant(storage) => standard_layout(storage.into_shared()),
-                other => unreachable!("a kernel was given {:?}", burn::backend::TensorMetadata::dtype(&other)),
+                other => {
+                    unreachable!("a kernel was given {:?}", burn::backend::TensorMetadata::dtype(&other))
+                }
             }
         }
     };

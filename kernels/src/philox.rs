@@ -66,7 +66,14 @@ pub(crate) struct Block {
 /// [`philox4x32_10`] on the device.
 #[cfg(feature = "wgpu")]
 #[cube]
-pub(crate) fn philox_block(counter0: u32, counter1: u32, counter2: u32, counter3: u32, key0: u32, key1: u32) -> Block {
+pub(crate) fn philox_block(
+    counter0: u32,
+    counter1: u32,
+    counter2: u32,
+    counter3: u32,
+    key0: u32,
+    key1: u32,
+) -> Block {
     let mut c0 = counter0;
     let mut c1 = counter1;
     let mut c2 = counter2;

@@ -57,7 +57,8 @@ impl AdamStep {
         let g = gradient + decay * *w;
         *m = self.beta_1 * *m + (1.0 - self.beta_1) * g;
         *v = self.beta_2 * *v + (1.0 - self.beta_2) * g * g;
-        *w -= self.learning_rate * (*m / self.correction_1) / ((*v / self.correction_2).sqrt() + self.epsilon);
+        *w -=
+            self.learning_rate * (*m / self.correction_1) / ((*v / self.correction_2).sqrt() + self.epsilon);
     }
 }
 

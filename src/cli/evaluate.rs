@@ -47,11 +47,8 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
     } else {
         Evaluator::against_random_ipv4(&scorer, args.seed)
     };
-    let options = ReadOptions {
-        labels: args.labels,
-        label_column: args.label_column.clone(),
-        ..args.read.options()?
-    };
+    let options =
+        ReadOptions { labels: args.labels, label_column: args.label_column.clone(), ..args.read.options()? };
     let report = read_rows(&resolve_inputs(&args.data)?, &options, &mut |row| {
         evaluator.push(Event { entity: hash_entity(row.entity), ip: row.ip }, row.label.unwrap_or(false))
     })?;
@@ -80,8 +77,5 @@ fn print(evaluation: &Evaluation, json: bool) -> Result<()> {
         output::count(evaluation.num_attacks)
     ))?;
     output::line(format!("AUC {:.6}", evaluation.auc))?;
-    output::line(format!(
-        "at anomaly score > 0: TPR {:.6}, FPR {:.6}",
-        evaluation.tpr, evaluation.fpr
-    ))
+    output::line(format!("at anomaly score > 0: TPR {:.6}, FPR {:.6}", evaluation.tpr, evaluation.fpr))
 }

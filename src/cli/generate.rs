@@ -39,7 +39,9 @@ pub fn run(args: GenerateArgs) -> Result<()> {
         GenerateOptions { num_users: args.users as usize, num_days: args.days as usize, seed: args.seed };
     let logins = generate(&ranges, &options);
     write_files(&logins, &args.output)?;
-    for (name, logins) in [("train", &logins.train), ("validation", &logins.validation), ("test", &logins.test)] {
+    for (name, logins) in
+        [("train", &logins.train), ("validation", &logins.validation), ("test", &logins.test)]
+    {
         eprintln!("{name}.csv: {} logins", output::count(logins.len() as u64));
     }
     eprintln!("test_labelled.csv: the test's logins and as many attacks");

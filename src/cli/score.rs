@@ -43,7 +43,8 @@ pub fn run(args: ScoreArgs) -> Result<()> {
     let options = args.read.options()?;
     let inputs: Vec<Input> = resolve_inputs(&args.input)?;
     let scorer = artifact::load(&args.model, &device)?.scorer;
-    let mut batch = Batch { scorer: &scorer, out: scored_rows::create(&args.output, args.format)?, rows: Vec::new() };
+    let mut batch =
+        Batch { scorer: &scorer, out: scored_rows::create(&args.output, args.format)?, rows: Vec::new() };
     let report = read_rows(&inputs, &options, &mut |row| batch.push(row))?;
     batch.flush()?;
     batch.out.finish()?;

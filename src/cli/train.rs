@@ -110,11 +110,8 @@ fn resolve_config(args: &TrainArgs) -> Result<Config> {
 /// The training and validation events: read from files, or generated in memory.
 fn load(config: &Config, flags: &ReadArgs) -> Result<(Events, Option<Events>)> {
     if let Some(generated) = &config.data.generated {
-        let options = GenerateOptions {
-            num_users: generated.users,
-            num_days: generated.days,
-            seed: generated.seed,
-        };
+        let options =
+            GenerateOptions { num_users: generated.users, num_days: generated.days, seed: generated.seed };
         let logins = generate(&AddressRanges::built_in(), &options);
         let events = |logins| {
             let (entities, ips) = GeneratedLogins::columns(logins);
@@ -225,7 +222,8 @@ impl<'a> Reporter<'a> {
     }
 
     fn epoch(&mut self, metrics: &EpochMetrics) {
-        let auc = metrics.discriminator_auc.map_or(String::new(), |auc| format!("  discriminator_auc {auc:.6}"));
+        let auc =
+            metrics.discriminator_auc.map_or(String::new(), |auc| format!("  discriminator_auc {auc:.6}"));
         let line = format!(
             "epoch {}/{}  loss {:.6}  accuracy {:.6}{auc}  {} positives/s  {:.1} s",
             metrics.epoch + 1,
@@ -310,7 +308,9 @@ impl SagemakerLog {
                 let completed = 100.0 * (metrics.epoch + 1) as f64 / self.num_epochs as f64;
                 output::line(format!("#progress_metric: {HOST}, completed {completed} %"))?;
                 let throughput = metrics.positives_per_second;
-                output::line(format!("#throughput_metric: {HOST}, train throughput={throughput} records/second"))
+                output::line(format!(
+                    "#throughput_metric: {HOST}, train throughput={throughput} records/second"
+                ))
             }
             TrainEvent::Started { .. } | TrainEvent::Step { .. } => Ok(()),
         }

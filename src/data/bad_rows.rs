@@ -51,7 +51,8 @@ impl BadRow {
         }
         let octets: Vec<&str> = text.split('.').collect();
         let without_zeros = |octet: &&str| {
-            is_number(octet) && matches!(octet.trim_start_matches('0'), rest if rest.parse::<u8>().is_ok() || rest.is_empty())
+            is_number(octet)
+                && matches!(octet.trim_start_matches('0'), rest if rest.parse::<u8>().is_ok() || rest.is_empty())
         };
         if octets.len() == 4 && octets.iter().all(without_zeros) {
             return BadRow::LeadingZeros;
@@ -94,7 +95,9 @@ impl BadRow {
             BadRow::Ipv6 => "only IPv4 addresses can be read: remove the row",
             BadRow::Ipv4WithPort => "remove the port",
             BadRow::Ipv4WithPrefix => "give one address, not a network",
-            BadRow::LeadingZeros => "write the octets without leading zeros, which some programs take as octal",
+            BadRow::LeadingZeros => {
+                "write the octets without leading zeros, which some programs take as octal"
+            }
             BadRow::Integer => "write the address as four numbers with dots between them",
         }
     }

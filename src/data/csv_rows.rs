@@ -1,12 +1,12 @@
 //! Rows from CSV: `entity,ipv4` without a header, or columns by position or by name.
 
+use super::ReadOptions;
 use super::bad_rows::{BadRow, shown};
 use super::columns::{Columns, no_such_column};
 use super::csv_records::{CsvRecord, CsvRecords};
 use super::intake::{Intake, Place};
 use super::stream::Stream;
 use super::text::Text;
-use super::ReadOptions;
 use crate::event::parse_ipv4;
 use crate::{Error, Result};
 
@@ -56,9 +56,7 @@ fn read_record(
     let label = columns.label.map(|label| record.field(label));
     match (record.field(columns.entity), record.field(columns.ip), label) {
         (Some(entity), Some(ip), None) => intake.row(place, entity, ip, None, record.raw),
-        (Some(entity), Some(ip), Some(Some(label))) => {
-            intake.row(place, entity, ip, Some(label), record.raw)
-        }
+        (Some(entity), Some(ip), Some(Some(label))) => intake.row(place, entity, ip, Some(label), record.raw),
         _ => intake.bad(place, BadRow::TooFewColumns, record.raw),
     }
 }
@@ -183,9 +181,8 @@ fn too_few_columns(record: &CsvRecord<'_>, last: usize, place: String) -> Error 
 /// Whether the text where an address should be is rather a column's name.
 fn looks_like_name(ip: &[u8]) -> bool {
     let text = String::from_utf8_lossy(ip);
-    let has_octets = ip.windows(3).any(|three| {
-        three[0].is_ascii_digit() && three[1] == b'.' && three[2].is_ascii_digit()
-    });
+    let has_octets =
+        ip.windows(3).any(|three| three[0].is_ascii_digit() && three[1] == b'.' && three[2].is_ascii_digit());
     text.starts_with(|char: char| char.is_alphabetic() || char == '_')
         && !has_octets
         && BadRow::of_ip(ip) == BadRow::NotIpv4

@@ -8,8 +8,8 @@ use super::intake::Sink;
 use super::prepared;
 use super::stream::Stream;
 use super::{Input, ReadOptions, ReadReport, Row, read_into};
-use crate::event::{Event, hash_entity};
 use crate::Result;
+use crate::event::{Event, hash_entity};
 
 /// Rows of one chunk of columns that this program fills, and of one record batch that it writes.
 pub(super) const CHUNK_ROWS: usize = 1 << 20;
@@ -109,9 +109,8 @@ fn shift_of(chunks: &[Chunk]) -> Option<u32> {
     let Some((last, others)) = chunks.split_last() else { return Some(usize::BITS - 1) };
     let Some(first) = others.first() else { return Some(usize::BITS - 1) };
     let size = first.ip.len();
-    let is_even = size.is_power_of_two()
-        && others.iter().all(|chunk| chunk.ip.len() == size)
-        && last.ip.len() <= size;
+    let is_even =
+        size.is_power_of_two() && others.iter().all(|chunk| chunk.ip.len() == size) && last.ip.len() <= size;
     is_even.then(|| size.trailing_zeros())
 }
 

@@ -141,7 +141,8 @@ mod tests {
 
     #[test]
     fn files_folders_globs_and_stdin_are_resolved_in_order() {
-        let folder = folder_with(&["b.csv", "a.csv", "sub/c.csv", "sub/.hidden", ".git/x", "z[1].csv", "e/x"]);
+        let folder =
+            folder_with(&["b.csv", "a.csv", "sub/c.csv", "sub/.hidden", ".git/x", "z[1].csv", "e/x"]);
         let cases: [(&[&str], &[&str]); 6] = [
             (&["b.csv", "-", "a.csv"], &["b.csv", "stdin", "a.csv"]),
             (&[""], &["a.csv", "b.csv", "e/x", "sub/c.csv", "z[1].csv"]),

@@ -4,10 +4,10 @@ use std::fmt;
 use std::io::Write;
 
 use super::bad_rows::{BadRow, shown};
-use crate::output_file::OutputFile;
 use super::stream::Stream;
 use super::{Input, OnBadRow, ReadOptions, ReadReport, Row};
 use crate::event::parse_ipv4;
+use crate::output_file::OutputFile;
 use crate::{Error, Result};
 
 /// Bad rows up to this many never stop the reading early, so that a cluster of them at the beginning is

@@ -53,7 +53,9 @@ pub(super) fn read(stream: Stream, options: &ReadOptions, intake: &mut Intake<'_
 
 /// Runs a step of the `parquet` crate, which panics at some damaged files (it divides by a length of zero,
 /// for one) instead of returning an error. Nothing that it touched is used after such a panic.
-fn guarded<T, E: Display>(step: impl FnOnce() -> std::result::Result<T, E>) -> std::result::Result<T, String> {
+fn guarded<T, E: Display>(
+    step: impl FnOnce() -> std::result::Result<T, E>,
+) -> std::result::Result<T, String> {
     match catch_unwind(AssertUnwindSafe(step)) {
         Ok(result) => result.map_err(|error| error.to_string()),
         Err(_) => Err("its decoder gave up".into()),

@@ -19,10 +19,10 @@ use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 
 use super::events::{CHUNK_ROWS, Chunk};
 use super::intake::Sink;
-use crate::output_file::OutputFile;
 use super::stream::Stream;
 use super::{Input, ReadOptions, ReadReport, Row, read_into};
 use crate::event::{ENTITY_HASH, hash_entity};
+use crate::output_file::OutputFile;
 use crate::{Error, Result};
 
 const HASH_KEY: &str = "ipsight.entity_hash";
@@ -133,12 +133,12 @@ impl PreparedFile<'_> {
     fn chunks(&self) -> Result<Vec<Chunk>> {
         let footer = self.footer()?;
         let schema = self.schema(&footer)?;
-        let columns = [column(&schema, "entity", &DataType::UInt64), column(&schema, "ip", &DataType::UInt32)];
+        let columns =
+            [column(&schema, "entity", &DataType::UInt64), column(&schema, "ip", &DataType::UInt32)];
         let [entity, ip] = columns.map(|column| column.map_err(|what| self.error(what)));
         let (entity, ip) = (entity?, ip?);
         // Batches have their columns in the order of the projection.
-        let decoder =
-            FileDecoder::new(Arc::new(schema), footer.version()).with_projection(vec![entity, ip]);
+        let decoder = FileDecoder::new(Arc::new(schema), footer.version()).with_projection(vec![entity, ip]);
         let blocks = footer.recordBatches().ok_or_else(|| self.damaged("it has no list of batches"))?;
         blocks.iter().map(|block| self.chunk(block, &decoder)).collect()
     }
@@ -242,9 +242,7 @@ fn check_batch(block: &[u8], header_len: usize) -> std::result::Result<(), Strin
             && is_length(buffer.length())
             && buffer.offset() + buffer.length() <= body.len() as i64
     };
-    if !is_length(batch.length())
-        || !nodes_are_right
-        || !batch.buffers().into_iter().flatten().all(is_inside)
+    if !is_length(batch.length()) || !nodes_are_right || !batch.buffers().into_iter().flatten().all(is_inside)
     {
         return Err(damaged("a batch's lengths are wrong"));
     }

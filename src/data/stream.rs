@@ -39,7 +39,12 @@ impl Stream {
         Self::from_reader(input.to_string(), path, is_file, reader)
     }
 
-    pub(super) fn from_reader(name: String, path: PathBuf, is_file: bool, mut reader: Box<dyn Read>) -> Result<Self> {
+    pub(super) fn from_reader(
+        name: String,
+        path: PathBuf,
+        is_file: bool,
+        mut reader: Box<dyn Read>,
+    ) -> Result<Self> {
         let mut magic = Vec::new();
         reader.by_ref().take(4).read_to_end(&mut magic).map_err(Error::io("read", &path))?;
         let compression = compression_of(&magic);

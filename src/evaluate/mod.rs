@@ -78,8 +78,13 @@ impl<'a> Evaluator<'a> {
     pub fn finish(mut self) -> Result<Evaluation> {
         self.score_pending()?;
         if self.ordinary.is_empty() || self.attacks.is_empty() {
-            let missing = if self.attacks.is_empty() { "attacks (label 1)" } else { "ordinary events (label 0)" };
-            return Err(Error::data("labels", format!("there are no {missing}"), "an AUC needs both classes"));
+            let missing =
+                if self.attacks.is_empty() { "attacks (label 1)" } else { "ordinary events (label 0)" };
+            return Err(Error::data(
+                "labels",
+                format!("there are no {missing}"),
+                "an AUC needs both classes",
+            ));
         }
         let (num_attacks, num_ordinary) = (self.attacks.len() as u64, self.ordinary.len() as u64);
         let (tpr, fpr) = rates_above(0.0, &self.attacks, &self.ordinary);

@@ -102,9 +102,7 @@ impl EntityEmbedding {
         let device = self.device();
         let parts = self
             .shard_ranges(rows)
-            .map(|(shard, range)| {
-                (shard, index_tensor(self.local_rows(shard, &rows[range]), &device))
-            })
+            .map(|(shard, range)| (shard, index_tensor(self.local_rows(shard, &rows[range]), &device)))
             .collect();
         RowIndex { parts }
     }
@@ -138,7 +136,8 @@ impl EntityEmbedding {
     /// - `index`: of B rows
     /// - output: `[B, vector_dim]`, in the order of the index
     pub fn forward(&self, index: &RowIndex) -> Tensor<2> {
-        let gather = |(shard, rows): &(usize, Tensor<1, Int>)| self.shards[*shard].val().select(0, rows.clone());
+        let gather =
+            |(shard, rows): &(usize, Tensor<1, Int>)| self.shards[*shard].val().select(0, rows.clone());
         match index.parts.as_slice() {
             [one] => gather(one),
             parts => Tensor::cat(parts.iter().map(gather).collect(), 0),

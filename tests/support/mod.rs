@@ -57,3 +57,61 @@ impl Mismatches {
         assert!(self.found.is_empty(), "{} mismatches:\n{}", self.found.len(), self.found.join("\n"));
     }
 }
+
+/// Runs the binary in `folder` with text on stdin.
+pub fn ipsight(folder: &std::path::Path, args: &[&str], stdin: &[u8]) -> Outcome {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ipsight"))
+        .args(args)
+        .current_dir(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    // A verb that fails early does not read its stdin.
+    let _ = pipe.write_all(stdin);
+    drop(pipe);
+    let output = child.wait_with_output().unwrap();
+    Outcome {
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        args: args.join(" "),
+    }
+}
+
+/// What a run of the binary gave.
+#[derive(Debug)]
+pub struct Outcome {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+    args: String,
+}
+
+impl Outcome {
+    /// Fails, showing everything, unless the exit code is this one and stderr holds every one of `words`.
+    #[track_caller]
+    pub fn expect(self, code: i32, words: &[&str]) -> Self {
+        assert_eq!(self.code, Some(code), "ipsight {}\n{}\n{}", self.args, self.stdout, self.stderr);
+        for word in words {
+            assert!(self.stderr.contains(word), "ipsight {}: no `{word}` in\n{}", self.args, self.stderr);
+        }
+        assert!(!self.stderr.contains("panicked"), "ipsight {}\n{}", self.args, self.stderr);
+        self
+    }
+
+    /// Stdout as JSON, one value a line.
+    pub fn json_lines(&self) -> Vec<serde_json::Value> {
+        self.stdout.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
+    }
+
+    /// Stdout as one JSON document.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).expect(&self.stdout)
+    }
+}

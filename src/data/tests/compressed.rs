@@ -41,7 +41,10 @@ fn truncated_or_damaged_data_are_an_error_that_names_the_file() {
         }
         for bytes in [&whole[..whole.len() / 2], &whole[..whole.len() - 1], &whole[..6]] {
             let (error, code) = error_of(bytes, &skip(1.0));
-            assert!(error.starts_with(&format!("input: the {name} data are truncated or damaged")), "{error}");
+            assert!(
+                error.starts_with(&format!("input: the {name} data are truncated or damaged")),
+                "{error}"
+            );
             assert_eq!(code, 3);
         }
         assert!(read_bytes(damaged, &ReadOptions::default()).is_err(), "{name}");

@@ -32,7 +32,8 @@ fn the_documented_sample_is_read_although_it_is_malformed() {
 #[test]
 fn keys_and_labels_are_chosen_by_name() {
     let options = columns(Some("user"), Some("src"), Some("y"));
-    let text = "{\"user\":\"a\",\"src\":\"1.2.3.4\",\"y\":1}\n{\"user\":\"b\",\"src\":\"1.2.3.4\",\"y\":false}\n";
+    let text =
+        "{\"user\":\"a\",\"src\":\"1.2.3.4\",\"y\":1}\n{\"user\":\"b\",\"src\":\"1.2.3.4\",\"y\":false}\n";
     assert_eq!(read_bytes(text, &options).unwrap().0, ["a 1.2.3.4 true", "b 1.2.3.4 false"]);
     for label in ["2", "null", "\"x\"", "[]"] {
         let text = format!("{{\"user\":\"a\",\"src\":\"1.2.3.4\",\"y\":{label}}}");
