@@ -270,7 +270,8 @@ fn a_damaged_model_is_refused() {
     LazyLock::force(&FIXTURE);
     let score = |model: &str| run_with_stdin(&["score", "--model", model], "user_1,1.2.3.4\n");
     score("no such model").expect(4, &["no such model"]);
-    let damage: [(&str, &dyn Fn(&mut Vec<u8>)); 5] = [
+    type Damage<'a> = (&'a str, &'a dyn Fn(&mut Vec<u8>));
+    let damage: [Damage; 5] = [
         ("model.safetensors", &|bytes| *bytes.last_mut().unwrap() ^= 1),
         ("model.safetensors", &|bytes| bytes.truncate(1000)),
         ("config.toml", &|bytes| bytes.push(b'\n')),

@@ -31,7 +31,7 @@ fn floats(n: usize, stream: u32) -> Vec<f32> {
 fn poison(device: &Device, len: usize) {
     for _ in 0..4 {
         let poison = Tensor::<1>::full([len], f32::NAN, device);
-        read_floats(poison.slice([0..1])).unwrap();
+        read_floats(poison.slice(0..1)).unwrap();
     }
 }
 

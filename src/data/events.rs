@@ -195,7 +195,7 @@ mod tests {
             let events = Events::from_chunks(chunks(sizes));
             assert_eq!(events.columns.shift.is_some(), is_even, "{sizes:?}");
             assert_eq!(events.len(), sizes.iter().sum::<usize>());
-            assert_eq!(events.is_empty(), events.len() == 0);
+            assert_eq!(events.is_empty(), sizes.iter().all(|size| *size == 0));
             let all: Vec<Event> = events.iter().collect();
             let by_index: Vec<Event> = (0..events.len()).map(|index| events.get(index)).collect();
             assert_eq!(all, by_index, "{sizes:?}");

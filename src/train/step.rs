@@ -187,7 +187,7 @@ fn loss(logits: Tensor<2>, mask: Tensor<2>) -> (Tensor<1>, Tensor<1>) {
     let [num_rows, num_pairs] = mask.dims();
     let device = mask.device();
     // +1 for the positive column, -1 for the others: -log sigmoid(sign · logit) is the cross entropy.
-    let sign = Tensor::<1>::ones([num_pairs], &device).neg().slice_fill([0..1], 1.0);
+    let sign = Tensor::<1>::ones([num_pairs], &device).neg().slice_fill(0..1, 1.0);
     let sign = sign.unsqueeze_dim::<2>(0).expand([num_rows, num_pairs]);
     let num_counted = mask.clone().sum();
     let cross_entropy = log_sigmoid(logits.clone() * Tensor::from_inner(sign.clone()));

@@ -44,7 +44,7 @@ impl Mismatches {
         self.num_checked += found.len();
         let worst = found.iter().zip(expected).map(|(f, e)| (f - e).abs()).enumerate();
         if let Some((i, difference)) = worst.max_by(|a, b| a.1.total_cmp(&b.1))
-            && !(difference <= tolerance)
+            && (difference.is_nan() || difference > tolerance)
         {
             let (f, e) = (found[i], expected[i]);
             self.found.push(format!("{what}: element {i} is {f}, not {e} (off by {difference:e})"));

@@ -101,7 +101,7 @@ fn a_first_line_that_shows_another_layout_fails_even_when_bad_rows_are_skipped()
         (b"a;1.2.3.4\n", "here is a semicolon instead of the comma: convert it with tr ';' ','"),
         (b"[{}]", "a JSON array becomes JSON Lines with jq -c '.[]'"),
         (b"\xFF\xFEa\0,\x001\0", "input:1: the text is UTF-16 | convert it: iconv -f UTF-16 -t UTF-8"),
-        (b"\xFE\xFF\0a\0,\01", "input:1: the text is UTF-16 | convert it: iconv -f UTF-16 -t UTF-8"),
+        (b"\xFE\xFF\0a\0,\x001", "input:1: the text is UTF-16 | convert it: iconv -f UTF-16 -t UTF-8"),
         (b"a\0,\x001\0.\x002\0", "input:1: the text is UTF-16 | convert it: iconv -f UTF-16 -t UTF-8"),
         (b"\0a\0,\x001\0.\x002", "input:1: the text is UTF-16 | convert it: iconv -f UTF-16 -t UTF-8"),
         (b"user,IPv4 address\n", "input:1: looks like a header"),

@@ -54,7 +54,7 @@ fn a_prepared_file_gives_the_events_of_the_text() {
     let output = folder.path("events.arrow");
     let report = write_prepared(std::slice::from_ref(&text), &ReadOptions::default(), &output).unwrap();
     assert_eq!(report.num_rows, 3);
-    let events = load(&[text.clone()]).unwrap();
+    let events = load(std::slice::from_ref(&text)).unwrap();
     assert_eq!(events[1], Event { entity: hash_entity(b"b"), ip: 0x0506_0708 });
     let prepared = Input::File(output.clone());
     assert_eq!(load(std::slice::from_ref(&prepared)).unwrap(), events);
