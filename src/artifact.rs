@@ -112,9 +112,13 @@ fn write_folder(
     training: TrainingSummary,
 ) -> Result<Manifest> {
     fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-    write_weights(&folder.join(WEIGHTS), model, row_counts)?;
-    let config_path = folder.join(CONFIG);
+    let (config_path, weights_path) = (folder.join(CONFIG), folder.join(WEIGHTS));
     fs::write(&config_path, config.to_toml()).map_err(Error::io("write", &config_path))?;
+    write_weights(&weights_path, model, row_counts)?;
+    // safetensors makes a file that only its owner can read: let it have its neighbour's mode.
+    fs::metadata(&config_path)
+        .and_then(|metadata| fs::set_permissions(&weights_path, metadata.permissions()))
+        .map_err(Error::io("set the mode of", &weights_path))?;
     let files = [WEIGHTS, CONFIG]
         .into_iter()
         .map(|name| Ok((name.to_string(), file_entry(&folder.join(name))?)))
@@ -134,7 +138,7 @@ fn write_folder(
         serde_json::to_string_pretty(&manifest).expect("a manifest has string keys and finite numbers");
     json.push('\n');
     fs::write(&manifest_path, json).map_err(Error::io("write", &manifest_path))?;
-    for path in [&folder.join(WEIGHTS), &config_path, &manifest_path, folder] {
+    for path in [&weights_path, &config_path, &manifest_path, folder] {
         sync(path)?;
     }
     Ok(manifest)
@@ -155,8 +159,6 @@ fn write_weights(path: &Path, model: &IpInsights, row_counts: &[u32]) -> Result<
         let view = TensorView::new(*dtype, shape.clone(), bytes).expect("bytes fill the shape");
         (name.as_str(), view)
     });
-    // safetensors creates a file that only its owner can read; one that exists keeps its mode.
-    File::create(path).map_err(Error::io("create", path))?;
     safetensors::serialize_to_file(views, None, path).map_err(|error| match error {
         safetensors::SafeTensorError::IoError(source) => Error::io("write", path)(source),
         other => Error::io("write", path)(std::io::Error::other(other)),
