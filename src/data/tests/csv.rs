@@ -62,16 +62,14 @@ fn each_file_has_its_own_header() {
 #[test]
 fn wrong_columns_are_configuration_errors() {
     let cases = [
-        (columns(Some("usr"), Some("ip"), None), "--entity-column: input:1 has no column `usr`"),
+        (columns(Some("usr"), Some("ip"), None), "/input:1 has no column `usr`"),
         (columns(Some("0"), None, None), "there is no column 0"),
         (columns(Some("2"), None, None), "--ip-column: the column has another role already"),
         (columns(Some("user"), Some("ip"), Some("1")), "--label-column: the column has another role already"),
     ];
     for (options, wanted) in cases {
         let error = read_bytes("user,ip\na,1.2.3.4\n", &options).unwrap_err();
-        let text = error.to_string().replace(|_: char| false, "");
-        let (_, tail) = wanted.split_once("input").unwrap_or(("", wanted));
-        assert!(text.contains(tail), "{text} / {wanted}");
+        assert!(error.to_string().contains(wanted), "{error}\n{wanted}");
         assert_eq!(error.exit_code(), 2);
     }
     let error = read_bytes("user,ip\n", &columns(Some("usr"), None, None)).unwrap_err();
