@@ -9,19 +9,54 @@ use tempfile::NamedTempFile;
 
 use crate::{Error, Result};
 
-/// A file that is written beside its path and renamed over it by [`OutputFile::commit`].
+/// A file that is written beside its path and renamed over it by [`OutputFile::commit`]. What is not a regular
+/// file, such as `/dev/null` or a named pipe, is written to as it goes: renaming would replace it.
 pub struct OutputFile {
-    writer: BufWriter<NamedTempFile>,
+    writer: BufWriter<Target>,
     path: PathBuf,
+}
+
+enum Target {
+    Beside(NamedTempFile),
+    InPlace(File),
+}
+
+impl Target {
+    fn file(&mut self) -> &mut File {
+        match self {
+            Target::Beside(temp) => temp.as_file_mut(),
+            Target::InPlace(file) => file,
+        }
+    }
+}
+
+impl Write for Target {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.file().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file().flush()
+    }
 }
 
 impl OutputFile {
     /// Creates the temporary file, in the folder of `path`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] where `path` is a folder, [`Error::Io`] where nothing can be created.
     pub fn create(path: &Path) -> Result<Self> {
-        // Renaming over `/dev/null` would replace the device by a file.
-        if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
-            let help = "give the path of a file, new or to be replaced";
-            return Err(Error::config(path.display().to_string(), "this is not a regular file", help));
+        match fs::metadata(path) {
+            Ok(metadata) if metadata.is_dir() => {
+                let help = "give the path of a file, new or to be replaced";
+                return Err(Error::config(path.display().to_string(), "this is a folder", help));
+            }
+            Ok(metadata) if !metadata.is_file() => {
+                let file = File::options().write(true).open(path).map_err(Error::io("write", path))?;
+                return Ok(Self::new(Target::InPlace(file), path));
+            }
+            _ => {}
         }
         let folder = match path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -32,7 +67,11 @@ impl OutputFile {
             .permissions(Permissions::from_mode(0o644))
             .tempfile_in(folder)
             .map_err(Error::io("create", path))?;
-        Ok(OutputFile { writer: BufWriter::with_capacity(1 << 16, temp), path: path.to_path_buf() })
+        Ok(Self::new(Target::Beside(temp), path))
+    }
+
+    fn new(target: Target, path: &Path) -> Self {
+        OutputFile { writer: BufWriter::with_capacity(1 << 16, target), path: path.to_path_buf() }
     }
 
     /// Where the file will be.
@@ -43,7 +82,9 @@ impl OutputFile {
     /// Flushes, syncs and renames.
     pub fn commit(self) -> Result<()> {
         let path = self.path;
-        let temp = self.writer.into_inner().map_err(|error| Error::io("write", &path)(error.into_error()))?;
+        let target =
+            self.writer.into_inner().map_err(|error| Error::io("write", &path)(error.into_error()))?;
+        let Target::Beside(temp) = target else { return Ok(()) };
         temp.as_file().sync_all().map_err(Error::io("write", &path))?;
         temp.persist(&path).map_err(|error| Error::io("rename", &path)(error.error))?;
         sync_folder(&path);
@@ -93,10 +134,12 @@ mod tests {
     }
 
     #[test]
-    fn a_device_or_folder_is_never_renamed_over() {
+    fn a_device_is_written_to_and_a_folder_refused() {
+        let mut file = OutputFile::create(Path::new("/dev/null")).unwrap();
+        file.write_all(b"x").unwrap();
+        file.commit().unwrap();
+        assert!(!fs::metadata("/dev/null").unwrap().is_file());
         let folder = tempfile::tempdir().unwrap();
-        for path in [Path::new("/dev/null"), folder.path()] {
-            assert!(matches!(OutputFile::create(path), Err(Error::Config { .. })), "{path:?}");
-        }
+        assert!(matches!(OutputFile::create(folder.path()), Err(Error::Config { .. })));
     }
 }

@@ -86,7 +86,7 @@ impl BadRow {
             BadRow::EmptyEntity => "give the entity or remove the row",
             BadRow::TooFewColumns => "expected entity,ipv4",
             BadRow::UnclosedQuote => "close the quote; a quote inside a quoted field is doubled",
-            BadRow::NotJson => "write one JSON object a line, or read the file with --format csv",
+            BadRow::NotJson => "write one JSON object a line, or read the file with --input-format csv",
             BadRow::MissingKey => "give the entity's and the IPv4 address's key",
             BadRow::MissingValue => "give the value or remove the row",
             BadRow::NotText => "write the entity and the IPv4 address as strings",

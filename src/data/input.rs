@@ -92,26 +92,67 @@ fn list_folder(folder: &Path, parents: &mut Vec<PathBuf>, files: &mut Vec<PathBu
 }
 
 fn add_glob(pattern: &str, inputs: &mut Vec<Input>) -> Result<()> {
-    let options = glob::MatchOptions { require_literal_leading_dot: true, ..Default::default() };
-    let matches = glob::glob_with(pattern, options).map_err(|error| {
+    let options = glob::MatchOptions {
+        require_literal_leading_dot: true,
+        require_literal_separator: true,
+        ..Default::default()
+    };
+    let glob = glob::Pattern::new(pattern).map_err(|error| {
         Error::config(pattern, format!("not a glob: {error}"), "write a literal `[` as `[[]`")
     })?;
+    // The glob crate's own walk panics at a file name that is not UTF-8, so only its matching is used. The
+    // walk starts at the folder that stands before the first wildcard.
+    let wildcard = pattern.find(['*', '?', '[']).unwrap_or(0);
+    let folder = pattern[..wildcard].rfind('/').map_or("", |slash| &pattern[..=slash]);
+    let depth = if pattern.contains("**") { usize::MAX } else { pattern[folder.len()..].split('/').count() };
+    let mut matches = Vec::new();
+    let start = if folder.is_empty() { Path::new(".") } else { Path::new(folder) };
+    walk_matches(
+        start,
+        Path::new(folder),
+        depth,
+        &|path| glob.matches_path_with(path, options),
+        &mut matches,
+    )?;
+    matches.sort();
     let num_before = inputs.len();
     for path in matches {
-        let path = path.map_err(|error| {
-            let path = error.path().to_path_buf();
-            Error::io("read", path)(io::Error::from(error))
-        })?;
-        // The files below a matching folder can match too, as with `**`, and must not be read twice.
-        let below_listed = |input: &Input| matches!(input, Input::File(file) if *file == path);
-        if path.is_dir() && !pattern.contains("**") {
-            add_path(&path, inputs)?;
-        } else if !path.is_dir() && !inputs[num_before..].iter().any(below_listed) {
+        if !path.is_dir() {
             inputs.push(Input::File(path));
+        } else if !pattern.contains("**") {
+            // With `**` the files below match themselves and must not be read twice.
+            add_path(&path, inputs)?;
         }
     }
     if inputs.len() == num_before {
         return Err(Error::data(pattern, "the glob matches no file", "check it with `ls`"));
+    }
+    Ok(())
+}
+
+/// Collects what matches in `folder` and `depth - 1` levels below; `name` is how the pattern names the folder.
+fn walk_matches(
+    folder: &Path,
+    name: &Path,
+    depth: usize,
+    is_match: &dyn Fn(&Path) -> bool,
+    matches: &mut Vec<PathBuf>,
+) -> Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Error::io("read", folder)(error)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(Error::io("read", folder))?;
+        let path = name.join(entry.file_name());
+        // Links to folders are not followed, so no walk is endless.
+        if depth > 1 && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            walk_matches(&entry.path(), &path, depth - 1, is_match, matches)?;
+        }
+        if is_match(&path) {
+            matches.push(path);
+        }
     }
     Ok(())
 }
@@ -155,6 +196,17 @@ mod tests {
             assert_eq!(resolve(folder.path(), paths).unwrap(), wanted, "{paths:?}");
         }
         assert_eq!(resolve(folder.path(), &["**/*.csv"]).unwrap().len(), 4);
+    }
+
+    #[test]
+    fn a_name_that_is_not_utf8_beside_a_glob_is_no_panic() {
+        use std::os::unix::ffi::OsStrExt;
+        let folder = folder_with(&["a.csv", "sub/b.csv"]);
+        let name = std::ffi::OsStr::from_bytes(b"bad\xff");
+        fs::create_dir(folder.path().join(name)).unwrap();
+        fs::write(folder.path().join("sub").join(name), "x").unwrap();
+        assert_eq!(resolve(folder.path(), &["*.csv"]).unwrap(), ["a.csv"]);
+        assert_eq!(resolve(folder.path(), &["**/*.csv"]).unwrap(), ["a.csv", "sub/b.csv"]);
     }
 
     #[test]

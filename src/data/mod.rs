@@ -62,7 +62,9 @@ impl FromStr for Format {
             "jsonl" => Ok(Format::JsonLines),
             "parquet" => Ok(Format::Parquet),
             "arrow" => Ok(Format::Arrow),
-            _ => Err(Error::config("--format", format!("no such format `{text}`"), one_of(text, &NAMES))),
+            _ => {
+                Err(Error::config("--input-format", format!("no such format `{text}`"), one_of(text, &NAMES)))
+            }
         }
     }
 }

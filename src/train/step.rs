@@ -1,7 +1,7 @@
 use burn::module::{Module, Param, ParamId};
 use burn::optim::decay::WeightDecayConfig;
 use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
-use burn::tensor::activation::log_sigmoid;
+use burn::tensor::activation::relu;
 use burn::tensor::{Device, Int, Tensor};
 use ipsight_kernels::negatives::{Negatives, pairs};
 use ipsight_kernels::row_adam::{AdamStep, row_adam};
@@ -186,12 +186,15 @@ impl TrainState {
 fn loss(logits: Tensor<2>, mask: Tensor<2>) -> (Tensor<1>, Tensor<1>) {
     let [num_rows, num_pairs] = mask.dims();
     let device = mask.device();
-    // +1 for the positive column, -1 for the others: -log sigmoid(sign · logit) is the cross entropy.
+    // +1 for the positive column, -1 for the others.
     let sign = Tensor::<1>::ones([num_pairs], &device).neg().slice_fill(0..1, 1.0);
     let sign = sign.unsqueeze_dim::<2>(0).expand([num_rows, num_pairs]);
     let num_counted = mask.clone().sum();
-    let cross_entropy = log_sigmoid(logits.clone() * Tensor::from_inner(sign.clone()));
-    let cross_entropy = (cross_entropy * Tensor::from_inner(mask.clone())).sum().neg();
+    let margin = logits.clone() * Tensor::from_inner(sign.clone());
+    // ln(1 + exp(-margin)) without overflow. Burn's log_sigmoid has the same value, but its gradient is 0 from a
+    // margin of about 16, where exp(-margin) is lost beside 1; Adam makes something of small gradients.
+    let cross_entropy = relu(margin.clone().neg()) + margin.abs().neg().exp().log1p();
+    let cross_entropy = (cross_entropy * Tensor::from_inner(mask.clone())).sum();
     let predicted = logits.inner().greater_elem(0.0).float().mul_scalar(2.0).sub_scalar(1.0);
     let num_correct = (predicted * sign).add_scalar(1.0).mul_scalar(0.5).mul(mask).sum();
     let sums = Tensor::cat(vec![cross_entropy.clone().inner(), num_correct, num_counted.clone()], 0);
