@@ -2,14 +2,14 @@
 
 mod support;
 
-use support::ipsight;
+use support::{ipsight, skipped};
 
 /// Minutes of training, so it runs where `IPSIGHT_LOGINS` names the folder of train.csv.gz and
 /// validation.csv.gz, as in CI, and says `skipped` elsewhere.
 #[test]
 fn the_reference_model_reaches_its_auc() {
     let Some(logins) = std::env::var_os("IPSIGHT_LOGINS") else {
-        eprintln!("skipped: IPSIGHT_LOGINS is not set");
+        skipped("IPSIGHT_LOGINS is not set");
         return;
     };
     let logins = std::path::PathBuf::from(logins);

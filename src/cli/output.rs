@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use ipsight::{Error, Result};
 use serde::Serialize;
 
@@ -23,12 +23,17 @@ pub fn reader_has_gone(error: &Error) -> bool {
     matches!(error, Error::Io { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// A bar on stderr where that is a terminal, nothing elsewhere. Plain text, so NO_COLOR has nothing to do.
+/// A bar on stderr where that is a terminal, nothing elsewhere; `{speed}` in the template is whole units a second.
+/// Plain text, so NO_COLOR has nothing to do.
 pub fn bar(length: u64, template: &str) -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
+    let speed = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+        let _ = out.write_str(&count(state.per_sec() as u64));
+    };
     let style = ProgressStyle::with_template(template).expect("a template of this program");
+    let style = style.with_key("speed", speed);
     ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr_with_hz(10)).with_style(style)
 }
 

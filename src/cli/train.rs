@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 use ipsight::artifact::{self, TrainingSummary};
-use ipsight::config::Config;
+use ipsight::config::{Config, GeneratedConfig};
 use ipsight::data::{Events, ReadOptions, load_events, resolve_inputs};
+use ipsight::device::MemoryPlan;
 use ipsight::synth::{AddressRanges, GenerateOptions, GeneratedLogins, generate};
 use ipsight::train::{EpochMetrics, RunFolder, TrainEvent, TrainInputs, Trained};
 use ipsight::{Error, Result, device};
@@ -57,8 +58,11 @@ pub fn run(args: TrainArgs) -> Result<()> {
     let config = resolve_config(&args)?;
     let device = device::choose(config.training.device)?;
     eprintln!("device: {}", device.description);
-    let (events, validation) = load(&config, &args.read)?;
+    // What cannot work is refused before anything is read or written.
+    eprintln!("memory: {}", MemoryPlan::for_training(&config.hyperparameters, &device.limits)?);
     let output = args.output.clone().unwrap_or_else(|| next_run_folder(args.config.as_deref()));
+    RunFolder::check(&output, args.overwrite)?;
+    let (events, validation) = load(&config, &args.read)?;
     let folder = RunFolder::create(&output, &config, args.overwrite)?;
     let stop = Stop::on_signals()?;
     let inputs = TrainInputs {
@@ -109,18 +113,6 @@ fn resolve_config(args: &TrainArgs) -> Result<Config> {
 
 /// The training and validation events: read from files, or generated in memory.
 fn load(config: &Config, flags: &ReadArgs) -> Result<(Events, Option<Events>)> {
-    if let Some(generated) = &config.data.generated {
-        let options =
-            GenerateOptions { num_users: generated.users, num_days: generated.days, seed: generated.seed };
-        let logins = generate(&AddressRanges::built_in(), &options);
-        let events = |logins| {
-            let (entities, ips) = GeneratedLogins::columns(logins);
-            Events::from_columns(entities, ips)
-        };
-        let (train, validation) = (events(&logins.train), events(&logins.validation));
-        eprintln!("generated {} logins of {} users", output::count(train.len() as u64), generated.users);
-        return Ok((train, Some(validation).filter(|events| !events.is_empty())));
-    }
     let options = ReadOptions {
         format: flags.input_format,
         entity_column: config.data.entity_column.clone(),
@@ -135,12 +127,27 @@ fn load(config: &Config, flags: &ReadArgs) -> Result<(Events, Option<Events>)> {
         eprintln!("{what}: {} events", output::count(events.len() as u64));
         Ok(events)
     };
-    let train = read(&config.data.train, "training")?;
+    let (train, generated_validation) = match &config.data.generated {
+        None => (read(&config.data.train, "training")?, None),
+        Some(generated) => generate_events(generated),
+    };
     let validation = match config.data.validation.as_slice() {
-        [] => None,
+        [] => generated_validation.filter(|events| !events.is_empty()),
         paths => Some(read(paths, "validation")?),
     };
     Ok((train, validation))
+}
+
+/// Generated logins for training and for validation.
+fn generate_events(generated: &GeneratedConfig) -> (Events, Option<Events>) {
+    let &GeneratedConfig { users: num_users, days: num_days, seed } = generated;
+    let logins = generate(&AddressRanges::built_in(), &GenerateOptions { num_users, num_days, seed });
+    let [train, validation] = [&logins.train, &logins.validation].map(|logins| {
+        let (entities, ips) = GeneratedLogins::columns(logins);
+        Events::from_columns(entities, ips)
+    });
+    eprintln!("generated {} logins of {num_users} users", output::count(train.len() as u64));
+    (train, Some(validation))
 }
 
 /// The first of runs/NAME-1, runs/NAME-2, … that is not there; NAME is the configuration's.
@@ -198,10 +205,7 @@ impl<'a> Reporter<'a> {
     fn on_event(&mut self, event: &TrainEvent) -> Result<()> {
         self.folder.record(event)?;
         match event {
-            TrainEvent::Started { memory, .. } => {
-                eprintln!("memory: {memory}");
-                self.start_bar();
-            }
+            TrainEvent::Started { .. } => self.start_bar(),
             TrainEvent::Step { num_positives } => self.bar.inc(*num_positives as u64),
             TrainEvent::Batch { loss, .. } => self.bar.set_message(format!("loss {loss:.4}")),
             TrainEvent::Epoch(metrics) => self.epoch(metrics),
@@ -216,7 +220,7 @@ impl<'a> Reporter<'a> {
     }
 
     fn start_bar(&mut self) {
-        const TEMPLATE: &str = "{prefix} {wide_bar} {pos}/{len} {msg} {per_sec} positives, {eta} left";
+        const TEMPLATE: &str = "{prefix} {wide_bar} {pos}/{len}  {msg}  {speed} positives/s  {eta} left";
         self.bar = output::bar(self.num_events as u64, TEMPLATE);
         self.bar.set_prefix(format!("epoch 1/{}", self.num_epochs));
     }
@@ -234,8 +238,10 @@ impl<'a> Reporter<'a> {
             metrics.seconds,
         );
         self.bar.suspend(|| eprintln!("{line}"));
-        self.bar.reset();
-        self.bar.set_prefix(format!("epoch {}/{}", metrics.epoch + 2, self.num_epochs));
+        if metrics.epoch as usize + 1 < self.num_epochs {
+            self.bar.reset();
+            self.bar.set_prefix(format!("epoch {}/{}", metrics.epoch + 2, self.num_epochs));
+        }
     }
 
     /// Writes the model and says what came out.
@@ -273,8 +279,9 @@ impl<'a> Reporter<'a> {
                 output::line(format!("discriminator_auc: {auc:.6}"))?;
             }
             output::line(format!("model: {}", path.display()))?;
+            let program = std::env::args().next().unwrap_or_else(|| "ipsight".into());
             output::line(format!(
-                "next: printf 'user_1,203.0.113.7\\n' | ipsight score --model {} --input -",
+                "next: printf 'user_1,203.0.113.7\\n' | {program} score --model {} --input -",
                 path.display()
             ))?;
         }

@@ -21,22 +21,14 @@ impl RunFolder {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] where the folder holds a run already and `overwrite` is false, else [`Error::Io`].
+    /// As [`RunFolder::check`], else [`Error::Io`].
     /// A model that is overwritten stays until the new one is whole.
     pub fn create(path: &Path, config: &Config, overwrite: bool) -> Result<Self> {
         let [config_path, metrics_path, tensorboard_path] =
             ["config.toml", "metrics.jsonl", "tensorboard"].map(|name| path.join(name));
-        if [&config_path, &metrics_path, &path.join("model")].iter().any(|path| path.exists()) {
-            if !overwrite {
-                return Err(Error::config(
-                    format!("--output {}", path.display()),
-                    "the folder holds a run",
-                    "give another folder, or add --overwrite to replace the run",
-                ));
-            }
-            if tensorboard_path.exists() {
-                fs::remove_dir_all(&tensorboard_path).map_err(Error::io("remove", &tensorboard_path))?;
-            }
+        Self::check(path, overwrite)?;
+        if tensorboard_path.exists() {
+            fs::remove_dir_all(&tensorboard_path).map_err(Error::io("remove", &tensorboard_path))?;
         }
         fs::create_dir_all(&tensorboard_path).map_err(Error::io("create", &tensorboard_path))?;
         fs::write(&config_path, config.to_toml()).map_err(Error::io("write", &config_path))?;
@@ -46,6 +38,25 @@ impl RunFolder {
             .and_then(|file| EventWriter::new(BufWriter::new(file), wall_time()))
             .map_err(Error::io("create", &events_path))?;
         Ok(Self { path: path.to_path_buf(), metrics, tensorboard, num_steps: 0 })
+    }
+
+    /// Refuses a folder that holds a run already, unless it may be overwritten.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`].
+    pub fn check(path: &Path, overwrite: bool) -> Result<()> {
+        let holds_run = ["config.toml", "metrics.jsonl", "tensorboard", "model"]
+            .iter()
+            .any(|name| path.join(name).exists());
+        if holds_run && !overwrite {
+            return Err(Error::config(
+                format!("--output {}", path.display()),
+                "the folder holds a run",
+                "give another folder, or add --overwrite to replace the run",
+            ));
+        }
+        Ok(())
     }
 
     /// Where the model goes.

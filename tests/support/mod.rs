@@ -2,6 +2,8 @@
 
 #![allow(dead_code)] // each test file uses a part
 
+use std::io::Write;
+
 use burn::tensor::Device;
 use ipsight::config::DeviceChoice;
 use ipsight::device;
@@ -21,10 +23,15 @@ pub fn wgpu() -> Option<Device> {
         Ok(device) => Some(device.device),
         Err(error) => {
             assert!(std::env::var_os("IPSIGHT_REQUIRE_WGPU").is_none(), "{error}");
-            eprintln!("skipped: {error}");
+            skipped(&error.to_string());
             None
         }
     }
+}
+
+/// Says that a test is skipped, past the test runner, which would hide what a passing test prints.
+pub fn skipped(why: &str) {
+    let _ = writeln!(std::io::stderr(), "skipped: {why}");
 }
 
 /// Collects mismatches, so that one run shows all of them.
@@ -60,7 +67,6 @@ impl Mismatches {
 
 /// Runs the binary in `folder` with text on stdin.
 pub fn ipsight(folder: &std::path::Path, args: &[&str], stdin: &[u8]) -> Outcome {
-    use std::io::Write;
     use std::process::{Command, Stdio};
 
     let mut child = Command::new(env!("CARGO_BIN_EXE_ipsight"))
