@@ -1,7 +1,7 @@
 //! The model folder: `model.safetensors`, `config.toml`, and `manifest.json` with the checksums of both.
 //!
 //! It is written beside its place under a temporary name, synced and renamed, so a model is whole or not
-//! there. It holds no clock and no path of this machine: the same run gives the same bytes.
+//! there. It holds no clock: the same run gives the same bytes.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -172,9 +172,15 @@ fn replace(temporary: &Path, folder: &Path) -> Result<()> {
     if replaces {
         fs::rename(folder, &old).map_err(Error::io("rename", folder))?;
     }
-    fs::rename(temporary, folder).map_err(Error::io("rename", temporary))?;
+    if let Err(error) = fs::rename(temporary, folder) {
+        if replaces {
+            let _ = fs::rename(&old, folder); // the first error is the one to tell
+        }
+        return Err(Error::io("rename", temporary)(error));
+    }
     if replaces {
-        fs::remove_dir_all(&old).map_err(Error::io("remove", &old))?;
+        // The new model is in place; what is left of the old one does no harm.
+        let _ = fs::remove_dir_all(&old);
     }
     match folder.parent() {
         Some(parent) if parent != Path::new("") => sync(parent),

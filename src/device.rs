@@ -56,7 +56,7 @@ impl Adapter {
 /// Chooses a device.
 ///
 /// `auto` takes wgpu where a hardware adapter exists, else ndarray; it never takes a software adapter.
-/// `wgpu` takes the best adapter there is, hardware first.
+/// `wgpu` takes the best adapter there is: discrete, integrated, virtual, another, software.
 ///
 /// # Errors
 ///
@@ -66,7 +66,10 @@ pub fn choose(choice: DeviceChoice) -> Result<ComputeDevice> {
         return Ok(ndarray("asked for"));
     }
     let adapters = adapters();
-    let best = adapters.iter().find(|adapter| adapter.is_hardware()).or(adapters.first());
+    let rank = |adapter: &&Adapter| {
+        ["discrete", "integrated", "virtual", "other", "cpu"].iter().position(|kind| *kind == adapter.kind)
+    };
+    let best = adapters.iter().min_by_key(rank);
     match (choice, best) {
         (DeviceChoice::Auto, Some(adapter)) if adapter.is_hardware() => {
             Ok(on_adapter(adapter, "a hardware adapter exists"))
@@ -177,7 +180,15 @@ fn available_memory() -> Option<u64> {
     let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib * 1024)
+    Some(cgroup_headroom().map_or(kib * 1024, |headroom| headroom.min(kib * 1024)))
+}
+
+/// What the process's control group (version 2), as in a container, leaves it, where that is limited.
+fn cgroup_headroom() -> Option<u64> {
+    let read = |name: &str| std::fs::read_to_string(format!("/sys/fs/cgroup/memory.{name}")).ok();
+    let limit: u64 = read("max")?.trim().parse().ok()?;
+    let used: u64 = read("current")?.trim().parse().ok()?;
+    Some(limit.saturating_sub(used))
 }
 
 /// What a training run takes on a device, found before anything is allocated.

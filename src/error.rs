@@ -57,8 +57,8 @@ pub enum Error {
     Stopped {
         /// The signal's number: 2 (SIGINT) or 15 (SIGTERM).
         signal: i32,
-        /// The folder in which the work so far was saved.
-        saved: PathBuf,
+        /// The folder in which the work so far was saved, if there was any.
+        saved: Option<PathBuf>,
     },
 }
 
@@ -108,7 +108,10 @@ impl Error {
                 io::ErrorKind::StorageFull => Some("free some space or write elsewhere".into()),
                 _ => None,
             },
-            Error::Stopped { saved, .. } => Some(format!("what was done is in {}", saved.display())),
+            Error::Stopped { saved: Some(saved), .. } => {
+                Some(format!("what was done is in {}", saved.display()))
+            }
+            Error::Stopped { saved: None, .. } => Some("nothing had been done yet, nothing was saved".into()),
             Error::Gate(_) => None,
         }
     }
@@ -131,7 +134,7 @@ mod tests {
     #[test]
     fn every_kind_has_its_documented_exit_code() {
         let io = Error::io("read", "x")(io::ErrorKind::NotFound.into());
-        let stopped = |signal| Error::Stopped { signal, saved: "m".into() };
+        let stopped = |signal| Error::Stopped { signal, saved: Some("m".into()) };
         let codes = [
             (Error::Gate(String::new()), 1),
             (Error::config("", "", ""), 2),

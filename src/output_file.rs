@@ -47,6 +47,8 @@ impl OutputFile {
     ///
     /// [`Error::Config`] where `path` is a folder, [`Error::Io`] where nothing can be created.
     pub fn create(path: &Path) -> Result<Self> {
+        // A link stays a link: what it points to is replaced.
+        let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
         match fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => {
                 let help = "give the path of a file, new or to be replaced";

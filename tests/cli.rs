@@ -262,6 +262,7 @@ fn evaluate_measures_labelled_events_and_random_ipv4() {
 
     run(&[&evaluate[..], &["logins/test.csv", "--min-auc", "0.5"]].concat()).expect(0, &[]);
     run(&[&evaluate[..], &["logins/test.csv", "--min-auc", "0.99999"]].concat()).expect(1, &["--min-auc"]);
+    run(&[&evaluate[..], &["logins/test.csv", "--min-auc", "nan"]].concat()).expect(2, &["0 to 1"]);
     run(&[&evaluate[..], &["logins/test.csv", "--labels"]].concat()).expect(3, &["logins/test.csv:1"]);
 }
 
@@ -404,6 +405,44 @@ fn a_signal_stops_a_run_after_its_model_is_saved() {
         let model = format!("{output}/model");
         run_with_stdin(&["score", "--model", &model], "user_1,1.2.3.4\n").expect(0, &[]);
     }
+}
+
+/// Nobody reading what it says must not cost a run its model.
+#[test]
+fn a_run_whose_output_nobody_reads_still_saves_its_model() {
+    LazyLock::force(&FIXTURE);
+    for (name, redirect) in
+        [("stdout", "| true"), ("stderr", "2>&1 >/dev/null | true"), ("full", "2>/dev/full")]
+    {
+        let binary = env!("CARGO_BIN_EXE_ipsight");
+        let train = format!("{binary} train --config small.toml --json --output unread-{name} {redirect}");
+        Command::new("sh").args(["-c", &train]).current_dir(root()).output().unwrap();
+        // A pipeline ends with its last command: the run itself may still be at work.
+        let manifest = root().join(format!("unread-{name}/model/manifest.json"));
+        for _ in 0..600 {
+            if manifest.exists() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        assert!(manifest.exists(), "{name}");
+    }
+}
+
+#[test]
+fn training_and_validation_have_quarantines_of_their_own() {
+    LazyLock::force(&FIXTURE);
+    for name in ["train", "validation"] {
+        let good = String::from_utf8(file(&format!("logins/{name}.csv"))).unwrap();
+        write(&format!("{name}-bad.csv"), format!("{good}{name},1.2.3\n"));
+    }
+    let args =
+        ["train", "--config", "small.toml", "--set", "hyperparameters.epochs=1", "--output", "quarantined"];
+    let bad = ["--train", "train-bad.csv", "--validation", "validation-bad.csv"];
+    let policy = ["--on-bad-row", "quarantine=rows"];
+    run(&[&args[..], &bad, &policy].concat()).expect(0, &["1 of "]);
+    assert_eq!(file("rows"), b"train,1.2.3\n");
+    assert_eq!(file("rows.validation"), b"validation,1.2.3\n");
 }
 
 #[test]

@@ -274,13 +274,17 @@ fn ndarray_and_wgpu_agree_after_200_steps_of_one_seed() {
 
 #[test]
 fn the_first_cross_entropy_is_ln_2() {
-    for num_layers in [0, 1, 2, 100] {
-        let (config, hyperparameters) = small_model(num_layers);
+    for (num_layers, vector_dim) in [(0, 16), (1, 16), (2, 16), (100, 16), (0, 4), (0, 4096), (1, 4096)] {
+        let (mut config, hyperparameters) = small_model(num_layers);
+        config.vector_dim = vector_dim;
         let (_, device) = devices().remove(0);
         let mut state = TrainState::new(&config, &hyperparameters, &device);
         let sums = read_floats(state.step(&batch_at(0), Negatives::training(2, 2, 5, 0, 0)).sums).unwrap();
         let loss = (sums[0] / sums[2]) as f64;
-        assert!((loss / std::f64::consts::LN_2 - 1.0).abs() < 0.01, "L = {num_layers}: {loss}");
+        assert!(
+            (loss / std::f64::consts::LN_2 - 1.0).abs() < 0.01,
+            "L = {num_layers}, d = {vector_dim}: {loss}"
+        );
     }
 }
 

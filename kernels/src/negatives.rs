@@ -46,12 +46,6 @@ impl Negatives {
         }
     }
 
-    /// One random IPv4 negative per row, the same at every evaluation: `step` counts mini-batches.
-    pub fn evaluation(seed: u64, step: u32) -> Self {
-        let key = stream_key(seed, Stream::EvaluationNegatives);
-        Self { num_random: 1, num_shuffled: 0, random_key: key, shuffled_key: key, epoch: 0, step }
-    }
-
     /// P = 1 + R + S, pairs per row.
     pub fn num_pairs(&self) -> usize {
         1 + self.num_random + self.num_shuffled

@@ -6,7 +6,7 @@ use ipsight::evaluate::{Evaluation, Evaluator};
 use ipsight::event::hash_entity;
 use ipsight::{Error, Event, Result, artifact};
 
-use super::read_args::{ReadArgs, talk_about};
+use super::read_args::{ReadArgs, parse_fraction, talk_about};
 use super::{DeviceArg, output};
 
 #[derive(Args)]
@@ -25,7 +25,7 @@ pub struct EvaluateArgs {
     #[arg(long, value_name = "COLUMN", requires = "labels")]
     label_column: Option<String>,
     /// Exit with 1 where the AUC is below this
-    #[arg(long, value_name = "AUC")]
+    #[arg(long, value_name = "AUC", value_parser = parse_fraction)]
     min_auc: Option<f64>,
     /// Seed of the random addresses
     #[arg(long, default_value_t = 0, conflicts_with = "labels")]

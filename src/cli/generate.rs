@@ -42,8 +42,8 @@ pub fn run(args: GenerateArgs) -> Result<()> {
     for (name, logins) in
         [("train", &logins.train), ("validation", &logins.validation), ("test", &logins.test)]
     {
-        eprintln!("{name}.csv: {} logins", output::count(logins.len() as u64));
+        talk!("{name}.csv: {} logins", output::count(logins.len() as u64));
     }
-    eprintln!("test_labelled.csv: the test's logins and as many attacks");
+    talk!("test_labelled.csv: the test's logins and as many attacks");
     Ok(())
 }

@@ -1,5 +1,12 @@
 //! One file per verb: flags -> configuration -> library calls -> output. Only this module prints.
 
+/// Writes a line to stderr. Where that is closed or full, nobody is there to be told: the work goes on.
+macro_rules! talk {
+    ($($argument:tt)*) => {{
+        let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{}\n", format_args!($($argument)*)));
+    }};
+}
+
 mod completions;
 mod config;
 mod devices;
@@ -29,7 +36,7 @@ struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 a gate failed, 2 usage or configuration, 3 bad data, 4 I/O, \
-5 device or memory, 130/143 stopped by SIGINT/SIGTERM after the model was saved.";
+5 device or memory, 130/143 stopped by SIGINT/SIGTERM (train saves the model so far).";
 
 #[derive(Subcommand)]
 enum Verb {
@@ -75,9 +82,9 @@ pub fn report(error: &Error) -> ExitCode {
         // `ipsight score … | head` has got what it wanted.
         return ExitCode::SUCCESS;
     }
-    eprintln!("error: {error}");
+    talk!("error: {error}");
     for line in error.help().iter().flat_map(|help| help.lines()) {
-        eprintln!("  help: {line}");
+        talk!("  help: {line}");
     }
     ExitCode::from(error.exit_code())
 }

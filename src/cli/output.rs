@@ -1,6 +1,7 @@
 //! Data goes to stdout, talk to stderr.
 
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use ipsight::{Error, Result};
@@ -20,7 +21,16 @@ pub fn json(value: &impl Serialize) -> Result<()> {
 
 /// Whether an error says that whoever read our stdout has closed it.
 pub fn reader_has_gone(error: &Error) -> bool {
-    matches!(error, Error::Io { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)
+    matches!(error, Error::Io { path, source, .. }
+        if path == Path::new(STDOUT) && source.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// For work that must not end because nobody reads about it any more.
+pub fn even_unread(result: Result<()>) -> Result<()> {
+    match result {
+        Err(error) if reader_has_gone(&error) => Ok(()),
+        other => other,
+    }
 }
 
 /// A bar on stderr where that is a terminal, nothing elsewhere; `{speed}` in the template is whole units a second.

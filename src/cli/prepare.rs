@@ -22,6 +22,6 @@ pub struct PrepareArgs {
 pub fn run(args: PrepareArgs) -> Result<()> {
     let report = write_prepared(&resolve_inputs(&args.inputs)?, &args.read.options()?, &args.output)?;
     talk_about(&report);
-    eprintln!("{} events in {}", output::count(report.num_rows), args.output.display());
+    talk!("{} events in {}", output::count(report.num_rows), args.output.display());
     Ok(())
 }

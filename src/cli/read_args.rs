@@ -40,7 +40,7 @@ impl ReadArgs {
 /// Tells people about rows that were left out.
 pub fn talk_about(report: &ReadReport) {
     if report.num_bad > 0 {
-        eprintln!("{report}");
+        talk!("{report}");
     }
 }
 
@@ -48,9 +48,9 @@ fn parse_format(text: &str) -> std::result::Result<Format, String> {
     text.parse().map_err(|error: ipsight::Error| error.help().unwrap_or_default())
 }
 
-fn parse_fraction(text: &str) -> std::result::Result<f64, String> {
+pub fn parse_fraction(text: &str) -> std::result::Result<f64, String> {
     match text.parse::<f64>() {
         Ok(fraction) if (0.0..=1.0).contains(&fraction) => Ok(fraction),
-        _ => Err("a share from 0 to 1".into()),
+        _ => Err("a number from 0 to 1".into()),
     }
 }

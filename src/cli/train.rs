@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 use ipsight::artifact::{self, TrainingSummary};
 use ipsight::config::{Config, GeneratedConfig};
-use ipsight::data::{Events, ReadOptions, load_events, resolve_inputs};
+use ipsight::data::{Events, OnBadRow, ReadOptions, load_events, resolve_inputs};
 use ipsight::device::MemoryPlan;
 use ipsight::synth::{AddressRanges, GenerateOptions, GeneratedLogins, generate};
 use ipsight::train::{EpochMetrics, RunFolder, TrainEvent, TrainInputs, Trained};
@@ -57,9 +57,9 @@ enum LogFormat {
 pub fn run(args: TrainArgs) -> Result<()> {
     let config = resolve_config(&args)?;
     let device = device::choose(config.training.device)?;
-    eprintln!("device: {}", device.description);
+    talk!("device: {}", device.description);
     // What cannot work is refused before anything is read or written.
-    eprintln!("memory: {}", MemoryPlan::for_training(&config.hyperparameters, &device.limits)?);
+    talk!("memory: {}", MemoryPlan::for_training(&config.hyperparameters, &device.limits)?);
     let output = args.output.clone().unwrap_or_else(|| next_run_folder(args.config.as_deref()));
     RunFolder::check(&output, args.overwrite)?;
     let (events, validation) = load(&config, &args.read)?;
@@ -122,9 +122,14 @@ fn load(config: &Config, flags: &ReadArgs) -> Result<(Events, Option<Events>)> {
         ..ReadOptions::default()
     };
     let read = |paths: &[String], what: &str| -> Result<Events> {
+        let mut options = options.clone();
+        if let (OnBadRow::Quarantine(file), "validation") = (&mut options.on_bad_row, what) {
+            // A file of its own: a reading replaces its quarantine file.
+            file.as_mut_os_string().push(".validation");
+        }
         let (events, report) = load_events(&resolve_inputs(paths)?, &options)?;
         talk_about(&report);
-        eprintln!("{what}: {} events", output::count(events.len() as u64));
+        talk!("{what}: {} events", output::count(events.len() as u64));
         Ok(events)
     };
     let (train, generated_validation) = match &config.data.generated {
@@ -146,7 +151,7 @@ fn generate_events(generated: &GeneratedConfig) -> (Events, Option<Events>) {
         let (entities, ips) = GeneratedLogins::columns(logins);
         Events::from_columns(entities, ips)
     });
-    eprintln!("generated {} logins of {num_users} users", output::count(train.len() as u64));
+    talk!("generated {} logins of {num_users} users", output::count(train.len() as u64));
     (train, Some(validation))
 }
 
@@ -211,10 +216,10 @@ impl<'a> Reporter<'a> {
             TrainEvent::Epoch(metrics) => self.epoch(metrics),
         }
         if self.args.json && matches!(event, TrainEvent::Epoch(_)) {
-            output::line(event.to_json().expect("an epoch has figures"))?;
+            output::even_unread(output::line(event.to_json().expect("an epoch has figures")))?;
         }
         if self.args.log_format == LogFormat::Sagemaker {
-            self.sagemaker.log(event)?;
+            output::even_unread(self.sagemaker.log(event))?;
         }
         Ok(())
     }
@@ -237,7 +242,7 @@ impl<'a> Reporter<'a> {
             output::count(metrics.positives_per_second as u64),
             metrics.seconds,
         );
-        self.bar.suspend(|| eprintln!("{line}"));
+        self.bar.suspend(|| talk!("{line}"));
         if metrics.epoch as usize + 1 < self.num_epochs {
             self.bar.reset();
             self.bar.set_prefix(format!("epoch {}/{}", metrics.epoch + 2, self.num_epochs));
@@ -247,6 +252,9 @@ impl<'a> Reporter<'a> {
     /// Writes the model and says what came out.
     fn finish(self, trained: &Trained, config: &Config, num_events: usize) -> Result<()> {
         self.bar.finish_and_clear();
+        if let (Some(signal), 0) = (trained.stopped_by, trained.num_steps) {
+            return Err(Error::Stopped { signal, saved: None });
+        }
         let last = trained.epochs.last();
         let summary = TrainingSummary {
             num_events: num_events as u64,
@@ -261,12 +269,12 @@ impl<'a> Reporter<'a> {
         let path = self.folder.model_path();
         artifact::save(&path, &trained.model, &trained.row_counts, config, summary.clone())?;
         if let Some(signal) = trained.stopped_by {
-            return Err(Error::Stopped { signal, saved: path });
+            return Err(Error::Stopped { signal, saved: Some(path) });
         }
         if self.args.json {
             return output::line(serde_json::json!({
                 "event": "done",
-                "model": path,
+                "model": path.to_string_lossy(),
                 "num_events": summary.num_events,
                 "num_epochs": summary.num_epochs,
                 "loss": summary.loss,

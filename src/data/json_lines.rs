@@ -106,7 +106,8 @@ fn read_fields(
 fn text_of(value: &Value) -> Option<Cow<'_, str>> {
     match value {
         Value::String(text) => Some(Cow::Borrowed(text)),
-        Value::Number(number) => Some(Cow::Owned(number.to_string())),
+        // Other numbers have lost digits by now, and two entities could become one.
+        Value::Number(number) if number.is_u64() || number.is_i64() => Some(Cow::Owned(number.to_string())),
         _ => None,
     }
 }

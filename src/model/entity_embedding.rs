@@ -42,22 +42,28 @@ impl EntityEmbeddingConfig {
     /// Makes the table with small uniform weights.
     pub fn init(&self, device: &Device) -> EntityEmbedding {
         self.build(|first_row, rows| {
-            let weights = Uniform::init(self.seed, TENSOR_ID, first_row as u32, INIT_BOUND);
+            // Scores grow with the root of the width: keep the first ones near zero at any width.
+            let bound = INIT_BOUND * (128.0 / self.vector_dim as f32).sqrt().min(1.0);
+            let weights = Uniform::init(self.seed, TENSOR_ID, first_row as u32, bound);
             uniform([rows, self.vector_dim], weights, &device.clone().inner())
         })
     }
 
     /// Makes the table from its weights, `num_entity_vectors x vector_dim` floats, row after row.
-    pub fn from_weights(&self, weights: &[f32], device: &Device) -> EntityEmbedding {
+    pub fn from_weights(&self, mut weights: Vec<f32>, device: &Device) -> EntityEmbedding {
         assert_eq!(weights.len(), self.num_entity_vectors * self.vector_dim);
         self.build(|first_row, rows| {
+            // A table in one shard is not copied.
             let start = first_row * self.vector_dim;
-            let part = weights[start..start + rows * self.vector_dim].to_vec();
+            let part = match rows == self.num_entity_vectors {
+                true => std::mem::take(&mut weights),
+                false => weights[start..start + rows * self.vector_dim].to_vec(),
+            };
             Tensor::from_data(TensorData::new(part, [rows, self.vector_dim]), &device.clone().inner())
         })
     }
 
-    fn build(&self, shard: impl Fn(usize, usize) -> Tensor<2>) -> EntityEmbedding {
+    fn build(&self, mut shard: impl FnMut(usize, usize) -> Tensor<2>) -> EntityEmbedding {
         let rows_per_shard = self.max_rows_per_shard.min(self.num_entity_vectors);
         let shards = (0..self.num_entity_vectors)
             .step_by(rows_per_shard)

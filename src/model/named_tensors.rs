@@ -55,8 +55,7 @@ impl IpInsightsConfig {
         mut tensor: impl FnMut(&str, &[usize]) -> Result<Vec<f32>, E>,
     ) -> Result<IpInsights, E> {
         let table = tensor("entity_embedding.weight", &[self.num_entity_vectors, self.vector_dim])?;
-        let entity_embedding = self.entity_embedding().from_weights(&table, device);
-        drop(table); // as large as the model
+        let entity_embedding = self.entity_embedding().from_weights(table, device);
         let encoder = self.ip_encoder();
         let mut layers = Vec::new();
         for l in 0..=self.num_ip_encoder_layers {

@@ -6,10 +6,11 @@ use burn::tensor::{Device, Int, Tensor};
 use ipsight_kernels::negatives::{Negatives, pairs};
 use ipsight_kernels::row_adam::{AdamStep, row_adam};
 
+use crate::Result;
 use crate::config::Hyperparameters;
 use crate::data::{MiniBatch, segments};
 use crate::model::{IpEncoder, IpInsights, IpInsightsConfig, RowIndex, index_tensor};
-use crate::score::ip_tensor;
+use crate::score::{ip_tensor, read_floats};
 
 /// A model in training with its optimiser: what one step reads and writes.
 pub struct TrainState {
@@ -82,6 +83,21 @@ impl TrainState {
     /// copied when it is written to.
     pub fn snapshot(&self) -> IpInsights {
         self.model.valid()
+    }
+
+    /// Reads one element of each large tensor back: an allocation that failed shows only then.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::Error::Device`].
+    pub fn probe(&self) -> Result<()> {
+        let shards = self.model.entity_embedding.shards.iter().map(|shard| shard.val());
+        let moments = self.moments.iter().flat_map(|(first, second)| [first.clone(), second.clone()]);
+        for tensor in shards.chain(moments) {
+            let rows = tensor.dims()[0];
+            read_floats(tensor.slice([rows - 1..rows, 0..1]))?;
+        }
+        Ok(())
     }
 
     /// The model alone, on the plain device.

@@ -11,7 +11,7 @@ use crate::data::{EpochOrder, Events, MiniBatch};
 use crate::device::{ComputeDevice, MemoryPlan};
 use crate::evaluate::Evaluator;
 use crate::model::{IpInsights, IpInsightsConfig};
-use crate::score::{Scorer, read_floats};
+use crate::score::{PAIRS_PER_BATCH, Scorer, read_floats};
 use crate::{Error, Result};
 
 /// Steps after which the sums of the loss are read at the latest, published or not: counts in float32 are
@@ -38,7 +38,7 @@ pub struct TrainInputs<'a> {
 /// What training tells its caller as it goes.
 #[derive(Clone, Debug)]
 pub enum TrainEvent {
-    /// Before anything large is allocated.
+    /// Before anything is allocated for training.
     Started {
         /// Steps of an epoch.
         steps_per_epoch: usize,
@@ -142,10 +142,11 @@ pub fn train(
         row_counts: vec![0; h.num_entity_vectors],
         num_steps: 0,
     };
-    run.check_allocation()?;
+    run.state.probe()?;
     let mut epochs = Vec::new();
     let mut stopped_by = None;
-    for epoch in 0..h.epochs as u32 {
+    // More epochs than a u32 counts would take longer than anybody waits.
+    for epoch in 0..u32::try_from(h.epochs).unwrap_or(u32::MAX) {
         match run.epoch(epoch, on_event)? {
             Ok(metrics) => {
                 on_event(&TrainEvent::Epoch(metrics.clone()))?;
@@ -195,15 +196,6 @@ struct Run<'a> {
 impl Run<'_> {
     fn hyperparameters(&self) -> &Hyperparameters {
         &self.inputs.config.hyperparameters
-    }
-
-    /// An allocation that failed shows only when something is read back from it.
-    fn check_allocation(&self) -> Result<()> {
-        for shard in &self.state.model.entity_embedding.shards {
-            let [rows, _] = shard.dims();
-            read_floats(shard.val().slice([rows - 1..rows, 0..1]))?;
-        }
-        Ok(())
     }
 
     /// One epoch; the inner `Err` is the signal that stopped it.
@@ -294,20 +286,28 @@ impl Run<'_> {
     fn read(&self, on_device: &mut Option<Tensor<1>>) -> Result<HostSums> {
         let Some(sums) = on_device.take() else { return Ok(HostSums::default()) };
         let sums = read_floats(sums)?;
-        if !sums[0].is_finite() {
-            return Err(Error::config(
-                "hyperparameters.learning_rate",
-                format!("the loss became {} by step {}", sums[0], self.num_steps),
-                format!("lower it (now {})", self.hyperparameters().learning_rate),
-            ));
-        }
+        self.check_finite("loss", sums[0])?;
         let [cross_entropy, num_correct, num_pairs] = [0, 1, 2].map(|i| sums[i] as f64);
         Ok(HostSums { cross_entropy, num_correct, num_pairs })
     }
 
+    fn check_finite(&self, what: &str, value: f32) -> Result<()> {
+        if value.is_finite() {
+            return Ok(());
+        }
+        Err(Error::config(
+            "hyperparameters.learning_rate",
+            format!("the {what} became {value} by step {}", self.num_steps),
+            format!("lower it (now {})", self.hyperparameters().learning_rate),
+        ))
+    }
+
     fn discriminator_auc(&self) -> Result<Option<f64>> {
-        let Some(validation) = self.inputs.validation else { return Ok(None) };
         let scorer = Scorer::new(self.state.snapshot(), self.row_counts.clone());
+        // The loss is that before the last update, which may have been one too many.
+        let sample: Vec<_> = self.inputs.events.iter().take(PAIRS_PER_BATCH).collect();
+        self.check_finite("score", scorer.dot_products(&sample)?.iter().sum())?;
+        let Some(validation) = self.inputs.validation else { return Ok(None) };
         let mut evaluator = Evaluator::against_random_ipv4(&scorer, self.inputs.config.training.seed);
         for event in validation.iter() {
             evaluator.push(event, false)?;
