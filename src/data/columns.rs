@@ -12,6 +12,15 @@ pub(super) enum Role {
 }
 
 impl Role {
+    /// The column's name in JSON Lines and Parquet where no flag gives another.
+    pub(super) fn default_name(self) -> &'static str {
+        match self {
+            Role::Entity => "entity",
+            Role::Ip => "ip",
+            Role::Label => "label",
+        }
+    }
+
     pub(super) fn flag(self) -> &'static str {
         match self {
             Role::Entity => "--entity-column",
@@ -68,7 +77,12 @@ impl<T: PartialEq> Columns<T> {
     }
 }
 
-/// The error for a column that the input at `place` does not have.
+/// The error for a column that the input at `place` does not have: the input's where the column has the name
+/// that it has by default, else the flag's that named it.
 pub(super) fn no_such_column(role: Role, name: &str, place: &str, valid: &[&str]) -> Error {
+    if name == role.default_name() {
+        let help = format!("{}; say which it is: {} NAME", one_of(name, valid), role.flag());
+        return Error::data(place, format!("there is no column `{name}`"), help);
+    }
     Error::config(role.flag(), format!("{place} has no column `{name}`"), one_of(name, valid))
 }

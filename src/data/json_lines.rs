@@ -14,7 +14,7 @@ use crate::Result;
 
 /// Reads all rows of `stream` into `intake`.
 pub(super) fn read(stream: Stream, options: &ReadOptions, intake: &mut Intake<'_>) -> Result<()> {
-    let keys = Columns::of(options, ["entity", "ip", "label"])?;
+    let keys = Columns::of(options, [Role::Entity, Role::Ip, Role::Label].map(Role::default_name))?;
     let name = stream.name().to_string();
     let mut text = Text::new(stream)?;
     let mut is_first = true;

@@ -25,7 +25,7 @@ const BATCH_SIZE: usize = 8192;
 
 /// Reads all rows of `stream` into `intake`.
 pub(super) fn read(stream: Stream, options: &ReadOptions, intake: &mut Intake<'_>) -> Result<()> {
-    let names = Columns::of(options, ["entity", "ip", "label"])?;
+    let names = Columns::of(options, [Role::Entity, Role::Ip, Role::Label].map(Role::default_name))?;
     let name = stream.name().to_string();
     let damaged = |why: &str| {
         Error::data(&name, format!("not a whole Parquet file ({why})"), "fetch or write the file again")

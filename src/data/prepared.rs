@@ -34,8 +34,8 @@ const FORMAT: &str = "1";
 ///
 /// # Errors
 ///
-/// As [`super::load_events`]; [`Error::Io`] when writing fails, [`Error::Config`] when `output` exists and is
-/// not a regular file.
+/// As [`super::load_events`]; [`Error::Io`] when writing fails, [`Error::Config`] when `output` is a
+/// folder.
 pub fn write_prepared(inputs: &[Input], options: &ReadOptions, output: &Path) -> Result<ReadReport> {
     let mut preparer = Preparer::new(output)?;
     let report = read_into(inputs, options, &mut preparer)?;

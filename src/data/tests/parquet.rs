@@ -105,8 +105,8 @@ fn nulls_and_bad_addresses_are_bad_rows() {
 fn missing_columns_and_wrong_types_are_errors() {
     let bytes = write(vec![("user", ips()), ("ip", ips())]);
     let error = read_bytes(&bytes, &ReadOptions::default()).unwrap_err();
-    assert!(error.to_string().contains("has no column `entity`"), "{error}");
-    assert_eq!(error.exit_code(), 2);
+    assert!(error.to_string().contains("there is no column `entity`"), "{error}");
+    assert_eq!(error.exit_code(), 3);
 
     let float: ArrayRef = Arc::new(Float64Array::from(vec![1.0, 2.0]));
     let int: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
