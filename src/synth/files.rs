@@ -1,18 +1,16 @@
 //! Generated logins as files in the format of the reference's example notebook.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::fs;
+use std::io::{self, Write};
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
-use std::process;
+use std::path::Path;
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
-use tempfile::TempPath;
 
 use super::{GeneratedLogins, Login};
-use crate::{Error, Result};
+use crate::{Error, OutputFile, Result};
 
 /// Writes the logins as CSV without headers into `folder`, which is created if it is missing.
 ///
@@ -33,13 +31,11 @@ pub fn write_files(logins: &GeneratedLogins, folder: &Path) -> Result<()> {
     ];
     let mut written = Vec::new();
     for (name, rows) in &files {
-        let (path, temporary) = (folder.join(name), folder.join(format!(".{name}.{}", process::id())));
-        written.push((write_file(&temporary, rows)?, path));
+        let mut file = OutputFile::create(&folder.join(name))?;
+        write_rows(&mut file, rows).map_err(Error::io("write", file.path()))?;
+        written.push(file);
     }
-    for (temporary, path) in written {
-        temporary.persist(&path).map_err(|error| Error::io("replace", &path)(error.error))?;
-    }
-    Ok(())
+    written.into_iter().try_for_each(OutputFile::commit)
 }
 
 type Row = (Login, Option<u8>);
@@ -53,15 +49,7 @@ fn labelled(logins: &GeneratedLogins) -> Vec<Row> {
     rows
 }
 
-/// Writes a file that is deleted when what is returned is dropped.
-fn write_file(path: &PathBuf, rows: &[Row]) -> Result<TempPath> {
-    let file = File::create(path).map_err(Error::io("create", path))?;
-    let temporary = TempPath::try_from_path(path).map_err(Error::io("create", path))?;
-    write_rows(BufWriter::new(file), rows).map_err(Error::io("write", path))?;
-    Ok(temporary)
-}
-
-fn write_rows(mut writer: impl Write, rows: &[Row]) -> io::Result<()> {
+fn write_rows(writer: &mut impl Write, rows: &[Row]) -> io::Result<()> {
     for (login, label) in rows {
         write!(writer, "{},{}", super::user_name(login.user), Ipv4Addr::from(login.ip))?;
         if let Some(label) = label {
@@ -69,5 +57,5 @@ fn write_rows(mut writer: impl Write, rows: &[Row]) -> io::Result<()> {
         }
         writeln!(writer)?;
     }
-    writer.flush()
+    Ok(())
 }

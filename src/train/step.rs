@@ -79,6 +79,11 @@ impl TrainState {
         }
     }
 
+    /// Steps done.
+    pub fn num_steps(&self) -> usize {
+        self.num_steps
+    }
+
     /// The model as it is now, on the plain device. Drop it before the next step: a table that is shared is
     /// copied when it is written to.
     pub fn snapshot(&self) -> IpInsights {

@@ -140,7 +140,6 @@ pub fn train(
         inputs,
         state: TrainState::new(&model_config, h, &inputs.device.device),
         row_counts: vec![0; h.num_entity_vectors],
-        num_steps: 0,
     };
     run.state.probe()?;
     let mut epochs = Vec::new();
@@ -158,7 +157,8 @@ pub fn train(
             }
         }
     }
-    let Run { state, row_counts, num_steps, .. } = run;
+    let Run { state, row_counts, .. } = run;
+    let num_steps = state.num_steps();
     Ok(Trained { model: state.into_model(), row_counts, epochs, num_steps, stopped_by })
 }
 
@@ -190,7 +190,6 @@ struct Run<'a> {
     inputs: &'a TrainInputs<'a>,
     state: TrainState,
     row_counts: Vec<u32>,
-    num_steps: usize,
 }
 
 impl Run<'_> {
@@ -230,7 +229,7 @@ impl Run<'_> {
             epoch,
             loss: sums.loss(),
             accuracy: sums.accuracy(),
-            discriminator_auc: self.discriminator_auc()?,
+            discriminator_auc: self.validate()?,
             positives_per_second: inputs.events.len() as f64 / seconds,
             seconds,
         }))
@@ -259,7 +258,6 @@ impl Run<'_> {
             );
             let sums = self.state.step(&batch, negatives).sums;
             on_device = Some(on_device.map_or(sums.clone(), |total| total + sums));
-            self.num_steps += 1;
             if epoch == 0 {
                 batch.entity_rows.iter().for_each(|row| {
                     let count = &mut self.row_counts[*row as usize];
@@ -297,12 +295,13 @@ impl Run<'_> {
         }
         Err(Error::config(
             "hyperparameters.learning_rate",
-            format!("the {what} became {value} by step {}", self.num_steps),
+            format!("the {what} became {value} by step {}", self.state.num_steps()),
             format!("lower it (now {})", self.hyperparameters().learning_rate),
         ))
     }
 
-    fn discriminator_auc(&self) -> Result<Option<f64>> {
+    /// Checks that the model scores and, where there is a validation set, computes its `discriminator_auc`.
+    fn validate(&self) -> Result<Option<f64>> {
         let scorer = Scorer::new(self.state.snapshot(), self.row_counts.clone());
         // The loss is that before the last update, which may have been one too many.
         let sample: Vec<_> = self.inputs.events.iter().take(PAIRS_PER_BATCH).collect();
