@@ -204,9 +204,9 @@ fn row_adam_equals_its_reference_on_every_backend() {
             for rows in [vec![39], (0..40).collect(), vec![5; 131], zipf.clone()] {
                 let mut rows = rows;
                 rows.sort_unstable();
-                let (unique, segments) = ipsight::data::segments(&rows, 0..rows.len());
+                let (unique, segments) = ipsight::data::segments(&rows);
                 let unique: Vec<i32> = unique.into_iter().map(|row| row as i32).collect();
-                let gradients = floats(rows.len() * d, 7);
+                let gradients = floats(unique.len() * d, 7);
                 let (mut w, mut m) = (floats(40 * d, 8), floats(40 * d, 9));
                 let mut v: Vec<f32> = floats(40 * d, 10).into_iter().map(f32::abs).collect();
 
@@ -217,7 +217,7 @@ fn row_adam_equals_its_reference_on_every_backend() {
                     (upload(&w, 40), upload(&m, 40), upload(&v, 40)),
                     index_tensor(unique.clone(), &device),
                     index_tensor(segments.clone(), &device),
-                    upload(&gradients, rows.len()),
+                    upload(&gradients, unique.len()),
                     step,
                 );
                 let touched =
@@ -226,7 +226,6 @@ fn row_adam_equals_its_reference_on_every_backend() {
                 let found = [updated.0, updated.1, updated.2].map(|tensor| read_floats(tensor).unwrap());
                 for ((table, found), expected) in ["w", "m", "v"].iter().zip(found).zip([w, m, v]) {
                     let what = format!("{name}: d = {d}, {} rows: {table}", rows.len());
-                    // Sums of up to 300 gradients: float32 rounds in another order where a device fuses.
                     mismatches.check(&what, &found, &expected, 2e-5);
                 }
             }
@@ -258,9 +257,9 @@ fn a_shared_table_is_copied_and_the_copy_is_counted() {
 fn one_thread_and_many_give_the_same_bits() {
     let ips = words(5000, 2);
     let d = 16;
-    let gradients = floats(5000 * d, 4);
+    let gradients = floats(1667 * d, 4);
     let rows: Vec<u32> = (0..5000).map(|i| i / 3).collect();
-    let (unique, segments) = ipsight::data::segments(&rows, 0..rows.len());
+    let (unique, segments) = ipsight::data::segments(&rows);
     let unique: Vec<i32> = unique.into_iter().map(|row| row as i32).collect();
     let run = |num_threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(num_threads).build().unwrap();

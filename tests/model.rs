@@ -2,14 +2,16 @@
 
 mod support;
 
+use burn::tensor::activation::relu;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use ipsight::Event;
 use ipsight::config::Hyperparameters;
-use ipsight::data::MiniBatch;
+use ipsight::data::{MiniBatch, segments};
 use ipsight::model::{IpInsights, IpInsightsConfig};
 use ipsight::score::{Scorer, ip_tensor, read_floats};
 use ipsight::train::TrainState;
-use ipsight_kernels::negatives::Negatives;
+use ipsight_kernels::encoder::EncoderShape;
+use ipsight_kernels::negatives::{Negatives, pairs};
 use ipsight_kernels::num_table_copies;
 use ipsight_kernels::philox::philox4x32_10;
 use serde_json::Value;
@@ -101,7 +103,7 @@ fn it_equals_the_golden_values() {
         for golden in Golden::all() {
             for max_rows_per_shard in [usize::MAX, 3, 1] {
                 let at = format!("{device_name}, {}, shards of {max_rows_per_shard}", golden.name());
-                let model = golden.model(&device.clone().autodiff(), max_rows_per_shard);
+                let model = golden.model(&device, max_rows_per_shard);
                 let mut state = TrainState::from_model(model, &golden.hyperparameters());
                 check_first_step(&golden, &state, &device, &at, &mut mismatches);
                 for step in 0..10 {
@@ -157,10 +159,7 @@ fn gradients_equal_central_differences() {
     let (_, device) = devices().remove(0);
     for golden in Golden::all() {
         let names = golden.0["weights"].as_object().unwrap().keys();
-        let state = TrainState::from_model(
-            golden.model(&device.clone().autodiff(), usize::MAX),
-            &golden.hyperparameters(),
-        );
+        let state = TrainState::from_model(golden.model(&device, usize::MAX), &golden.hyperparameters());
         let loss_with = |name: &str, element: usize, change: f32| {
             let mut golden = Golden(golden.0.clone());
             let value = &mut golden.0["weights"][name]["data"][element];
@@ -203,23 +202,26 @@ fn mean_cross_entropy(logits: &[f32], mask: &[f32], num_rows: usize) -> f64 {
 fn gradient_of(golden: &Golden, state: &TrainState, device: &Device, name: &str) -> Vec<f32> {
     let (batch, pair_ips, mask) = golden.batch(0, device);
     let found = state.gradients(&batch, pair_ips, mask);
+    let shape =
+        EncoderShape { vector_dim: golden.number("vector_dim"), num_hidden: golden.number("num_layers") };
     if name == "entity_embedding.weight" {
-        // Row Adam sums the gradients of a row's duplicates: do it here.
-        let d = golden.number("vector_dim");
-        let mut table = vec![0.0; golden.number("num_entity_vectors") * d];
-        for (row, gradient) in batch.entity_rows.iter().zip(read_floats(found.rows).unwrap().chunks(d)) {
-            let row = *row as usize * d;
-            table[row..row + d].iter_mut().zip(gradient).for_each(|(sum, g)| *sum += g);
-        }
-        return table;
+        return in_table(&batch, &read_floats(found.vectors).unwrap(), golden.number("num_entity_vectors"));
     }
     let (l, kind) = name.strip_prefix("ip_encoder.layers.").unwrap().split_once('.').unwrap();
-    let layer = &state.model.ip_encoder.layers[l.parse::<usize>().unwrap()];
-    read_floats(match kind {
-        "weight" => found.encoder.get::<2>(layer.weight.id).unwrap().flatten::<1>(0, 1),
-        _ => found.encoder.get::<1>(layer.bias.as_ref().unwrap().id).unwrap(),
-    })
-    .unwrap()
+    let l = l.parse().unwrap();
+    let range = if kind == "weight" { shape.weight(l) } else { shape.bias(l) };
+    read_floats(found.parameters).unwrap()[range].to_vec()
+}
+
+/// The gradients of unique rows in a table of zeros.
+fn in_table(batch: &MiniBatch, gradients: &[f32], num_rows: usize) -> Vec<f32> {
+    let (unique, _) = segments(&batch.entity_rows);
+    let d = gradients.len() / unique.len();
+    let mut table = vec![0.0; num_rows * d];
+    for (row, gradient) in unique.iter().zip(gradients.chunks(d)) {
+        table[*row as usize * d..][..d].copy_from_slice(gradient);
+    }
+    table
 }
 
 fn small_model(num_layers: usize) -> (IpInsightsConfig, Hyperparameters) {
@@ -248,6 +250,91 @@ fn batch_at(step: u32) -> MiniBatch {
         let entity = words[0] % 50;
         (entity, (entity.wrapping_mul(2_654_435_761) & 0xFFFF_0000) | (words[1] & 0xFFFF))
     }))
+}
+
+/// The Burn modules with autodiff are the definition of the model: the folded step gives their logits, loss and
+/// gradients, for mini-batches of any shape.
+#[test]
+fn the_folded_step_equals_the_plain_modules() {
+    let mut mismatches = Mismatches::default();
+    for (name, device) in devices() {
+        for (vector_dim, num_layers) in
+            [(4, 0), (100, 0), (4, 1), (100, 1), (128, 1), (128, 2), (20, 3), (4096, 1)]
+        {
+            for (what, batch) in skewed_batches(if vector_dim > 1000 { 9 } else { 700 }) {
+                let at = format!("{name}: d = {vector_dim}, L = {num_layers}, {what}");
+                check_folded(&device, vector_dim, num_layers, &batch, &at, &mut mismatches);
+            }
+        }
+    }
+    mismatches.assert_none();
+}
+
+/// Rows that are all different, all the same, and as Zipf has them; numbers that are no multiple of anything.
+fn skewed_batches(num: u32) -> [(&'static str, MiniBatch); 3] {
+    let ip = |i: u32| philox4x32_10([i, 0, 0, 0], [8, 9])[0];
+    let batch =
+        |row: &dyn Fn(u32) -> u32| MiniBatch::sorted((0..num + 3).map(|i| (row(i), ip(i % (num / 2)))));
+    [
+        ("all rows differ", batch(&|i| i)),
+        ("one row", batch(&|_| 5)),
+        ("Zipf", batch(&|i| (num / (1 + i)).min(num))),
+    ]
+}
+
+fn check_folded(
+    device: &Device,
+    vector_dim: usize,
+    num_layers: usize,
+    batch: &MiniBatch,
+    at: &str,
+    mismatches: &mut Mismatches,
+) {
+    let (mut config, mut hyperparameters) = small_model(num_layers);
+    (config.vector_dim, hyperparameters.vector_dim) = (vector_dim, vector_dim);
+    config.num_entity_vectors = 1000;
+    let model = config.init(&device.clone().autodiff());
+    let ips = ip_tensor(batch.ips.clone(), device);
+    let (pair_ips, mask) = pairs(ips, Negatives::training(2, 1, 3, 0, 0));
+
+    let state = TrainState::new(&config, &hyperparameters, device);
+    let found = state.gradients(batch, pair_ips.clone(), mask.clone());
+
+    let index = model.entity_embedding.index(&batch.entity_rows);
+    let rows = Tensor::<2>::from_inner(model.entity_embedding.forward(&index)).require_grad();
+    let logits = model.forward(rows.clone(), pair_ips);
+    let num_pairs = mask.dims()[1];
+    let signs: Vec<f32> = (0..num_pairs).map(|p| if p == 0 { 1.0 } else { -1.0 }).collect();
+    let signs = Tensor::<2>::from_data(TensorData::new(signs, [1, num_pairs]), device).expand(mask.dims());
+    let margin = logits.clone() * Tensor::from_inner(signs);
+    let cross_entropy = relu(margin.clone().neg()) + margin.abs().neg().exp().log1p();
+    let count = mask.clone().sum();
+    let loss = (cross_entropy * Tensor::from_inner(mask)).sum() / Tensor::from_inner(count);
+    let mut gradients = loss.backward();
+
+    let read = |tensor: Tensor<2>| read_floats(tensor).unwrap();
+    mismatches.check(&format!("{at}: logits"), &read(found.logits), &read(logits.inner()), 2e-5);
+    let sums = read_floats(found.sums).unwrap();
+    let loss = read_floats(loss.inner()).unwrap();
+    mismatches.check(&format!("{at}: loss"), &[sums[0] / sums[2]], &loss, 1e-6);
+
+    let d = vector_dim;
+    let of_rows = read(rows.grad_remove(&mut gradients).unwrap());
+    let mut table = vec![0.0; 1000 * d];
+    for (row, gradient) in batch.entity_rows.iter().zip(of_rows.chunks(d)) {
+        table[*row as usize * d..][..d].iter_mut().zip(gradient).for_each(|(sum, g)| *sum += g);
+    }
+    mismatches.check(&format!("{at}: rows"), &in_table(batch, &read(found.vectors), 1000), &table, 2e-6);
+
+    let shape = model.ip_encoder.shape();
+    let found = read(found.parameters);
+    for (l, layer) in model.ip_encoder.layers.iter().enumerate() {
+        let weight = read(layer.weight.val().grad_remove(&mut gradients).unwrap());
+        let bias =
+            read_floats(layer.bias.as_ref().unwrap().val().grad_remove(&mut gradients).unwrap()).unwrap();
+        mismatches.check(&format!("{at}: weight {l}"), &found[shape.weight(l)], &weight, 2e-6);
+        mismatches.check(&format!("{at}: bias {l}"), &found[shape.bias(l)], &bias, 2e-6);
+    }
 }
 
 #[test]

@@ -46,7 +46,7 @@ impl BitsBackend for burn_ndarray::NdArray {
         let ips = crate::host::slice(&ips);
         let mut bits = vec![0.0; ips.len() * NUM_BITS];
         bits_on_slices(ips, &mut bits);
-        crate::host::tensor(bits, [ips.len(), NUM_BITS])
+        crate::host::tensor(bits, &[ips.len(), NUM_BITS])
     }
 }
 

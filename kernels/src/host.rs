@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use burn::tensor::{Element, TensorData};
+use burn::tensor::Element;
 use burn_ndarray::{NdArrayTensor, SharedArray};
 
 /// How often a table had to be copied because somebody still held a clone of it. Stays 0 in training.
@@ -57,6 +57,10 @@ pub(crate) fn slice_mut<E: Clone>(array: &mut SharedArray<E>) -> &mut [E] {
     array.as_slice_mut().expect("standard layout")
 }
 
-pub(crate) fn tensor<E: Element>(values: Vec<E>, shape: [usize; 2]) -> NdArrayTensor {
-    NdArrayTensor::from_data(TensorData::new(values, shape))
+/// A tensor of values row after row, which are not copied.
+pub(crate) fn tensor<E: Element>(values: Vec<E>, shape: &[usize]) -> NdArrayTensor
+where
+    NdArrayTensor: From<SharedArray<E>>,
+{
+    SharedArray::from_shape_vec(shape.to_vec(), values).expect("values fill the shape").into()
 }

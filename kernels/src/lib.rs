@@ -18,13 +18,21 @@
 #![allow(deprecated)]
 
 pub mod bits;
+pub mod encoder;
+pub mod first_layer;
+pub mod folded;
+pub mod gather;
 mod host;
 #[cfg(feature = "wgpu")]
 mod launch;
+mod matrix;
 pub mod negatives;
+pub mod pair_loss;
 pub mod permutation;
 pub mod philox;
+mod prefetch;
 pub mod row_adam;
+mod simd;
 pub mod uniform;
 
 pub use host::num_table_copies;

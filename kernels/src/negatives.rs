@@ -122,7 +122,7 @@ impl NegativesBackend for burn_ndarray::NdArray {
         let mut pair_ips = vec![0; shape[0] * shape[1]];
         let mut mask = vec![0.0; pair_ips.len()];
         pairs_on_slices(&negatives, ips, &mut pair_ips, &mut mask);
-        (crate::host::tensor(pair_ips, shape), crate::host::tensor(mask, shape))
+        (crate::host::tensor(pair_ips, &shape), crate::host::tensor(mask, &shape))
     }
 }
 

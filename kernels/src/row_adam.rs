@@ -1,20 +1,24 @@
 //! Row-sparse ("lazy") Adam: a table's rows that a mini-batch touched are updated once each, in place.
 //!
 //! ```text
-//! g   = sum of (gradients[k] + weight_decay · w) over k in segments[u]..segments[u + 1]
+//! g   = gradients[u] + weight_decay · (segments[u + 1] - segments[u]) · w
 //! m   = beta1 · m + (1 - beta1) · g
 //! v   = beta2 · v + (1 - beta2) · g²
 //! w  -= learning_rate · (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon)
 //! ```
 //!
-//! for the u-th unique row, t the global step (Kingma and Ba, 2015). The L2 penalty counts once for each
-//! gradient of a row, so it weighs the same against the data whatever the size of the mini-batch. The update is not linear in `g`, so a row that occurs k times in a mini-batch must be summed
-//! first and updated once. A mini-batch is sorted by entity row, so the gradients of one row are
-//! neighbours: the sum has one order, needs no atomics, and is the same every time.
+//! for the u-th unique row, t the global step (Kingma and Ba, 2015). The update is not linear in `g`, so a row
+//! that occurs k times in a mini-batch is summed first, which `folded` does, and updated once. The L2 penalty
+//! counts k times: it weighs the same against the data whatever the size of the mini-batch.
+//!
+//! 24 d bytes a row move (w, m, v, read and written) and 4 d of gradients; memory is the floor. The encoder's
+//! parameters are updated by the same kernel, as a table of one row.
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::{Int, Tensor};
+
+use crate::prefetch::prefetch;
 
 /// The scalars of one Adam step.
 #[derive(Clone, Copy, Debug)]
@@ -51,15 +55,27 @@ impl AdamStep {
         }
     }
 
+    /// What an update needs of the corrections: one division and one root an element are enough.
+    #[inline(always)]
+    fn rates(&self) -> Rates {
+        Rates { step: self.learning_rate / self.correction_1, root: 1.0 / self.correction_2.sqrt() }
+    }
+
     /// Updates one element; `decay` is the L2 penalty of all its gradients.
     #[inline(always)]
-    fn update(&self, gradient: f32, decay: f32, w: &mut f32, m: &mut f32, v: &mut f32) {
+    fn update(&self, rates: Rates, gradient: f32, decay: f32, w: &mut f32, m: &mut f32, v: &mut f32) {
         let g = gradient + decay * *w;
         *m = self.beta_1 * *m + (1.0 - self.beta_1) * g;
         *v = self.beta_2 * *v + (1.0 - self.beta_2) * g * g;
-        *w -=
-            self.learning_rate * (*m / self.correction_1) / ((*v / self.correction_2).sqrt() + self.epsilon);
+        *w -= rates.step * *m / (v.sqrt() * rates.root + self.epsilon);
     }
+}
+
+/// `learning_rate / (1 - beta1^t)` and `1 / sqrt(1 - beta2^t)`.
+#[derive(Clone, Copy)]
+struct Rates {
+    step: f32,
+    root: f32,
 }
 
 /// A table and its two moments, or a part of them: equal slices of whole rows.
@@ -81,14 +97,14 @@ impl<'a> RowsMut<'a> {
     }
 }
 
-/// The rows that a mini-batch touched and their gradients, sorted by row.
+/// The rows that a mini-batch touched and their gradients.
 #[derive(Clone, Copy)]
 pub struct TouchedRows<'a> {
     /// `[U]`: unique rows, ascending.
     pub rows: &'a [i32],
-    /// `[U + 1]`: the gradients of `rows[u]` are `segments[u]..segments[u + 1]`.
+    /// `[U + 1]`: row u occurs `segments[u + 1] - segments[u]` times.
     pub segments: &'a [i32],
-    /// `[B, d]`
+    /// `[U, d]`, summed per row
     pub gradients: &'a [f32],
     /// d
     pub vector_dim: usize,
@@ -98,15 +114,14 @@ pub struct TouchedRows<'a> {
 pub fn row_adam_reference(table: RowsMut<'_>, touched: TouchedRows<'_>, step: &AdamStep) {
     let d = touched.vector_dim;
     for (u, row) in touched.rows.iter().enumerate() {
-        let segment = touched.segments[u] as usize..touched.segments[u + 1] as usize;
-        let decay = step.weight_decay * segment.len() as f32;
+        let decay = step.weight_decay * (touched.segments[u + 1] - touched.segments[u]) as f32;
         for column in 0..d {
-            let mut gradient = 0.0;
-            for k in segment.clone() {
-                gradient += touched.gradients[k * d + column];
-            }
             let i = *row as usize * d + column;
-            step.update(gradient, decay, &mut table.w[i], &mut table.m[i], &mut table.v[i]);
+            let g = touched.gradients[u * d + column] + decay * table.w[i];
+            table.m[i] = step.beta_1 * table.m[i] + (1.0 - step.beta_1) * g;
+            table.v[i] = step.beta_2 * table.v[i] + (1.0 - step.beta_2) * g * g;
+            let (m, v) = (table.m[i] / step.correction_1, table.v[i] / step.correction_2);
+            table.w[i] -= step.learning_rate * m / (v.sqrt() + step.epsilon);
         }
     }
 }
@@ -118,36 +133,62 @@ pub fn row_adam_on_slices(table: RowsMut<'_>, touched: TouchedRows<'_>, step: &A
 }
 
 fn update_rows(table: RowsMut<'_>, first_row: usize, touched: TouchedRows<'_>, step: &AdamStep) {
-    const ROWS_PER_TASK: usize = 128;
+    const ROWS_PER_TASK: usize = 512;
     let d = touched.vector_dim;
     if touched.rows.len() > ROWS_PER_TASK {
         let half = touched.rows.len() / 2;
         let middle_row = touched.rows[half] as usize;
         let (low, high) = table.split_at((middle_row - first_row) * d);
         let (low_rows, high_rows) = touched.rows.split_at(half);
-        let lower = TouchedRows { rows: low_rows, segments: &touched.segments[..=half], ..touched };
-        let upper = TouchedRows { rows: high_rows, segments: &touched.segments[half..], ..touched };
+        let (low_gradients, high_gradients) = touched.gradients.split_at(half * d);
+        let (low_segments, high_segments) = (&touched.segments[..=half], &touched.segments[half..]);
+        let lower =
+            TouchedRows { rows: low_rows, segments: low_segments, gradients: low_gradients, vector_dim: d };
+        let upper = TouchedRows {
+            rows: high_rows,
+            segments: high_segments,
+            gradients: high_gradients,
+            vector_dim: d,
+        };
         rayon::join(
             || update_rows(low, first_row, lower, step),
             || update_rows(high, middle_row, upper, step),
         );
         return;
     }
-    let mut sum = vec![0.0f32; d];
-    for (u, row) in touched.rows.iter().enumerate() {
-        sum.fill(0.0);
-        let (first, end) = (touched.segments[u] as usize, touched.segments[u + 1] as usize);
-        let decay = step.weight_decay * (end - first) as f32;
-        for gradient in touched.gradients[first * d..end * d].chunks_exact(d) {
-            for (sum, gradient) in sum.iter_mut().zip(gradient) {
-                *sum += gradient;
+    pulp::Arch::new().dispatch(UpdateRows { table, first_row, touched, step });
+}
+
+/// The rows of one task.
+struct UpdateRows<'a> {
+    table: RowsMut<'a>,
+    first_row: usize,
+    touched: TouchedRows<'a>,
+    step: &'a AdamStep,
+}
+
+impl pulp::WithSimd for UpdateRows<'_> {
+    type Output = ();
+
+    /// Element by element, for the compiler to turn into the vectors of the instruction set.
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        const ROWS_AHEAD: usize = 4;
+        let Self { table: RowsMut { w, m, v }, first_row, touched, step } = self;
+        let d = touched.vector_dim;
+        let rates = step.rates();
+        let place = |row: i32| (row as usize - first_row) * d;
+        for (u, (row, gradients)) in touched.rows.iter().zip(touched.gradients.chunks_exact(d)).enumerate() {
+            if let Some(ahead) = touched.rows.get(u + ROWS_AHEAD) {
+                let ahead = place(*ahead);
+                [&*w, &*m, &*v].into_iter().for_each(|table| prefetch(&table[ahead..ahead + d]));
             }
-        }
-        let start = (*row as usize - first_row) * d;
-        let moments = table.m[start..start + d].iter_mut().zip(&mut table.v[start..start + d]);
-        let weights = table.w[start..start + d].iter_mut().zip(moments);
-        for (gradient, (w, (m, v))) in sum.iter().zip(weights) {
-            step.update(*gradient, decay, w, m, v);
+            let decay = step.weight_decay * (touched.segments[u + 1] - touched.segments[u]) as f32;
+            let start = place(*row);
+            let (w, m, v) = (&mut w[start..][..d], &mut m[start..][..d], &mut v[start..][..d]);
+            for (((gradient, w), m), v) in gradients.iter().zip(w).zip(m).zip(v) {
+                step.update(rates, *gradient, decay, w, m, v);
+            }
         }
     }
 }
@@ -162,8 +203,8 @@ pub type TableTensors = (Tensor<2>, Tensor<2>, Tensor<2>);
 ///
 /// - `table`: three times `[N, d]`
 /// - `rows`: `[U]`, ascending and unique, below N
-/// - `segments`: `[U + 1]`, offsets into `gradients`
-/// - `gradients`: `[B, d]`
+/// - `segments`: `[U + 1]`, ascending: how often each row occurs
+/// - `gradients`: `[U, d]`, summed per row
 pub fn row_adam(
     table: TableTensors,
     rows: Tensor<1, Int>,
@@ -246,13 +287,12 @@ mod device {
         gradients: &cubecl::prelude::Tensor<f32>,
         len: u32,
         vector_dim: u32,
-        learning_rate: f32,
         beta_1: f32,
         beta_2: f32,
         epsilon: f32,
         weight_decay: f32,
-        correction_1: f32,
-        correction_2: f32,
+        step: f32,
+        root: f32,
     ) {
         let position = ABSOLUTE_POS;
         if position >= len as usize {
@@ -261,19 +301,14 @@ mod device {
         let d = vector_dim as usize;
         let u = position / d;
         let column = position % d;
-        let mut gradient = 0.0f32;
-        let first = segments[u] as usize;
-        let end = segments[u + 1] as usize;
-        for k in first..end {
-            gradient += gradients[k * d + column];
-        }
         let i = rows[u] as usize * d + column;
-        let g = gradient + weight_decay * f32::cast_from(end - first) * w[i];
+        let decay = weight_decay * f32::cast_from(segments[u + 1] - segments[u]);
+        let g = gradients[position] + decay * w[i];
         let m_new = beta_1 * m[i] + (1.0f32 - beta_1) * g;
         let v_new = beta_2 * v[i] + (1.0f32 - beta_2) * g * g;
         m[i] = m_new;
         v[i] = v_new;
-        w[i] -= learning_rate * (m_new / correction_1) / (f32::sqrt(v_new / correction_2) + epsilon);
+        w[i] -= step * m_new / (f32::sqrt(v_new) * root + epsilon);
     }
 
     impl RowAdamBackend for CubeBackend {
@@ -291,9 +326,10 @@ mod device {
             let gradients = launch::contiguous(gradients);
             let vector_dim = w.meta.shape()[1];
             let len = rows.meta.shape()[0] * vector_dim;
+            let rates = step.rates();
             let (count, dim) = launch::one_unit_each(&w, len);
-            // SAFETY: the kernel checks its position against U·d; the caller promises rows below N and
-            // segments within B, and unique rows keep two units off one element.
+            // SAFETY: the kernel checks its position against U·d; the caller promises rows below N, and
+            // unique rows keep two units off one element.
             unsafe {
                 row_adam_kernel::launch_unchecked(
                     &w.client.clone(),
@@ -307,13 +343,12 @@ mod device {
                     gradients.into_tensor_arg(),
                     len as u32,
                     vector_dim as u32,
-                    step.learning_rate,
                     step.beta_1,
                     step.beta_2,
                     step.epsilon,
                     step.weight_decay,
-                    step.correction_1,
-                    step.correction_2,
+                    rates.step,
+                    rates.root,
                 );
             }
             (w, m, v)

@@ -46,18 +46,17 @@ impl MiniBatch {
     }
 }
 
-/// Runs of equal rows within ascending `rows[range]`: the unique rows `[U]`, and `[U + 1]` offsets into
-/// `rows` at which each run starts, closed by the end of the range.
-pub fn segments(rows: &[u32], range: Range<usize>) -> (Vec<u32>, Vec<i32>) {
-    let mut unique = Vec::new();
-    let mut offsets = Vec::new();
-    for position in range.clone() {
-        if unique.last() != Some(&rows[position]) {
-            unique.push(rows[position]);
+/// Runs of equal rows within ascending `rows`: the unique rows `[U]`, and `[U + 1]` positions at which each run
+/// starts, closed by the end.
+pub fn segments(rows: &[u32]) -> (Vec<u32>, Vec<i32>) {
+    let (mut unique, mut offsets) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len() + 1));
+    for (position, row) in rows.iter().enumerate() {
+        if unique.last() != Some(row) {
+            unique.push(*row);
             offsets.push(position as i32);
         }
     }
-    offsets.push(range.end as i32);
+    offsets.push(rows.len() as i32);
     (unique, offsets)
 }
 
@@ -75,9 +74,8 @@ mod tests {
     #[test]
     fn segments_are_the_runs_of_equal_rows() {
         let rows = [0, 1, 1, 5, 5, 5, 9];
-        assert_eq!(segments(&rows, 0..7), (vec![0, 1, 5, 9], vec![0, 1, 3, 6, 7]));
-        assert_eq!(segments(&rows, 3..6), (vec![5], vec![3, 6]));
-        assert_eq!(segments(&rows, 2..2), (vec![], vec![2]));
+        assert_eq!(segments(&rows), (vec![0, 1, 5, 9], vec![0, 1, 3, 6, 7]));
+        assert_eq!(segments(&[]), (vec![], vec![0]));
     }
 
     #[test]

@@ -1,6 +1,9 @@
+use std::ops::Range;
+
 use burn::config::Config;
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use ipsight_kernels::gather::gather;
 use ipsight_kernels::uniform::{Uniform, uniform};
 
 /// Bound of the initial entity vectors. Near zero, so that every score starts near zero and the first
@@ -81,10 +84,22 @@ impl EntityEmbeddingConfig {
     }
 }
 
-/// Rows of a table, ascending, on its device: for each shard that has some, their numbers within it.
+/// Rows of a table, ascending, on its device.
 #[derive(Debug)]
 pub struct RowIndex {
-    parts: Vec<(usize, Tensor<1, Int>)>,
+    /// For each shard that has some of the rows.
+    pub parts: Vec<ShardRows>,
+}
+
+/// Rows of one shard.
+#[derive(Debug)]
+pub struct ShardRows {
+    /// The shard's number.
+    pub shard: usize,
+    /// Which of the rows that were asked for these are.
+    pub range: Range<usize>,
+    /// Their numbers within the shard.
+    pub rows: Tensor<1, Int>,
 }
 
 impl EntityEmbedding {
@@ -103,36 +118,22 @@ impl EntityEmbedding {
         self.shards[0].val().device()
     }
 
-    /// Uploads row numbers; `rows` must be ascending (duplicates are welcome).
+    /// Uploads row numbers; `rows` must be ascending (duplicates are welcome). One shard's are neighbours then.
     pub fn index(&self, rows: &[u32]) -> RowIndex {
-        let device = self.device();
-        let parts = self
-            .shard_ranges(rows)
-            .map(|(shard, range)| (shard, index_tensor(self.local_rows(shard, &rows[range]), &device)))
-            .collect();
-        RowIndex { parts }
-    }
-
-    /// The numbers that rows of a shard have within it.
-    pub fn local_rows(&self, shard: usize, rows: &[u32]) -> Vec<i32> {
-        let first_row = (shard * self.rows_per_shard) as u32;
-        rows.iter().map(|row| (row - first_row) as i32).collect()
-    }
-
-    /// Splits ascending rows into the shards that hold them: (shard, range of `rows`).
-    pub fn shard_ranges<'a>(
-        &'a self,
-        rows: &'a [u32],
-    ) -> impl Iterator<Item = (usize, std::ops::Range<usize>)> + 'a {
         debug_assert!(rows.is_sorted());
+        let device = self.device();
+        let mut parts = Vec::new();
         let mut start = 0;
-        std::iter::from_fn(move || {
-            let shard = *rows.get(start)? as usize / self.rows_per_shard;
-            let end = start + rows[start..].partition_point(|r| *r as usize / self.rows_per_shard == shard);
-            let range = start..end;
-            start = end;
-            Some((shard, range))
-        })
+        while start < rows.len() {
+            let shard = rows[start] as usize / self.rows_per_shard;
+            let first_row = (shard * self.rows_per_shard) as u32;
+            let len = rows[start..].partition_point(|row| *row as usize / self.rows_per_shard == shard);
+            let range = start..start + len;
+            let local = rows[range.clone()].iter().map(|row| (row - first_row) as i32).collect();
+            start = range.end;
+            parts.push(ShardRows { shard, range, rows: index_tensor(local, &device) });
+        }
+        RowIndex { parts }
     }
 
     /// Gathers entity vectors.
@@ -142,8 +143,7 @@ impl EntityEmbedding {
     /// - `index`: of B rows
     /// - output: `[B, vector_dim]`, in the order of the index
     pub fn forward(&self, index: &RowIndex) -> Tensor<2> {
-        let gather =
-            |(shard, rows): &(usize, Tensor<1, Int>)| self.shards[*shard].val().select(0, rows.clone());
+        let gather = |part: &ShardRows| gather(self.shards[part.shard].val(), part.rows.clone());
         match index.parts.as_slice() {
             [one] => gather(one),
             parts => Tensor::cat(parts.iter().map(gather).collect(), 0),

@@ -1,9 +1,12 @@
+use std::ops::Range;
+
 use burn::config::Config;
 use burn::module::{Module, Param};
 use burn::nn::Linear;
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use ipsight_kernels::bits::{NUM_BITS, ip_bits};
+use ipsight_kernels::encoder::EncoderShape;
 use ipsight_kernels::uniform::{Uniform, uniform};
 
 /// Configuration of an [`IpEncoder`].
@@ -82,5 +85,30 @@ impl IpEncoder {
         let bits = if on_autodiff { Tensor::from_inner(bits) } else { bits };
         let (projection, hidden) = self.layers.split_last().expect("at least one layer");
         projection.forward(hidden.iter().fold(bits, |x, layer| relu(layer.forward(x))))
+    }
+
+    /// Width and number of the hidden layers.
+    pub fn shape(&self) -> EncoderShape {
+        EncoderShape { vector_dim: self.layers[0].weight.dims()[1], num_hidden: self.layers.len() - 1 }
+    }
+
+    /// All weights and biases in one row, `[1, num_parameters]`, as [`EncoderShape`] lays them out.
+    pub fn parameters(&self) -> Tensor<2> {
+        let of_layer = |layer: &Linear| {
+            let bias = layer.bias.as_ref().expect("every layer has a bias").val();
+            [layer.weight.val().reshape([1, -1]), bias.reshape([1, -1])]
+        };
+        Tensor::cat(self.layers.iter().flat_map(of_layer).collect(), 1)
+    }
+
+    /// The encoder of `[1, num_parameters]`, the inverse of [`IpEncoder::parameters`].
+    pub fn from_parameters(shape: &EncoderShape, parameters: Tensor<2>) -> Self {
+        let part = |range: Range<usize>| parameters.clone().slice([0..1, range]);
+        let layer = |l: usize| {
+            let weight = part(shape.weight(l)).reshape(shape.layer_shape(l));
+            let bias = part(shape.bias(l)).reshape([shape.vector_dim]);
+            Linear { weight: Param::from_tensor(weight), bias: Some(Param::from_tensor(bias)) }
+        };
+        IpEncoder { layers: (0..=shape.num_hidden).map(layer).collect() }
     }
 }

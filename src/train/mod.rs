@@ -9,5 +9,5 @@ mod tensorboard;
 mod trainer;
 
 pub use run_folder::RunFolder;
-pub use step::{StepGradients, StepLoss, TrainState};
+pub use step::{StepLoss, TrainState};
 pub use trainer::{EpochMetrics, TrainEvent, TrainInputs, Trained, train};

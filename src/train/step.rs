@@ -1,24 +1,24 @@
-use burn::module::{Module, Param, ParamId};
-use burn::optim::decay::WeightDecayConfig;
-use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
-use burn::tensor::activation::relu;
+use burn::module::{Param, ParamId};
 use burn::tensor::{Device, Int, Tensor};
+use ipsight_kernels::encoder::EncoderShape;
+use ipsight_kernels::folded::{Folded, folded};
 use ipsight_kernels::negatives::{Negatives, pairs};
-use ipsight_kernels::row_adam::{AdamStep, row_adam};
+use ipsight_kernels::row_adam::{AdamStep, TableTensors, row_adam};
 
 use crate::Result;
 use crate::config::Hyperparameters;
 use crate::data::{MiniBatch, segments};
-use crate::model::{IpEncoder, IpInsights, IpInsightsConfig, RowIndex, index_tensor};
+use crate::model::{EntityEmbedding, IpEncoder, IpInsights, IpInsightsConfig, RowIndex, index_tensor};
 use crate::score::{ip_tensor, read_floats};
 
-/// A model in training with its optimiser: what one step reads and writes.
+/// A model in training with its optimiser: what one step reads and writes, all on one device.
 pub struct TrainState {
-    /// The encoder is on the autodiff device, the table on the plain one.
-    pub model: IpInsights,
-    encoder_optimizer: ModuleOptimizer,
+    entity_embedding: EntityEmbedding,
     /// First and second moments of each shard of the table.
     moments: Vec<(Tensor<2>, Tensor<2>)>,
+    encoder_shape: EncoderShape,
+    /// The encoder's parameters and their moments, `[1, num_parameters]` each: a table of one row.
+    encoder: TableTensors,
     device: Device,
     num_steps: usize,
     learning_rate: f64,
@@ -32,47 +32,36 @@ pub struct StepLoss {
     pub sums: Tensor<1>,
 }
 
-/// What the backward pass of a step gives, on the plain device.
-pub struct StepGradients {
-    /// `[B, P]`
-    pub logits: Tensor<2>,
-    /// As [`StepLoss::sums`].
-    pub sums: Tensor<1>,
-    /// `[B, d]`: of the mean loss, for each row of the mini-batch; a row's duplicates are not summed yet.
-    pub rows: Tensor<2>,
-    /// Of the encoder's parameters, by their id.
-    pub encoder: GradientsParams,
-}
-
 /// A mini-batch on the device.
 struct Uploaded {
+    /// The unique rows.
     index: RowIndex,
+    /// `[U + 1]`
+    segments: Tensor<1, Int>,
+    /// `[B]`
     ips: Tensor<1, Int>,
-    /// For each touched shard: its number, unique rows, segments.
-    touched: Vec<(usize, Tensor<1, Int>, Tensor<1, Int>)>,
+    num_positives: usize,
 }
 
 impl TrainState {
-    /// Makes a model and its optimiser on `device` (the plain one).
+    /// Makes a model and its optimiser on `device`.
     pub fn new(config: &IpInsightsConfig, hyperparameters: &Hyperparameters, device: &Device) -> Self {
-        Self::from_model(config.init(&device.clone().autodiff()), hyperparameters)
+        Self::from_model(config.init(device), hyperparameters)
     }
 
-    /// Starts from a model whose encoder is on an autodiff device.
+    /// Starts from a model on a plain device.
     pub fn from_model(model: IpInsights, hyperparameters: &Hyperparameters) -> Self {
-        let moments = model
-            .entity_embedding
-            .shards
-            .iter()
-            .map(|shard| (shard.val().zeros_like(), shard.val().zeros_like()))
-            .collect();
-        let decay = WeightDecayConfig::new(hyperparameters.weight_decay as f32);
-        let encoder_optimizer = AdamConfig::new().with_epsilon(1e-8).with_weight_decay(Some(decay)).init();
+        let IpInsights { entity_embedding, ip_encoder } = model;
+        let zeros = |tensor: &Tensor<2>| (tensor.zeros_like(), tensor.zeros_like());
+        let moments = entity_embedding.shards.iter().map(|shard| zeros(&shard.val())).collect();
+        let (encoder_shape, parameters) = (ip_encoder.shape(), ip_encoder.parameters());
+        let (first, second) = zeros(&parameters);
         Self {
-            device: model.entity_embedding.device(),
-            model,
-            encoder_optimizer,
+            device: entity_embedding.device(),
+            entity_embedding,
             moments,
+            encoder_shape,
+            encoder: (parameters, first, second),
             num_steps: 0,
             learning_rate: hyperparameters.learning_rate,
             weight_decay: hyperparameters.weight_decay,
@@ -84,10 +73,13 @@ impl TrainState {
         self.num_steps
     }
 
-    /// The model as it is now, on the plain device. Drop it before the next step: a table that is shared is
-    /// copied when it is written to.
+    /// The model as it is now. Drop it before the next step: a table that is shared is copied when it is
+    /// written to.
     pub fn snapshot(&self) -> IpInsights {
-        self.model.valid()
+        IpInsights {
+            entity_embedding: self.entity_embedding.clone(),
+            ip_encoder: IpEncoder::from_parameters(&self.encoder_shape, self.encoder.0.clone()),
+        }
     }
 
     /// Reads one element of each large tensor back: an allocation that failed shows only then.
@@ -96,7 +88,7 @@ impl TrainState {
     ///
     /// [`crate::Error::Device`].
     pub fn probe(&self) -> Result<()> {
-        let shards = self.model.entity_embedding.shards.iter().map(|shard| shard.val());
+        let shards = self.entity_embedding.shards.iter().map(|shard| shard.val());
         let moments = self.moments.iter().flat_map(|(first, second)| [first.clone(), second.clone()]);
         for tensor in shards.chain(moments) {
             let rows = tensor.dims()[0];
@@ -105,17 +97,17 @@ impl TrainState {
         Ok(())
     }
 
-    /// The model alone, on the plain device.
+    /// The model alone.
     pub fn into_model(self) -> IpInsights {
-        self.model.valid()
+        self.snapshot()
     }
 
     /// One step on a mini-batch: makes the negatives, forward, backward, Adam for the encoder, row-sparse
     /// Adam for the table.
     pub fn step(&mut self, batch: &MiniBatch, negatives: Negatives) -> StepLoss {
         let uploaded = self.upload(batch);
-        let (pair_ips, mask) = pairs(uploaded.ips.clone(), negatives);
-        self.step_on_pairs(uploaded, pair_ips, mask)
+        let pairs = pairs(uploaded.ips.clone(), negatives);
+        self.step_on_pairs(uploaded, pairs)
     }
 
     /// One step on pairs that are given: `pair_ips` and `mask` are `[B, P]`, positives first.
@@ -126,98 +118,74 @@ impl TrainState {
         mask: Tensor<2>,
     ) -> StepLoss {
         let uploaded = self.upload(batch);
-        self.step_on_pairs(uploaded, pair_ips, mask)
+        self.step_on_pairs(uploaded, (pair_ips, mask))
     }
 
-    /// The gradients of pairs that are given, without a step. For proofs.
-    pub fn gradients(&self, batch: &MiniBatch, pair_ips: Tensor<2, Int>, mask: Tensor<2>) -> StepGradients {
-        self.backward(&self.upload(batch).index, pair_ips, mask)
+    /// Loss and gradients of pairs that are given, without a step. For proofs.
+    pub fn gradients(&self, batch: &MiniBatch, pair_ips: Tensor<2, Int>, mask: Tensor<2>) -> Folded {
+        self.backward(&self.upload(batch), (pair_ips, mask))
     }
 
-    fn step_on_pairs(&mut self, uploaded: Uploaded, pair_ips: Tensor<2, Int>, mask: Tensor<2>) -> StepLoss {
-        let gradients = self.backward(&uploaded.index, pair_ips, mask);
+    fn step_on_pairs(&mut self, uploaded: Uploaded, pairs: (Tensor<2, Int>, Tensor<2>)) -> StepLoss {
+        let gradients = self.backward(&uploaded, pairs);
         self.num_steps += 1;
-        self.update_encoder(gradients.encoder);
-        self.update_table(uploaded.touched, gradients.rows);
+        self.update_encoder(gradients.parameters);
+        self.update_table(uploaded, gradients.vectors);
         StepLoss { sums: gradients.sums }
     }
 
-    fn backward(&self, index: &RowIndex, pair_ips: Tensor<2, Int>, mask: Tensor<2>) -> StepGradients {
+    fn backward(&self, uploaded: &Uploaded, pairs: (Tensor<2, Int>, Tensor<2>)) -> Folded {
         // The gathered rows are the leaf: no gradient of the table's size exists.
-        let rows = Tensor::<2>::from_inner(self.model.entity_embedding.forward(index)).require_grad();
-        let logits = self.model.forward(rows.clone(), pair_ips);
-        let (loss, sums) = loss(logits.clone(), mask);
-        let mut gradients = loss.backward();
-        StepGradients {
-            logits: logits.inner(),
-            sums,
-            rows: rows.grad_remove(&mut gradients).expect("the leaf is part of the loss"),
-            encoder: GradientsParams::from_grads(gradients, &self.model.ip_encoder),
-        }
+        let vectors = self.entity_embedding.forward(&uploaded.index);
+        folded(vectors, uploaded.segments.clone(), pairs, self.encoder.0.clone(), self.encoder_shape)
     }
 
     fn upload(&self, batch: &MiniBatch) -> Uploaded {
-        let table = &self.model.entity_embedding;
-        let touched = table
-            .shard_ranges(&batch.entity_rows)
-            .map(|(shard, range)| {
-                let (unique, offsets) = segments(&batch.entity_rows, range);
-                let rows = index_tensor(table.local_rows(shard, &unique), &self.device);
-                (shard, rows, index_tensor(offsets, &self.device))
-            })
-            .collect();
+        let (unique, offsets) = segments(&batch.entity_rows);
         Uploaded {
-            index: table.index(&batch.entity_rows),
+            index: self.entity_embedding.index(&unique),
+            segments: index_tensor(offsets, &self.device),
             ips: ip_tensor(batch.ips.clone(), &self.device),
-            touched,
+            num_positives: batch.len(),
         }
     }
 
-    fn update_encoder(&mut self, gradients: GradientsParams) {
-        let encoder: IpEncoder = self.model.ip_encoder.clone();
-        self.model.ip_encoder = self.encoder_optimizer.step(self.learning_rate, encoder, gradients);
+    fn update_encoder(&mut self, gradient: Tensor<2>) {
+        let adam = AdamStep::at(self.num_steps, self.learning_rate, self.weight_decay);
+        let (row, once) = (index_tensor(vec![0], &self.device), index_tensor(vec![0, 1], &self.device));
+        let placeholders = self.placeholders();
+        let encoder = std::mem::replace(&mut self.encoder, placeholders);
+        self.encoder = row_adam(encoder, row, once, gradient, adam);
     }
 
-    fn update_table(&mut self, touched: Vec<(usize, Tensor<1, Int>, Tensor<1, Int>)>, gradients: Tensor<2>) {
+    fn update_table(&mut self, uploaded: Uploaded, gradients: Tensor<2>) {
         // The gradients are of a mean over the mini-batch, so each row's share of the penalty is, too.
-        let weight_decay = self.weight_decay / gradients.dims()[0] as f64;
+        let weight_decay = self.weight_decay / uploaded.num_positives as f64;
         let adam = AdamStep::at(self.num_steps, self.learning_rate, weight_decay);
-        let shards = &mut self.model.entity_embedding.shards;
-        for (shard, rows, segments) in touched {
-            // Placeholders keep the table uniquely owned while the kernel writes to it.
-            let empty = || Tensor::<2>::empty([1, 1], &self.device);
-            let weights = std::mem::replace(&mut shards[shard], Param::initialized(ParamId::new(), empty()));
-            let (id, weights, _) = weights.consume();
-            let (first, second) = std::mem::replace(&mut self.moments[shard], (empty(), empty()));
+        for part in uploaded.index.parts {
+            let (weights, first, second) = self.placeholders();
+            let shard = &mut self.entity_embedding.shards[part.shard];
+            let (id, weights, _) =
+                std::mem::replace(shard, Param::initialized(ParamId::new(), weights)).consume();
+            let (first, second) = std::mem::replace(&mut self.moments[part.shard], (first, second));
+            let range = part.range;
+            let (segments, gradients) = match range.len() == gradients.dims()[0] {
+                true => (uploaded.segments.clone(), gradients.clone()),
+                false => (
+                    uploaded.segments.clone().slice(range.start..range.end + 1),
+                    gradients.clone().slice(range),
+                ),
+            };
             let (weights, first, second) =
-                row_adam((weights, first, second), rows, segments, gradients.clone(), adam);
-            shards[shard] = Param::initialized(id, weights);
-            self.moments[shard] = (first, second);
+                row_adam((weights, first, second), part.rows, segments, gradients, adam);
+            *shard = Param::initialized(id, weights);
+            self.moments[part.shard] = (first, second);
         }
     }
-}
 
-/// Mean cross entropy of the pairs that are not masked, column 0 real and the others generated, and the
-/// sums that are published: cross entropy, correct pairs, pairs.
-///
-/// # Shapes
-///
-/// - `logits`: `[B, P]` on the autodiff device
-/// - `mask`: `[B, P]` on the plain device
-fn loss(logits: Tensor<2>, mask: Tensor<2>) -> (Tensor<1>, Tensor<1>) {
-    let [num_rows, num_pairs] = mask.dims();
-    let device = mask.device();
-    // +1 for the positive column, -1 for the others.
-    let sign = Tensor::<1>::ones([num_pairs], &device).neg().slice_fill(0..1, 1.0);
-    let sign = sign.unsqueeze_dim::<2>(0).expand([num_rows, num_pairs]);
-    let num_counted = mask.clone().sum();
-    let margin = logits.clone() * Tensor::from_inner(sign.clone());
-    // ln(1 + exp(-margin)) without overflow. Burn's log_sigmoid has the same value, but its gradient is 0 from a
-    // margin of about 16, where exp(-margin) is lost beside 1; Adam makes something of small gradients.
-    let cross_entropy = relu(margin.clone().neg()) + margin.abs().neg().exp().log1p();
-    let cross_entropy = (cross_entropy * Tensor::from_inner(mask.clone())).sum();
-    let predicted = logits.inner().greater_elem(0.0).float().mul_scalar(2.0).sub_scalar(1.0);
-    let num_correct = (predicted * sign).add_scalar(1.0).mul_scalar(0.5).mul(mask).sum();
-    let sums = Tensor::cat(vec![cross_entropy.clone().inner(), num_correct, num_counted.clone()], 0);
-    (cross_entropy / Tensor::from_inner(num_counted), sums)
+    /// Stand in for tensors that a kernel writes to, which must be owned uniquely meanwhile.
+    fn placeholders(&self) -> TableTensors {
+        let empty = || Tensor::<2>::empty([1, 1], &self.device);
+        (empty(), empty(), empty())
+    }
 }

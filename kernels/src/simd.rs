@@ -1,0 +1,53 @@
+//! Slices as vectors of the instruction set that the CPU has, found at run time (`pulp`).
+//!
+//! CPU twins keep rows padded with zeros to a multiple of [`LANES`], so that no vector is cut off. What a
+//! product or a sum rounds to depends on the width of the vectors, hence on the machine, but never on the
+//! number of threads.
+
+use pulp::Simd;
+
+/// Floats that every row is padded to a multiple of: the widest vector of any instruction set.
+pub(crate) const LANES: usize = 16;
+
+/// The width of a padded row.
+pub(crate) fn padded(width: usize) -> usize {
+    width.next_multiple_of(LANES)
+}
+
+/// A padded row as vectors.
+#[inline(always)]
+pub(crate) fn vectors<S: Simd>(row: &[f32]) -> &[S::f32s] {
+    S::as_simd_f32s(row).0
+}
+
+/// A padded row as vectors to write to.
+#[inline(always)]
+pub(crate) fn vectors_mut<S: Simd>(row: &mut [f32]) -> &mut [S::f32s] {
+    S::as_mut_simd_f32s(row).0
+}
+
+/// The dot product of two slices of one length, padded or not.
+#[inline(always)]
+pub(crate) fn dot<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
+    let ((a, a_tail), (b, b_tail)) = (S::as_simd_f32s(a), S::as_simd_f32s(b));
+    let tail = a_tail.iter().zip(b_tail).fold(0.0, |sum, (a, b)| sum + a * b);
+    dot_vectors(simd, a, b) + tail
+}
+
+/// The dot product of two rows of one length.
+#[inline(always)]
+pub(crate) fn dot_vectors<S: Simd>(simd: S, a: &[S::f32s], b: &[S::f32s]) -> f32 {
+    // Four sums at once: a chain of one would wait for each multiply-add.
+    let mut sums = [simd.splat_f32s(0.0); 4];
+    let ((a4, a_rest), (b4, b_rest)) = (a.as_chunks::<4>(), b.as_chunks::<4>());
+    for (a, b) in a4.iter().zip(b4) {
+        for i in 0..4 {
+            sums[i] = simd.mul_add_e_f32s(a[i], b[i], sums[i]);
+        }
+    }
+    for (a, b) in a_rest.iter().zip(b_rest) {
+        sums[0] = simd.mul_add_e_f32s(*a, *b, sums[0]);
+    }
+    let sum = simd.add_f32s(simd.add_f32s(sums[0], sums[1]), simd.add_f32s(sums[2], sums[3]));
+    simd.reduce_sum_f32s(sum)
+}
