@@ -20,12 +20,12 @@ use pulp::Simd;
 
 use crate::bits::NUM_BITS;
 use crate::encoder::EncoderShape;
-use crate::simd::{padded, vectors, vectors_mut};
+use crate::simd::{AlignedVec, padded, vectors, vectors_mut};
 
 /// Lookup tables of a first layer: NUM digits of BITS bits, NUM · BITS = 32.
 pub(crate) struct Tables<const BITS: usize, const NUM: usize> {
     /// `[NUM, 2^BITS, padded width]`
-    entries: Vec<f32>,
+    entries: AlignedVec,
     width: usize,
     /// What activations are cut off at: 0 for ReLU, minus infinity where there is no hidden layer.
     floor: f32,
@@ -59,7 +59,7 @@ impl<const BITS: usize, const NUM: usize> Tables<BITS, NUM> {
         const { assert!(BITS * NUM == NUM_BITS) };
         let d = bias.len();
         let width = padded(d);
-        let mut entries = vec![0.0; NUM * (1 << BITS) * width];
+        let mut entries = AlignedVec::zeros(NUM * (1 << BITS) * width);
         for (j, table) in entries.chunks_exact_mut(width << BITS).enumerate() {
             if j == 0 {
                 table[..d].copy_from_slice(bias);
@@ -91,12 +91,17 @@ impl<const BITS: usize, const NUM: usize> Tables<BITS, NUM> {
     pub fn encode<S: Simd>(&self, simd: S, ip: u32, out: &mut [S::f32s]) {
         let len = self.width / S::F32_LANES;
         let tables = vectors::<S>(&self.entries);
-        let rows: [&[S::f32s]; NUM] =
-            std::array::from_fn(|j| &tables[((j << BITS) + digit::<BITS>(ip, j)) * len..][..len]);
+        let mut rows: [&[S::f32s]; NUM] = [&[]; NUM];
+        for (j, row) in rows.iter_mut().enumerate() {
+            *row = &tables[((j << BITS) + digit::<BITS>(ip, j)) * len..][..len];
+        }
         let floor = simd.splat_f32s(self.floor);
         for (k, out) in out[..len].iter_mut().enumerate() {
             // Pairs of pairs: a chain of additions would wait for each.
-            let mut sums: [S::f32s; NUM] = std::array::from_fn(|j| rows[j][k]);
+            let mut sums = [floor; NUM];
+            for (sum, row) in sums.iter_mut().zip(&rows) {
+                *sum = row[k];
+            }
             let mut num = NUM;
             while num > 1 {
                 num /= 2;
@@ -109,53 +114,46 @@ impl<const BITS: usize, const NUM: usize> Tables<BITS, NUM> {
     }
 }
 
-/// Gradients of a first layer, gathered by nibble: `[8, 16, padded width]`.
-pub(crate) struct Buckets {
-    sums: Vec<f32>,
-    width: usize,
-}
-
 const NUM_NIBBLES: usize = 8;
 const NIBBLE_VALUES: usize = 16;
 
-impl Buckets {
-    pub fn zeros(width: usize) -> Self {
-        Self { sums: vec![0.0; NUM_NIBBLES * NIBBLE_VALUES * width], width }
-    }
+/// Floats of the buckets of a first layer, `[8, 16, padded width]`: its gradients, gathered by nibble.
+pub(crate) fn num_buckets(width: usize) -> usize {
+    NUM_NIBBLES * NIBBLE_VALUES * width
+}
 
-    /// Adds the gradient of one address's activations.
-    #[inline(always)]
-    pub fn add<S: Simd>(&mut self, simd: S, ip: u32, gradient: &[S::f32s]) {
-        let len = gradient.len();
-        let mut tables = vectors_mut::<S>(&mut self.sums).chunks_exact_mut(NIBBLE_VALUES * len);
-        let rows: [&mut [S::f32s]; NUM_NIBBLES] = std::array::from_fn(|j| {
-            &mut tables.next().expect("eight tables")[digit::<4>(ip, j) * len..][..len]
-        });
-        for row in rows {
-            for (sum, gradient) in row.iter_mut().zip(gradient) {
-                *sum = simd.add_f32s(*sum, *gradient);
-            }
+/// Adds the gradient of one address's activations to its buckets.
+#[inline(always)]
+pub(crate) fn add_to_buckets<S: Simd>(simd: S, buckets: &mut [f32], ip: u32, gradient: &[S::f32s]) {
+    let len = gradient.len();
+    let tables = vectors_mut::<S>(buckets).chunks_exact_mut(NIBBLE_VALUES * len);
+    let mut rows: [&mut [S::f32s]; NUM_NIBBLES] = Default::default();
+    for (j, (row, table)) in rows.iter_mut().zip(tables).enumerate() {
+        *row = &mut table[digit::<4>(ip, j) * len..][..len];
+    }
+    let [r0, r1, r2, r3, r4, r5, r6, r7] = rows;
+    let low = r0.iter_mut().zip(r1).zip(r2.iter_mut().zip(r3));
+    let high = r4.iter_mut().zip(r5).zip(r6.iter_mut().zip(r7));
+    for ((((s0, s1), (s2, s3)), ((s4, s5), (s6, s7))), gradient) in low.zip(high).zip(gradient) {
+        for sum in [s0, s1, s2, s3, s4, s5, s6, s7] {
+            *sum = simd.add_f32s(*sum, *gradient);
         }
     }
+}
 
-    pub fn add_all(&mut self, other: &Buckets) {
-        self.sums.iter_mut().zip(&other.sums).for_each(|(sum, other)| *sum += other);
-    }
-
-    /// Folds the buckets back into the gradients of weights `[32, d]` and biases `[d]`.
-    pub fn fold(&self, weight: &mut [f32], bias: &mut [f32]) {
-        let d = bias.len();
-        weight.fill(0.0);
-        bias.fill(0.0);
-        for (j, table) in self.sums.chunks_exact(NIBBLE_VALUES * self.width).enumerate() {
-            for (value, bucket) in table.chunks_exact(self.width).enumerate() {
-                if j == 0 {
-                    bias.iter_mut().zip(bucket).for_each(|(sum, g)| *sum += g);
-                }
-                for (i, row) in weight[4 * j * d..4 * (j + 1) * d].chunks_exact_mut(d).enumerate() {
-                    let sign = if (value >> (3 - i)) & 1 == 1 { 1.0 } else { -1.0 };
-                    row.iter_mut().zip(bucket).for_each(|(sum, g)| *sum += sign * g);
-                }
+/// Folds buckets back into the gradients of weights `[32, d]` and biases `[d]`.
+pub(crate) fn fold_buckets(buckets: &[f32], weight: &mut [f32], bias: &mut [f32]) {
+    let (d, width) = (bias.len(), padded(bias.len()));
+    weight.fill(0.0);
+    bias.fill(0.0);
+    for (j, table) in buckets.chunks_exact(NIBBLE_VALUES * width).enumerate() {
+        for (value, bucket) in table.chunks_exact(width).enumerate() {
+            if j == 0 {
+                bias.iter_mut().zip(bucket).for_each(|(sum, g)| *sum += g);
+            }
+            for (i, row) in weight[4 * j * d..4 * (j + 1) * d].chunks_exact_mut(d).enumerate() {
+                let sign = if (value >> (3 - i)) & 1 == 1 { 1.0 } else { -1.0 };
+                row.iter_mut().zip(bucket).for_each(|(sum, g)| *sum += sign * g);
             }
         }
     }

@@ -29,16 +29,15 @@ use pulp::Simd;
 use rayon::prelude::*;
 
 use crate::encoder::EncoderShape;
-use crate::first_layer::{Buckets, NibbleTables};
-use crate::matrix::{Matrix, Store, multiply};
-use crate::pair_loss::{LossSums, pair_loss};
-use crate::simd::{dot, padded, vectors, vectors_mut};
+use crate::first_layer::{NibbleTables, add_to_buckets, fold_buckets, num_buckets};
+use crate::matrix::{Panels, add_transposed, multiply};
+use crate::pair_loss::{LossSums, masked, pair_loss};
+use crate::pool::Pool;
+use crate::simd::{AlignedVec, dot, padded, vectors, vectors_mut};
 
-/// A mini-batch and the parameters that it meets, as slices.
+/// A mini-batch's pairs and the encoder that they meet, as slices.
 #[derive(Clone, Copy)]
 pub struct FoldedInputs<'a> {
-    /// `[U, d]`: the unique entity rows.
-    pub vectors: &'a [f32],
     /// `[U + 1]`: positives `segments[u]..segments[u + 1]` belong to unique row u.
     pub segments: &'a [i32],
     /// `[B, P]`: addresses, the positive's own first.
@@ -51,21 +50,58 @@ pub struct FoldedInputs<'a> {
     pub shape: EncoderShape,
 }
 
-/// What a step needs of a mini-batch.
+/// What the mini-batch gives beside the gradients of its entity rows.
 #[derive(Clone, Debug, Default)]
 pub struct FoldedOutputs {
     /// `[B, P]`
     pub logits: Vec<f32>,
     /// The published sums.
     pub sums: LossSums,
-    /// `[U, d]`: of the mean loss, for each unique row.
-    pub vectors: Vec<f32>,
-    /// `[num_parameters]`: of the mean loss.
+    /// `[num_parameters]`: gradients of the mean loss.
     pub parameters: Vec<f32>,
 }
 
-/// Unique rows whose products are made at once: their operands stay in the second-level cache.
-const ROWS_PER_BLOCK: usize = 128;
+/// The entity rows of a chunk: where they come from, and where their gradients go.
+pub(crate) trait ChunkRows: Send {
+    /// Copies a unique row of the mini-batch.
+    fn load(&self, row: usize, out: &mut [f32]);
+
+    /// Fetches what `load` and `store` will need of a unique row, which may be past the chunk's last.
+    fn prefetch(&self, row: usize);
+
+    /// Takes a row's gradient of the mean loss.
+    fn store(&mut self, row: usize, gradient: &[f32]);
+}
+
+/// Rows that were gathered; their gradients are kept.
+struct GatheredRows<'a> {
+    /// `[U, d]`
+    vectors: &'a [f32],
+    first_row: usize,
+    /// `[rows of the chunk, d]`
+    gradients: &'a mut [f32],
+    vector_dim: usize,
+}
+
+impl ChunkRows for GatheredRows<'_> {
+    #[inline(always)]
+    fn load(&self, row: usize, out: &mut [f32]) {
+        out.copy_from_slice(&self.vectors[row * self.vector_dim..][..self.vector_dim]);
+    }
+
+    /// They are neighbours: the hardware sees it.
+    #[inline(always)]
+    fn prefetch(&self, _: usize) {}
+
+    #[inline(always)]
+    fn store(&mut self, row: usize, gradient: &[f32]) {
+        let start = (row - self.first_row) * self.vector_dim;
+        self.gradients[start..start + self.vector_dim].copy_from_slice(gradient);
+    }
+}
+
+/// Unique rows whose products are made at once: a multiple of a tile's, whose operands stay in the cache.
+const ROWS_PER_BLOCK: usize = 60;
 
 /// Pairs whose hidden activations are kept at once where there are products of hidden layers.
 const PAIRS_PER_GROUP: usize = 512;
@@ -89,168 +125,216 @@ impl FoldedInputs<'_> {
         self.segments[rows.start] as usize..self.segments[rows.end] as usize
     }
 
-    /// Ranges of unique rows with about as many positives each, a function of the mini-batch alone.
-    fn chunks(&self) -> Vec<Range<usize>> {
-        let num_rows = self.segments.len() - 1;
-        let positives = self.num_positives();
-        let per_chunk = positives.div_ceil(CHUNKS).clamp(MIN_POSITIVES_PER_CHUNK, 1024);
+    /// Ranges of unique rows with about as many positives each, a function of the mini-batch alone. No range
+    /// crosses one of `borders`, which are ascending and end with the number of unique rows.
+    pub(crate) fn chunks(&self, borders: &[usize]) -> Vec<Range<usize>> {
+        let per_chunk = self.num_positives().div_ceil(CHUNKS).clamp(MIN_POSITIVES_PER_CHUNK, 1024);
         let mut chunks = Vec::new();
         let mut start = 0;
-        while start < num_rows {
-            let wanted = self.segments[start] as usize + per_chunk;
-            let end = start + self.segments[start + 1..].partition_point(|end| (*end as usize) < wanted) + 1;
-            let end = end.min(num_rows);
-            chunks.push(start..end);
-            start = end;
+        for border in borders {
+            while start < *border {
+                let wanted = self.segments[start] as usize + per_chunk;
+                let ends = &self.segments[start + 1..=*border];
+                let len = ends.partition_point(|end| (*end as usize) < wanted) + 1;
+                let end = (start + len).min(*border);
+                chunks.push(start..end);
+                start = end;
+            }
         }
         chunks
     }
 }
 
-/// The CPU twin.
-pub fn folded_on_slices(inputs: FoldedInputs<'_>) -> FoldedOutputs {
+/// The CPU twin, from gathered rows `[U, d]`: the gradients of the rows, `[U, d]`, and the rest.
+pub fn folded_on_slices(inputs: FoldedInputs<'_>, vectors: &[f32]) -> (Vec<f32>, FoldedOutputs) {
     let d = inputs.shape.vector_dim;
-    let encoder = Encoder::new(&inputs);
-    let num_rows = inputs.segments.len() - 1;
-    let mut outputs = FoldedOutputs {
-        logits: vec![0.0; inputs.mask.len()],
-        vectors: vec![0.0; num_rows * d],
-        ..FoldedOutputs::default()
-    };
-    let num_pairs = inputs.num_pairs();
-    let (mut logits, mut vectors) = (&mut *outputs.logits, &mut *outputs.vectors);
+    let mut gradients = vec![0.0; vectors.len()];
+    let mut rest = &mut *gradients;
     let mut tasks = Vec::new();
-    for rows in inputs.chunks() {
-        let (l, v);
-        (l, logits) = logits.split_at_mut(inputs.positives_of(&rows).len() * num_pairs);
-        (v, vectors) = vectors.split_at_mut(rows.len() * d);
-        tasks.push((rows, l, v));
+    for rows in inputs.chunks(&[inputs.segments.len() - 1]) {
+        let part;
+        (part, rest) = rest.split_at_mut(rows.len() * d);
+        let rows_of_chunk = GatheredRows { vectors, first_row: rows.start, gradients: part, vector_dim: d };
+        tasks.push((rows, rows_of_chunk));
     }
-    let sums: Vec<ChunkSums> = tasks
-        .into_par_iter()
-        .map(|(rows, logits, vectors)| {
-            let chunk = Chunk { inputs, encoder: &encoder, rows, logits, vectors };
-            pulp::Arch::new().dispatch(chunk)
-        })
-        .collect();
-    outputs.sums = sums.iter().fold(LossSums::default(), |mut total, chunk| {
-        total.add(chunk.loss);
-        total
-    });
-    outputs.parameters = add_up(&inputs.shape, sums);
-    outputs
+    let outputs = run_chunks(inputs, tasks);
+    (gradients, outputs)
+}
+
+/// Runs chunks, which must follow each other and cover the mini-batch.
+pub(crate) fn run_chunks<R: ChunkRows>(
+    inputs: FoldedInputs<'_>,
+    chunks: Vec<(Range<usize>, R)>,
+) -> FoldedOutputs {
+    let encoder = Encoder::new(&inputs);
+    let mut logits = vec![0.0; inputs.mask.len()];
+    let mut rest = &mut *logits;
+    let mut tasks = Vec::new();
+    for (rows, entity_rows) in chunks {
+        let part;
+        (part, rest) = rest.split_at_mut(inputs.positives_of(&rows).len() * inputs.num_pairs());
+        tasks.push(Chunk { inputs, encoder: &encoder, rows, entity_rows, logits: part });
+    }
+    let chunks: Vec<ChunkSums> =
+        tasks.into_par_iter().with_max_len(1).map(|chunk| pulp::Arch::new().dispatch(chunk)).collect();
+    let mut sums = LossSums::default();
+    chunks.iter().for_each(|chunk| sums.add(chunk.loss));
+    FoldedOutputs { logits, sums, parameters: add_up(&inputs.shape, chunks) }
 }
 
 /// Adds up the chunks' gradients in their order.
 fn add_up(shape: &EncoderShape, chunks: Vec<ChunkSums>) -> Vec<f32> {
-    let mut parameters = vec![0.0; shape.num_parameters()];
-    const PER_TASK: usize = 2048;
-    parameters.par_chunks_mut(PER_TASK).enumerate().for_each(|(i, sums)| {
+    const PER_TASK: usize = 4096;
+    let padded_shape = PaddedShape(*shape);
+    let mut totals = AlignedVec::zeros(padded_shape.len());
+    totals.par_chunks_mut(PER_TASK).enumerate().for_each(|(i, totals)| {
         for chunk in &chunks {
-            let part = &chunk.parameters[i * PER_TASK..][..sums.len()];
-            sums.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
+            let part = &chunk.gradients[i * PER_TASK..][..totals.len()];
+            totals.iter_mut().zip(part).for_each(|(total, part)| *total += part);
         }
     });
+    chunks.into_iter().for_each(|chunk| SPARE_GRADIENTS.give(*shape, chunk.gradients));
+    let mut parameters = vec![0.0; shape.num_parameters()];
+    for l in padded_shape.products() {
+        // Weights and biases are rows of one matrix.
+        let rows = &mut parameters[shape.weight(l).start..shape.bias(l).end];
+        let padded_rows = totals[padded_shape.rows(l)].chunks_exact(padded(shape.vector_dim));
+        for (row, padded_row) in rows.chunks_exact_mut(shape.vector_dim).zip(padded_rows) {
+            row.copy_from_slice(&padded_row[..shape.vector_dim]);
+        }
+    }
     if shape.num_hidden > 0 {
-        let mut buckets = Buckets::zeros(padded(shape.vector_dim));
-        chunks.iter().for_each(|chunk| buckets.add_all(&chunk.buckets));
         let (weight, bias) = parameters[..shape.bias(0).end].split_at_mut(shape.weight(0).end);
-        buckets.fold(weight, bias);
+        fold_buckets(&totals[padded_shape.buckets()], weight, bias);
     }
     parameters
+}
+
+/// How a chunk's gradients of the parameters lie: rows padded to whole vectors; the first layer's, where it has
+/// ReLUs behind it, as buckets.
+struct PaddedShape(EncoderShape);
+
+impl PaddedShape {
+    /// The layers whose gradients are products.
+    fn products(&self) -> Range<usize> {
+        self.0.num_hidden.min(1)..self.0.num_hidden + 1
+    }
+
+    fn buckets(&self) -> Range<usize> {
+        0..if self.0.num_hidden > 0 { num_buckets(padded(self.0.vector_dim)) } else { 0 }
+    }
+
+    /// Weights and, behind them, biases of layer `l`.
+    fn rows(&self, l: usize) -> Range<usize> {
+        let len = (self.0.layer_shape(l)[0] + 1) * padded(self.0.vector_dim);
+        let start = self.buckets().end + (l - self.products().start) * len;
+        start..start + len
+    }
+
+    fn len(&self) -> usize {
+        self.rows(self.0.num_hidden).end
+    }
 }
 
 /// What every chunk needs of the encoder, made once a step.
 struct Encoder<'a> {
     tables: NibbleTables,
-    /// `[d, output width]`
-    output_transposed: Vec<f32>,
+    /// W_L, to go from S to dE, and its transpose, to go from E to Q.
+    output: Panels,
+    output_transposed: Panels,
     output_bias: &'a [f32],
+    /// W_l and its transpose of the hidden layers past the first.
+    hidden: Vec<(Panels, Panels)>,
     /// 1 / pairs that count
     scale: f32,
 }
 
 impl<'a> Encoder<'a> {
     fn new(inputs: &FoldedInputs<'a>) -> Self {
-        let shape = inputs.shape;
-        let (width, d) = (shape.output_width(), shape.vector_dim);
-        let output = &inputs.parameters[shape.weight(shape.num_hidden)];
-        let mut output_transposed = vec![0.0; output.len()];
-        for (i, row) in output.chunks_exact(d).enumerate() {
-            row.iter().enumerate().for_each(|(j, w)| output_transposed[j * width + i] = *w);
-        }
+        let FoldedInputs { shape, parameters, .. } = *inputs;
+        let (d, last) = (shape.vector_dim, shape.num_hidden);
+        let output = &parameters[shape.weight(last)];
+        let hidden = (1..last).map(|l| {
+            let weight = &parameters[shape.weight(l)];
+            (Panels::new(weight, [d, d]), Panels::transposed(weight, [d, d]))
+        });
         Self {
-            tables: NibbleTables::new(&shape, inputs.parameters),
-            output_transposed,
-            output_bias: &inputs.parameters[shape.bias(shape.num_hidden)],
-            scale: 1.0 / inputs.mask.iter().sum::<f32>(),
+            tables: NibbleTables::new(&shape, parameters),
+            output: Panels::new(output, [shape.output_width(), d]),
+            output_transposed: Panels::transposed(output, [d, shape.output_width()]),
+            output_bias: &parameters[shape.bias(last)],
+            hidden: hidden.collect(),
+            scale: 1.0 / inputs.mask.iter().filter(|counts| **counts != 0.0).count() as f32,
         }
     }
 }
 
-/// Gradients of the parameters, summed over a chunk.
+/// Loss and gradients of the parameters, summed over a chunk.
 struct ChunkSums {
     loss: LossSums,
-    /// As the encoder's, but for the first layer of one with hidden layers, which is in `buckets`.
-    parameters: Vec<f32>,
-    buckets: Buckets,
+    /// As [`PaddedShape`] says.
+    gradients: AlignedVec,
 }
 
-/// Some unique rows, and the parts of the outputs that are theirs.
-struct Chunk<'a> {
+static SPARE_GRADIENTS: Pool<EncoderShape, AlignedVec> = Pool::new();
+
+impl ChunkSums {
+    fn zeros(shape: &EncoderShape) -> Self {
+        let mut gradients = SPARE_GRADIENTS.take(shape, || AlignedVec::zeros(PaddedShape(*shape).len()));
+        gradients.fill(0.0);
+        Self { loss: LossSums::default(), gradients }
+    }
+}
+
+/// Some unique rows, and the part of the outputs that is theirs.
+struct Chunk<'a, R> {
     inputs: FoldedInputs<'a>,
     encoder: &'a Encoder<'a>,
     rows: Range<usize>,
+    entity_rows: R,
     logits: &'a mut [f32],
-    vectors: &'a mut [f32],
 }
 
 /// Memory of a chunk's blocks, used again for each.
 struct Workspace {
+    /// `[rows of a block, padded d]` each: entity rows and their gradients
+    e: AlignedVec,
+    de: AlignedVec,
     /// `[rows of a block, padded width]` each
-    q: Vec<f32>,
-    s: Vec<f32>,
+    q: AlignedVec,
+    s: AlignedVec,
     /// `[rows of a block]` each: c and G
     c: Vec<f32>,
     g: Vec<f32>,
     /// For each hidden layer `[pairs of a group, padded width]`; backward, gradients replace activations.
-    hidden: Vec<Vec<f32>>,
+    hidden: Vec<AlignedVec>,
     /// `[pairs of a group]`
     pair_gradients: Vec<f32>,
 }
 
-impl pulp::WithSimd for Chunk<'_> {
+impl<R: ChunkRows> pulp::WithSimd for Chunk<'_, R> {
     type Output = ChunkSums;
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> ChunkSums {
-        let Self { inputs, encoder, rows, logits, vectors } = self;
-        let shape = inputs.shape;
-        let (d, width, num_pairs) = (shape.vector_dim, encoder.tables.width(), inputs.num_pairs());
-        let num_buckets = if shape.num_hidden > 0 { width } else { 0 };
-        let mut sums = ChunkSums {
-            loss: LossSums::default(),
-            parameters: vec![0.0; shape.num_parameters()],
-            buckets: Buckets::zeros(num_buckets),
-        };
+        let Self { inputs, encoder, rows, mut entity_rows, logits } = self;
+        let (shape, num_pairs) = (inputs.shape, inputs.num_pairs());
         let positives_per_group = match shape.num_hidden {
             0 | 1 => 1,
             _ => (PAIRS_PER_GROUP / num_pairs).max(1),
         };
-        let block_rows = rows.len().min(ROWS_PER_BLOCK);
-        let mut workspace = Workspace {
-            q: vec![0.0; block_rows * width],
-            s: vec![0.0; block_rows * width],
-            c: vec![0.0; block_rows],
-            g: vec![0.0; block_rows],
-            hidden: vec![vec![0.0; positives_per_group * num_pairs * width]; shape.num_hidden.max(1)],
-            pair_gradients: vec![0.0; positives_per_group * num_pairs],
-        };
+        let mut sums = ChunkSums::zeros(&shape);
+        let key = (shape, positives_per_group * num_pairs);
+        let mut workspace = SPARE_WORKSPACES.take(&key, || Workspace::new(key));
         let first_positive = inputs.segments[rows.start] as usize;
+        rows.clone().take(ROWS_PER_BLOCK).for_each(|row| entity_rows.prefetch(row));
         for start in rows.clone().step_by(ROWS_PER_BLOCK) {
             let block = start..(start + ROWS_PER_BLOCK).min(rows.end);
-            let e = &inputs.vectors[block.start * d..block.end * d];
-            fold_block(simd, &inputs, encoder, e, &mut workspace);
+            let padded_rows = workspace.e.chunks_exact_mut(padded(shape.vector_dim));
+            for (row, e) in block.clone().zip(padded_rows) {
+                entity_rows.load(row, &mut e[..shape.vector_dim]);
+            }
+            fold_block(simd, &inputs, encoder, block.len(), &mut workspace);
             let positives = inputs.positives_of(&block);
             let mut row = block.start;
             for first in positives.clone().step_by(positives_per_group) {
@@ -258,61 +342,83 @@ impl pulp::WithSimd for Chunk<'_> {
                 let place =
                     (group.start - first_positive) * num_pairs..(group.end - first_positive) * num_pairs;
                 let group = Group { inputs: &inputs, encoder, block_start: block.start, positives: group };
-                row = group.run(simd, row, &mut workspace, &mut logits[place], &mut sums);
+                let last_row = group.run(simd, row, &mut workspace, &mut logits[place], &mut sums);
+                // While this block computes, the next one's memory comes.
+                (row..last_row.max(row)).for_each(|row| entity_rows.prefetch(row + ROWS_PER_BLOCK));
+                row = last_row;
             }
-            let gradients = &mut vectors[(block.start - rows.start) * d..(block.end - rows.start) * d];
-            unfold_block(&inputs, encoder, e, &workspace, gradients, &mut sums.parameters);
+            entity_rows.prefetch(row + ROWS_PER_BLOCK);
+            unfold_block(simd, &inputs, encoder, block.len(), &mut workspace, &mut sums.gradients);
+            for (row, de) in block.zip(workspace.de.chunks_exact(padded(shape.vector_dim))) {
+                entity_rows.store(row, &de[..shape.vector_dim]);
+            }
         }
+        SPARE_WORKSPACES.give(key, workspace);
         sums
     }
 }
 
-/// Q, c of a block of rows, and zeros for S and G.
+/// Of an encoder's shape and a number of pairs in a group.
+static SPARE_WORKSPACES: Pool<(EncoderShape, usize), Workspace> = Pool::new();
+
+impl Workspace {
+    fn new((shape, pairs_per_group): (EncoderShape, usize)) -> Self {
+        let (d, width) = (shape.vector_dim, padded(shape.output_width()));
+        let of_block = |width: usize| AlignedVec::zeros(ROWS_PER_BLOCK * width);
+        Self {
+            e: of_block(padded(d)),
+            de: of_block(padded(d)),
+            q: of_block(width),
+            s: of_block(width),
+            c: vec![0.0; ROWS_PER_BLOCK],
+            g: vec![0.0; ROWS_PER_BLOCK],
+            hidden: (0..shape.num_hidden.max(1))
+                .map(|_| AlignedVec::zeros(pairs_per_group * width))
+                .collect(),
+            pair_gradients: vec![0.0; pairs_per_group],
+        }
+    }
+}
+
+/// Q and c of a block of rows, and zeros for S and G.
 #[inline(always)]
 fn fold_block<S: Simd>(
     simd: S,
     inputs: &FoldedInputs<'_>,
     encoder: &Encoder<'_>,
-    e: &[f32],
+    rows: usize,
     workspace: &mut Workspace,
 ) {
-    let shape = inputs.shape;
-    let (d, output_width, width) = (shape.vector_dim, shape.output_width(), encoder.tables.width());
-    let rows = e.len() / d;
-    let output = Matrix::new(&encoder.output_transposed, [d, output_width], output_width);
-    multiply(&mut workspace.q, width, Store::Replace, Matrix::new(e, [rows, d], d), output);
-    for (c, e) in workspace.c.iter_mut().zip(e.chunks_exact(d)) {
-        *c = dot(simd, e, encoder.output_bias);
+    let (d, width) = (inputs.shape.vector_dim, encoder.tables.width());
+    let Workspace { e, q, s, c, g, .. } = workspace;
+    multiply(simd, e, padded(d), &encoder.output_transposed, &mut q[..rows * width]);
+    for (c, e) in c.iter_mut().zip(e.chunks_exact(padded(d))).take(rows) {
+        *c = dot(simd, &e[..d], encoder.output_bias);
     }
-    workspace.s[..rows * width].fill(0.0);
-    workspace.g[..rows].fill(0.0);
+    s[..rows * width].fill(0.0);
+    g[..rows].fill(0.0);
 }
 
 /// dE of a block of rows, and its part of dW_L and db_L.
 #[inline(always)]
-fn unfold_block(
+fn unfold_block<S: Simd>(
+    simd: S,
     inputs: &FoldedInputs<'_>,
     encoder: &Encoder<'_>,
-    e: &[f32],
-    workspace: &Workspace,
+    rows: usize,
+    workspace: &mut Workspace,
     gradients: &mut [f32],
-    parameters: &mut [f32],
 ) {
-    let shape = inputs.shape;
-    let (d, output_width, width) = (shape.vector_dim, shape.output_width(), encoder.tables.width());
-    let rows = e.len() / d;
-    let (weight, bias) = (shape.weight(shape.num_hidden), shape.bias(shape.num_hidden));
-    let s = Matrix::new(&workspace.s, [rows, output_width], width);
-    let output = Matrix::new(&inputs.parameters[weight.clone()], [output_width, d], d);
-    multiply(gradients, d, Store::Replace, s, output);
-    let e_matrix = Matrix::new(e, [rows, d], d);
-    multiply(&mut parameters[weight], d, Store::Add, s.transposed(), e_matrix);
-    let db = &mut parameters[bias];
-    for ((e, gradient), g) in e.chunks_exact(d).zip(gradients.chunks_exact_mut(d)).zip(&workspace.g) {
-        for (((gradient, b), db), e) in gradient.iter_mut().zip(encoder.output_bias).zip(&mut *db).zip(e) {
-            *gradient += g * b;
-            *db += g * e;
-        }
+    let (shape, width) = (inputs.shape, encoder.tables.width());
+    let (d, output_width) = (padded(shape.vector_dim), shape.output_width());
+    let Workspace { e, de, s, g, .. } = workspace;
+    multiply(simd, s, width, &encoder.output, &mut de[..rows * d]);
+    let output = &mut gradients[PaddedShape(shape).rows(shape.num_hidden)];
+    let (dw, db) = output.split_at_mut(output_width * d);
+    add_transposed(simd, (s, width), (e, d), rows, output_width, dw);
+    for ((e, de), g) in e.chunks_exact(d).zip(de.chunks_exact_mut(d)).zip(g).take(rows) {
+        de.iter_mut().zip(encoder.output_bias).for_each(|(de, b)| *de += *g * b);
+        db.iter_mut().zip(e).for_each(|(db, e)| *db += *g * e);
     }
 }
 
@@ -342,11 +448,11 @@ impl Group<'_> {
         let len = width / S::F32_LANES;
         let pairs = self.positives.start * num_pairs..self.positives.end * num_pairs;
         let ips = &inputs.pair_ips[pairs.clone()];
-        let Workspace { q, s, c, g, hidden, pair_gradients } = workspace;
+        let Workspace { q, s, c, g, hidden, pair_gradients, .. } = workspace;
         for (ip, h) in ips.iter().zip(vectors_mut::<S>(&mut hidden[0]).chunks_exact_mut(len)) {
             self.encoder.tables.encode(simd, *ip, h);
         }
-        (1..num_hidden).for_each(|l| self.hidden_forward(l, ips.len(), hidden));
+        (1..num_hidden).for_each(|l| self.hidden_forward(simd, l, ips.len(), hidden));
 
         let last = vectors_mut::<S>(hidden.last_mut().expect("one layer at least"));
         for (i, positive) in self.positives.clone().enumerate() {
@@ -363,29 +469,26 @@ impl Group<'_> {
             let outputs = (&mut logits[of_positive.clone()], &mut *gradients);
             sums.loss.add(pair_loss(simd, (q, c[r]), h, mask, self.encoder.scale, s, outputs));
             g[r] += gradients.iter().sum::<f32>();
-            for (g, h) in gradients.iter().zip(h.chunks_exact_mut(len)) {
-                let g = simd.splat_f32s(*g);
-                h.iter_mut().zip(q).for_each(|(h, q)| *h = masked(simd, *h, simd.mul_f32s(g, *q)));
-            }
         }
         (1..num_hidden).rev().for_each(|l| self.hidden_backward(simd, l, ips.len(), hidden, sums));
         if num_hidden > 0 {
+            let buckets = &mut sums.gradients[PaddedShape(inputs.shape).buckets()];
             for (ip, gradient) in ips.iter().zip(vectors::<S>(&hidden[0]).chunks_exact(len)) {
-                sums.buckets.add(simd, *ip, gradient);
+                add_to_buckets(simd, buckets, *ip, gradient);
             }
         }
         row
     }
 
     /// Layer `l`: from the activations `hidden[l - 1]` to `hidden[l]`.
-    fn hidden_forward(&self, l: usize, num: usize, hidden: &mut [Vec<f32>]) {
+    #[inline(always)]
+    fn hidden_forward<S: Simd>(&self, simd: S, l: usize, num: usize, hidden: &mut [AlignedVec]) {
         let (shape, width) = (self.inputs.shape, self.encoder.tables.width());
-        let d = shape.vector_dim;
         let (below, above) = hidden.split_at_mut(l);
-        let weight = Matrix::new(&self.inputs.parameters[shape.weight(l)], [d, d], d);
-        multiply(&mut above[0], width, Store::Replace, Matrix::new(&below[l - 1], [num, d], width), weight);
+        let above = &mut above[0][..num * width];
+        multiply(simd, &below[l - 1], width, &self.encoder.hidden[l - 1].0, above);
         let bias = &self.inputs.parameters[shape.bias(l)];
-        for row in above[0].chunks_exact_mut(width).take(num) {
+        for row in above.chunks_exact_mut(width) {
             row.iter_mut().zip(bias).for_each(|(h, b)| *h = (*h + b).max(0.0));
         }
     }
@@ -398,34 +501,24 @@ impl Group<'_> {
         simd: S,
         l: usize,
         num: usize,
-        hidden: &mut [Vec<f32>],
+        hidden: &mut [AlignedVec],
         sums: &mut ChunkSums,
     ) {
         let (shape, width) = (self.inputs.shape, self.encoder.tables.width());
-        let d = shape.vector_dim;
         let (below, above) = hidden.split_at_mut(l);
-        let gradients = Matrix::new(&above[0], [num, d], width);
-        let activations = Matrix::new(&below[l - 1], [num, d], width);
-        multiply(&mut sums.parameters[shape.weight(l)], d, Store::Add, activations.transposed(), gradients);
-        let db = &mut sums.parameters[shape.bias(l)];
-        for row in above[0].chunks_exact(width).take(num) {
+        let (activations, gradients) = (&mut below[l - 1][..num * width], &above[0][..num * width]);
+        let (dw, db) = sums.gradients[PaddedShape(shape).rows(l)].split_at_mut(shape.vector_dim * width);
+        add_transposed(simd, (activations, width), (gradients, width), num, shape.vector_dim, dw);
+        for row in gradients.chunks_exact(width) {
             db.iter_mut().zip(row).for_each(|(sum, g)| *sum += g);
         }
-        let weight = Matrix::new(&self.inputs.parameters[shape.weight(l)], [d, d], d);
-        let mut gradients_below = vec![0.0; num * width];
-        multiply(&mut gradients_below, width, Store::Replace, gradients, weight.transposed());
-        let activations = vectors_mut::<S>(&mut below[l - 1][..num * width]);
+        let mut gradients_below = AlignedVec::zeros(num * width);
+        multiply(simd, gradients, width, &self.encoder.hidden[l - 1].1, &mut gradients_below);
+        let activations = vectors_mut::<S>(activations);
         for (h, gradient) in activations.iter_mut().zip(vectors::<S>(&gradients_below)) {
             *h = masked(simd, *h, *gradient);
         }
     }
-}
-
-/// The gradient of a ReLU's input: that of its output where the output is above 0.
-#[inline(always)]
-fn masked<S: Simd>(simd: S, activation: S::f32s, gradient: S::f32s) -> S::f32s {
-    let zero = simd.splat_f32s(0.0);
-    simd.select_f32s(simd.greater_than_f32s(activation, zero), gradient, zero)
 }
 
 /// Gradients of a mini-batch on its device.
@@ -498,20 +591,18 @@ impl FoldedBackend for burn_ndarray::NdArray {
         let (vectors, segments, parameters) =
             (f32_array(vectors), i32_array(segments), f32_array(parameters));
         let (pair_ips, mask) = (u32_array(pair_ips), f32_array(mask));
-        let outputs = folded_on_slices(FoldedInputs {
-            vectors: slice(&vectors),
+        let inputs = FoldedInputs {
             segments: slice(&segments),
             pair_ips: slice(&pair_ips),
             mask: slice(&mask),
             parameters: slice(&parameters),
             shape,
-        });
-        let LossSums { cross_entropy, num_correct, num_pairs } = outputs.sums;
-        let sums = [cross_entropy, num_correct, num_pairs].map(|sum| sum as f32).to_vec();
+        };
+        let (gradients, outputs) = folded_on_slices(inputs, slice(&vectors));
         (
             tensor(outputs.logits, mask.shape()),
-            tensor(sums, &[3]),
-            tensor(outputs.vectors, vectors.shape()),
+            tensor(outputs.sums.to_vec(), &[3]),
+            tensor(gradients, vectors.shape()),
             tensor(outputs.parameters, parameters.shape()),
         )
     }

@@ -19,12 +19,11 @@ pub fn gather_reference(table: &[f32], rows: &[i32], vector_dim: usize) -> Vec<f
     rows.iter().flat_map(row).collect()
 }
 
-/// The CPU twin.
-pub fn gather_on_slices(table: &[f32], rows: &[i32], vector_dim: usize) -> Vec<f32> {
+/// The CPU twin: fills `out`, `[U, d]`.
+pub fn gather_on_slices(table: &[f32], rows: &[i32], vector_dim: usize, out: &mut [f32]) {
     const ROWS_PER_TASK: usize = 256;
     const ROWS_AHEAD: usize = 8;
     let row = |row: i32| &table[row as usize * vector_dim..][..vector_dim];
-    let mut out = vec![0.0; rows.len() * vector_dim];
     let tasks = out.par_chunks_mut(ROWS_PER_TASK * vector_dim).zip(rows.par_chunks(ROWS_PER_TASK));
     tasks.for_each(|(out, rows)| {
         rows.iter().take(ROWS_AHEAD).for_each(|r| prefetch(row(*r)));
@@ -35,7 +34,6 @@ pub fn gather_on_slices(table: &[f32], rows: &[i32], vector_dim: usize) -> Vec<f
             out.copy_from_slice(row(rows[u]));
         }
     });
-    out
 }
 
 /// Gathers rows of a table on its device.
@@ -61,7 +59,9 @@ impl GatherBackend for burn_ndarray::NdArray {
         use crate::host::{f32_array, i32_array, slice, tensor};
         let (table, rows) = (f32_array(table), i32_array(rows));
         let vector_dim = table.shape()[1];
-        tensor(gather_on_slices(slice(&table), slice(&rows), vector_dim), &[rows.len(), vector_dim])
+        let mut out = vec![0.0; rows.len() * vector_dim];
+        gather_on_slices(slice(&table), slice(&rows), vector_dim, &mut out);
+        tensor(out, &[rows.len(), vector_dim])
     }
 }
 

@@ -21,6 +21,7 @@ pub mod bits;
 pub mod encoder;
 pub mod first_layer;
 pub mod folded;
+pub mod folded_step;
 pub mod gather;
 mod host;
 #[cfg(feature = "wgpu")]
@@ -30,6 +31,7 @@ pub mod negatives;
 pub mod pair_loss;
 pub mod permutation;
 pub mod philox;
+mod pool;
 mod prefetch;
 pub mod row_adam;
 mod simd;

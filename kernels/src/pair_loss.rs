@@ -28,6 +28,11 @@ pub struct LossSums {
 }
 
 impl LossSums {
+    /// As they are published.
+    pub(crate) fn to_vec(self) -> Vec<f32> {
+        [self.cross_entropy, self.num_correct, self.num_pairs].map(|sum| sum as f32).to_vec()
+    }
+
     pub(crate) fn add(&mut self, other: LossSums) {
         self.cross_entropy += other.cross_entropy;
         self.num_correct += other.num_correct;
@@ -59,14 +64,14 @@ fn derivative(logit: f32, is_positive: bool) -> (f32, f32) {
 /// # Shapes
 ///
 /// - `q`, `s`: a padded row
-/// - `hidden`: P padded rows
+/// - `hidden`: P padded rows: h, replaced by dh
 /// - `logits`, `mask`: `[P]`; `logits` is written
 /// - `gradients`: `[P]`, written: g
 #[inline(always)]
 pub(crate) fn pair_loss<S: Simd>(
     simd: S,
     (q, c): (&[S::f32s], f32),
-    hidden: &[S::f32s],
+    hidden: &mut [S::f32s],
     mask: &[f32],
     scale: f32,
     s: &mut [S::f32s],
@@ -93,12 +98,21 @@ pub(crate) fn pair_loss<S: Simd>(
         sums.num_pairs += 1.0;
     }
     sums.cross_entropy += product.ln();
-    for (k, s) in s.iter_mut().enumerate() {
-        for (h, gradient) in hidden.chunks_exact(len).zip(gradients.iter()) {
-            *s = simd.mul_add_e_f32s(simd.splat_f32s(*gradient), h[k], *s);
+    for (h, gradient) in hidden.chunks_exact_mut(len).zip(gradients.iter()) {
+        let g = simd.splat_f32s(*gradient);
+        for ((h, s), q) in h.iter_mut().zip(&mut *s).zip(q) {
+            *s = simd.mul_add_e_f32s(g, *h, *s);
+            *h = masked(simd, *h, simd.mul_f32s(g, *q));
         }
     }
     sums
+}
+
+/// The gradient of a ReLU's input: that of its output where the output is above 0.
+#[inline(always)]
+pub(crate) fn masked<S: Simd>(simd: S, activation: S::f32s, gradient: S::f32s) -> S::f32s {
+    let zero = simd.splat_f32s(0.0);
+    simd.select_f32s(simd.greater_than_f32s(activation, zero), gradient, zero)
 }
 
 /// The reference: logit, cross entropy and gradient of one pair.

@@ -89,7 +89,7 @@ pub struct RowsMut<'a> {
 }
 
 impl<'a> RowsMut<'a> {
-    fn split_at(self, mid: usize) -> (Self, Self) {
+    pub(crate) fn split_at(self, mid: usize) -> (Self, Self) {
         let (w, w2) = self.w.split_at_mut(mid);
         let (m, m2) = self.m.split_at_mut(mid);
         let (v, v2) = self.v.split_at_mut(mid);
@@ -170,26 +170,32 @@ struct UpdateRows<'a> {
 impl pulp::WithSimd for UpdateRows<'_> {
     type Output = ();
 
-    /// Element by element, for the compiler to turn into the vectors of the instruction set.
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _: S) {
         const ROWS_AHEAD: usize = 4;
         let Self { table: RowsMut { w, m, v }, first_row, touched, step } = self;
         let d = touched.vector_dim;
-        let rates = step.rates();
         let place = |row: i32| (row as usize - first_row) * d;
         for (u, (row, gradients)) in touched.rows.iter().zip(touched.gradients.chunks_exact(d)).enumerate() {
             if let Some(ahead) = touched.rows.get(u + ROWS_AHEAD) {
                 let ahead = place(*ahead);
                 [&*w, &*m, &*v].into_iter().for_each(|table| prefetch(&table[ahead..ahead + d]));
             }
-            let decay = step.weight_decay * (touched.segments[u + 1] - touched.segments[u]) as f32;
+            let count = (touched.segments[u + 1] - touched.segments[u]) as f32;
             let start = place(*row);
-            let (w, m, v) = (&mut w[start..][..d], &mut m[start..][..d], &mut v[start..][..d]);
-            for (((gradient, w), m), v) in gradients.iter().zip(w).zip(m).zip(v) {
-                step.update(rates, *gradient, decay, w, m, v);
-            }
+            let row = RowsMut { w: &mut w[start..][..d], m: &mut m[start..][..d], v: &mut v[start..][..d] };
+            update_row(row, gradients, count, step);
         }
+    }
+}
+
+/// Updates one row by the sum of `count` gradients; element by element, for the compiler to turn into the
+/// vectors of the instruction set that the caller was dispatched to.
+#[inline(always)]
+pub(crate) fn update_row(row: RowsMut<'_>, gradients: &[f32], count: f32, step: &AdamStep) {
+    let (rates, decay) = (step.rates(), step.weight_decay * count);
+    for (((gradient, w), m), v) in gradients.iter().zip(row.w).zip(row.m).zip(row.v) {
+        step.update(rates, *gradient, decay, w, m, v);
     }
 }
 

@@ -14,6 +14,38 @@ pub(crate) fn padded(width: usize) -> usize {
     width.next_multiple_of(LANES)
 }
 
+/// Floats of one cache line, which is also the widest vector.
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C, align(64))]
+struct Line([f32; LANES]);
+
+/// Floats that begin with a cache line, so that no vector of a padded row lies across two.
+#[derive(Default)]
+pub(crate) struct AlignedVec {
+    lines: Vec<Line>,
+    len: usize,
+}
+
+impl AlignedVec {
+    pub fn zeros(len: usize) -> Self {
+        Self { lines: vec![Line([0.0; LANES]); len.div_ceil(LANES)], len }
+    }
+}
+
+impl std::ops::Deref for AlignedVec {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &bytemuck::cast_slice(&self.lines)[..self.len]
+    }
+}
+
+impl std::ops::DerefMut for AlignedVec {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
+    }
+}
+
 /// A padded row as vectors.
 #[inline(always)]
 pub(crate) fn vectors<S: Simd>(row: &[f32]) -> &[S::f32s] {

@@ -2,13 +2,16 @@ use burn::module::{Param, ParamId};
 use burn::tensor::{Device, Int, Tensor};
 use ipsight_kernels::encoder::EncoderShape;
 use ipsight_kernels::folded::{Folded, folded};
+use ipsight_kernels::folded_step::{Stepped, TableShard, folded_step};
 use ipsight_kernels::negatives::{Negatives, pairs};
 use ipsight_kernels::row_adam::{AdamStep, TableTensors, row_adam};
 
 use crate::Result;
 use crate::config::Hyperparameters;
 use crate::data::{MiniBatch, segments};
-use crate::model::{EntityEmbedding, IpEncoder, IpInsights, IpInsightsConfig, RowIndex, index_tensor};
+use crate::model::{
+    EntityEmbedding, IpEncoder, IpInsights, IpInsightsConfig, RowIndex, ShardRows, index_tensor,
+};
 use crate::score::{ip_tensor, read_floats};
 
 /// A model in training with its optimiser: what one step reads and writes, all on one device.
@@ -123,21 +126,50 @@ impl TrainState {
 
     /// Loss and gradients of pairs that are given, without a step. For proofs.
     pub fn gradients(&self, batch: &MiniBatch, pair_ips: Tensor<2, Int>, mask: Tensor<2>) -> Folded {
-        self.backward(&self.upload(batch), (pair_ips, mask))
+        let uploaded = self.upload(batch);
+        let vectors = self.entity_embedding.forward(&uploaded.index);
+        folded(vectors, uploaded.segments, (pair_ips, mask), self.encoder.0.clone(), self.encoder_shape)
     }
 
     fn step_on_pairs(&mut self, uploaded: Uploaded, pairs: (Tensor<2, Int>, Tensor<2>)) -> StepLoss {
-        let gradients = self.backward(&uploaded, pairs);
         self.num_steps += 1;
-        self.update_encoder(gradients.parameters);
-        self.update_table(uploaded, gradients.vectors);
-        StepLoss { sums: gradients.sums }
+        // The gradients are of a mean over the mini-batch, so each row's share of the penalty is, too.
+        let weight_decay = self.weight_decay / uploaded.num_positives as f64;
+        let adam = AdamStep::at(self.num_steps, self.learning_rate, weight_decay);
+        let (shards, places) = self.take_shards(uploaded.index, &uploaded.segments);
+        let (parameters, shape) = (self.encoder.0.clone(), self.encoder_shape);
+        let Stepped { tables, parameters, sums } =
+            folded_step(shards, uploaded.segments, pairs, parameters, shape, adam);
+        for ((shard, id), (weights, first, second)) in places.into_iter().zip(tables) {
+            self.entity_embedding.shards[shard] = Param::initialized(id, weights);
+            self.moments[shard] = (first, second);
+        }
+        self.update_encoder(parameters);
+        StepLoss { sums }
     }
 
-    fn backward(&self, uploaded: &Uploaded, pairs: (Tensor<2, Int>, Tensor<2>)) -> Folded {
-        // The gathered rows are the leaf: no gradient of the table's size exists.
-        let vectors = self.entity_embedding.forward(&uploaded.index);
-        folded(vectors, uploaded.segments.clone(), pairs, self.encoder.0.clone(), self.encoder_shape)
+    /// Takes the touched shards out of the table, and says where they belong. They leave placeholders: what a
+    /// kernel writes to must be owned uniquely, or it copies the whole.
+    fn take_shards(
+        &mut self,
+        index: RowIndex,
+        segments: &Tensor<1, Int>,
+    ) -> (Vec<TableShard>, Vec<(usize, ParamId)>) {
+        let is_whole = index.parts.len() == 1;
+        let take = |part: ShardRows| {
+            let (weights, first, second) = self.placeholders();
+            let shard = &mut self.entity_embedding.shards[part.shard];
+            let (id, weights, _) =
+                std::mem::replace(shard, Param::initialized(ParamId::new(), weights)).consume();
+            let (first, second) = std::mem::replace(&mut self.moments[part.shard], (first, second));
+            let segments = match is_whole {
+                true => segments.clone(),
+                false => segments.clone().slice(part.range.start..part.range.end + 1),
+            };
+            let shard = TableShard { table: (weights, first, second), rows: part.rows, segments };
+            (shard, (part.shard, id))
+        };
+        index.parts.into_iter().map(take).unzip()
     }
 
     fn upload(&self, batch: &MiniBatch) -> Uploaded {
@@ -156,31 +188,6 @@ impl TrainState {
         let placeholders = self.placeholders();
         let encoder = std::mem::replace(&mut self.encoder, placeholders);
         self.encoder = row_adam(encoder, row, once, gradient, adam);
-    }
-
-    fn update_table(&mut self, uploaded: Uploaded, gradients: Tensor<2>) {
-        // The gradients are of a mean over the mini-batch, so each row's share of the penalty is, too.
-        let weight_decay = self.weight_decay / uploaded.num_positives as f64;
-        let adam = AdamStep::at(self.num_steps, self.learning_rate, weight_decay);
-        for part in uploaded.index.parts {
-            let (weights, first, second) = self.placeholders();
-            let shard = &mut self.entity_embedding.shards[part.shard];
-            let (id, weights, _) =
-                std::mem::replace(shard, Param::initialized(ParamId::new(), weights)).consume();
-            let (first, second) = std::mem::replace(&mut self.moments[part.shard], (first, second));
-            let range = part.range;
-            let (segments, gradients) = match range.len() == gradients.dims()[0] {
-                true => (uploaded.segments.clone(), gradients.clone()),
-                false => (
-                    uploaded.segments.clone().slice(range.start..range.end + 1),
-                    gradients.clone().slice(range),
-                ),
-            };
-            let (weights, first, second) =
-                row_adam((weights, first, second), part.rows, segments, gradients, adam);
-            *shard = Param::initialized(id, weights);
-            self.moments[part.shard] = (first, second);
-        }
     }
 
     /// Stand in for tensors that a kernel writes to, which must be owned uniquely meanwhile.
