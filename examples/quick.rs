@@ -1,3 +1,5 @@
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 use ipsight::config::{DeviceChoice, Hyperparameters};
 use ipsight::data::MiniBatch;
 use ipsight::model::IpInsightsConfig;

@@ -59,7 +59,7 @@ impl<const BITS: usize, const NUM: usize> Tables<BITS, NUM> {
         const { assert!(BITS * NUM == NUM_BITS) };
         let d = bias.len();
         let width = padded(d);
-        let mut entries = AlignedVec::zeros(NUM * (1 << BITS) * width);
+        let mut entries = AlignedVec::staggered(NUM * (1 << BITS) * width, 0);
         for (j, table) in entries.chunks_exact_mut(width << BITS).enumerate() {
             if j == 0 {
                 table[..d].copy_from_slice(bias);
@@ -135,8 +135,11 @@ pub(crate) fn add_to_buckets<S: Simd>(simd: S, buckets: &mut [f32], ip: u32, gra
     let low = r0.iter_mut().zip(r1).zip(r2.iter_mut().zip(r3));
     let high = r4.iter_mut().zip(r5).zip(r6.iter_mut().zip(r7));
     for ((((s0, s1), (s2, s3)), ((s4, s5), (s6, s7))), gradient) in low.zip(high).zip(gradient) {
-        for sum in [s0, s1, s2, s3, s4, s5, s6, s7] {
-            *sum = simd.add_f32s(*sum, *gradient);
+        // All loads before any store: rows lie at the same place in their pages, and a load that follows such a
+        // store waits for it.
+        let sums = [*s0, *s1, *s2, *s3, *s4, *s5, *s6, *s7];
+        for (place, sum) in [s0, s1, s2, s3, s4, s5, s6, s7].into_iter().zip(sums) {
+            *place = simd.add_f32s(sum, *gradient);
         }
     }
 }

@@ -280,7 +280,8 @@ static SPARE_GRADIENTS: Pool<EncoderShape, AlignedVec> = Pool::new();
 
 impl ChunkSums {
     fn zeros(shape: &EncoderShape) -> Self {
-        let mut gradients = SPARE_GRADIENTS.take(shape, || AlignedVec::zeros(PaddedShape(*shape).len()));
+        let mut gradients =
+            SPARE_GRADIENTS.take(shape, || AlignedVec::staggered(PaddedShape(*shape).len(), 0));
         gradients.fill(0.0);
         Self { loss: LossSums::default(), gradients }
     }
@@ -368,12 +369,12 @@ impl Workspace {
         Self {
             e: of_block(padded(d)),
             de: of_block(padded(d)),
-            q: of_block(width),
-            s: of_block(width),
+            q: AlignedVec::staggered(ROWS_PER_BLOCK * width, 2),
+            s: AlignedVec::staggered(ROWS_PER_BLOCK * width, 1),
             c: vec![0.0; ROWS_PER_BLOCK],
             g: vec![0.0; ROWS_PER_BLOCK],
             hidden: (0..shape.num_hidden.max(1))
-                .map(|_| AlignedVec::zeros(pairs_per_group * width))
+                .map(|_| AlignedVec::staggered(pairs_per_group * width, 0))
                 .collect(),
             pair_gradients: vec![0.0; pairs_per_group],
         }

@@ -65,9 +65,10 @@ impl AdamStep {
     #[inline(always)]
     fn update(&self, rates: Rates, gradient: f32, decay: f32, w: &mut f32, m: &mut f32, v: &mut f32) {
         let g = gradient + decay * *w;
-        *m = self.beta_1 * *m + (1.0 - self.beta_1) * g;
-        *v = self.beta_2 * *v + (1.0 - self.beta_2) * g * g;
-        *w -= rates.step * *m / (v.sqrt() * rates.root + self.epsilon);
+        let m_new = self.beta_1 * *m + (1.0 - self.beta_1) * g;
+        let v_new = self.beta_2 * *v + (1.0 - self.beta_2) * g * g;
+        let w_new = *w - rates.step * m_new / (v_new.sqrt() * rates.root + self.epsilon);
+        (*w, *m, *v) = (w_new, m_new, v_new);
     }
 }
 

@@ -23,12 +23,23 @@ struct Line([f32; LANES]);
 #[derive(Default)]
 pub(crate) struct AlignedVec {
     lines: Vec<Line>,
+    start: usize,
     len: usize,
 }
 
 impl AlignedVec {
     pub fn zeros(len: usize) -> Self {
-        Self { lines: vec![Line([0.0; LANES]); len.div_ceil(LANES)], len }
+        Self { lines: vec![Line([0.0; LANES]); len.div_ceil(LANES)], start: 0, len }
+    }
+
+    /// Zeros that begin some cache lines behind the start of a page. A CPU takes a load for one of what was
+    /// just stored when both are at the same place in their pages, and waits: rows that one loop reads and
+    /// writes begin at different lines, the ones that are written to at earlier ones.
+    pub fn staggered(len: usize, line: usize) -> Self {
+        const LINES_PER_PAGE: usize = 64;
+        let lines = vec![Line([0.0; LANES]); len.div_ceil(LANES) + 2 * LINES_PER_PAGE];
+        let page = lines.as_ptr().align_offset(4096).min(LINES_PER_PAGE);
+        Self { lines, start: (page + line) * LANES, len }
     }
 }
 
@@ -36,13 +47,13 @@ impl std::ops::Deref for AlignedVec {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        &bytemuck::cast_slice(&self.lines)[..self.len]
+        &bytemuck::cast_slice(&self.lines)[self.start..self.start + self.len]
     }
 }
 
 impl std::ops::DerefMut for AlignedVec {
     fn deref_mut(&mut self) -> &mut [f32] {
-        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
+        &mut bytemuck::cast_slice_mut(&mut self.lines)[self.start..self.start + self.len]
     }
 }
 
