@@ -399,6 +399,47 @@ fn steps_touch_only_their_rows_and_copy_no_table() {
     }
 }
 
+/// Whether this is a process with one test, which counts what the whole process does. In any other it starts
+/// one for `test` and waits for it to pass.
+#[cfg(feature = "wgpu")]
+fn is_alone(test: &str) -> bool {
+    const ALONE: &str = "IPSIGHT_TEST_ALONE";
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
+    let status = alone.args([test, "--exact", "--nocapture"]).env(ALONE, "1").status().unwrap();
+    assert!(status.success(), "{test} failed in a process of its own");
+    false
+}
+
+#[cfg(feature = "wgpu")]
+#[test]
+fn a_step_makes_few_launches_and_keeps_no_memory() {
+    if !is_alone("a_step_makes_few_launches_and_keeps_no_memory") {
+        return;
+    }
+    let Some(device) = support::wgpu() else { return };
+    for (num_layers, max_launches) in [(0, 15), (1, 15), (2, 22), (3, 27)] {
+        let (config, hyperparameters) = small_model(num_layers);
+        let mut state = TrainState::new(&config, &hyperparameters, &device);
+        let mut num_allocations = Vec::new();
+        for _ in 0..20 {
+            let before = ipsight_kernels::num_launches();
+            let sums = state.step(&batch_at(0), Negatives::training(2, 1, 5, 0, 0)).sums;
+            let num_launches = ipsight_kernels::num_launches() - before;
+            println!("L = {num_layers}: {num_launches} launches");
+            assert!(num_launches <= max_launches, "L = {num_layers}: {num_launches} launches");
+            read_floats(sums).unwrap();
+            num_allocations.push(device.memory_pool_usage().unwrap().number_allocs);
+        }
+        // CubeCL keeps the scalars of up to 2048 launches that it has not seen; here those of Adam, twice a
+        // step. A tensor that is kept would come on top.
+        let growth = num_allocations[19] - num_allocations[5];
+        assert!(growth <= 14 * 2, "L = {num_layers}: allocations {num_allocations:?}");
+    }
+}
+
 #[test]
 fn scores_in_batches_equal_single_scores() {
     for (name, device) in devices() {
