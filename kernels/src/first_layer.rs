@@ -280,17 +280,13 @@ pub(crate) mod device {
         let start = slice * pairs_of_slice as usize;
         for pair in start..min(start + pairs_of_slice as usize, len as usize) {
             let ip = pair_ips[pair];
-            let mut gradient = 0.0f32;
-            if comptime!(are_kept) {
-                gradient = sources[pair * d + column];
+            let gradient = if comptime!(are_kept) {
+                sources[pair * d + column]
             } else {
-                let of_pair = pair_gradients[pair];
-                // A masked pair has none.
-                if of_pair != 0.0f32 && lookup(sources, ip, column, d) > 0.0f32 {
-                    let row = rows_of_positives[pair / num_pairs as usize] as usize;
-                    gradient = of_pair * q[row * d + column];
-                }
-            }
+                let row = rows_of_positives[pair / num_pairs as usize] as usize;
+                let through = pair_gradients[pair] * q[row * d + column];
+                select(lookup(sources, ip, column, d) > 0.0f32, through, 0.0f32)
+            };
             #[unroll]
             for bit in 0..comptime!(NUM_BITS as u32) {
                 sums[bit as usize] += sign(ip, bit) * gradient;
@@ -366,7 +362,7 @@ pub(crate) mod device {
         let (len, d) = (pairs.ips.meta.num_elements(), losses.q.meta.shape()[1]);
         let units = (d as u32).next_power_of_two().clamp(32, 128);
         let column_tiles = d.div_ceil(units as usize);
-        let slices = Slices::new(len, (NUM_BITS + 1) * d, column_tiles);
+        let slices = Slices::new(len, (NUM_BITS + 1) * d, column_tiles * units as usize);
         let sums = launch::empty_like(out, Shape::new([slices.num, NUM_BITS + 1, d]), DType::F32);
         let (sources, are_kept) = match source {
             Source::Kept(gradients) => (gradients, true),

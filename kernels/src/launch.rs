@@ -42,9 +42,13 @@ pub(crate) fn owned(tensor: CubeTensor) -> CubeTensor {
 }
 
 /// An uninitialised tensor on the device of `like`. Kernels count its elements in 32 bits, which is all that
-/// WGSL has.
+/// WGSL has; and an allocation over the device's limit would fail in silence, and every kernel after it.
 pub(crate) fn empty_like(like: &CubeTensor, shape: Shape, dtype: DType) -> CubeTensor {
-    assert!(u32::try_from(shape.num_elements()).is_ok(), "a tensor of {shape:?} is too large for a kernel");
+    let (len, limit) = (shape.num_elements(), like.client.properties().memory.max_page_size);
+    assert!(
+        u32::try_from(len).is_ok() && (len * dtype.size()) as u64 <= limit,
+        "a tensor of {len} elements is too large for this device, which binds {limit} bytes"
+    );
     empty_device_contiguous_dtype(like.client.clone(), like.device.clone(), shape, dtype)
 }
 

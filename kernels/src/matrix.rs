@@ -351,13 +351,14 @@ pub(crate) mod device {
     }
 
     impl Slices {
-        /// Slices of `num_rows` rows, whose sums are of `len` elements made by `cubes` cubes: enough cubes for
-        /// a large device, but not much memory.
-        pub fn new(num_rows: usize, len: usize, cubes: usize) -> Self {
-            const CUBES: usize = 1024;
+        /// Slices of `num_rows` rows, whose sums are of `len` elements made by `units`: enough units for a
+        /// large device, but not much memory.
+        pub fn new(num_rows: usize, len: usize, units: usize) -> Self {
+            const UNITS_OF_ALL: usize = 1 << 17;
             const MIN_ROWS: usize = 32;
             const MAX_ELEMENTS: usize = 1 << 22;
-            let num = CUBES.div_ceil(cubes).min(num_rows.div_ceil(MIN_ROWS)).min(MAX_ELEMENTS / len).max(1);
+            let wanted = UNITS_OF_ALL.div_ceil(units).min(num_rows.div_ceil(MIN_ROWS));
+            let num = wanted.min(MAX_ELEMENTS / len).max(1);
             let len = num_rows.div_ceil(num).next_multiple_of(DEPTH);
             Self { num: num_rows.div_ceil(len).max(1), len }
         }
@@ -538,7 +539,8 @@ pub(crate) mod device {
         let weights = weights.unwrap_or_else(|| gradients.clone());
         assert!(gradients.fits() && weights.fits() && weights.rows == rows);
         let len = (width + 1) * columns;
-        let slices = Slices::new(rows, len, width.div_ceil(TILE) * columns.div_ceil(TILE));
+        let tiles = width.div_ceil(TILE) * columns.div_ceil(TILE);
+        let slices = Slices::new(rows, len, tiles * UNITS as usize);
         let sums = launch::empty_like(out, Shape::new([slices.num, width + 1, columns]), DType::F32);
         launch::count_launch();
         // SAFETY: the kernel checks its column and slice and stays below the rows, which both inputs have by

@@ -112,11 +112,11 @@ pub fn pair_reference(q: &[f32], c: f32, h: &[f32], is_positive: bool) -> (f64, 
 
 /// The same on a device: one pass over the pairs of each unique row.
 ///
-/// One cube per row, one unit per column and column + units and so on. Eight pairs at a time have their dot
-/// products summed through 4.5 KiB of shared memory, their losses made by eight units, and are added to s with
-/// activations that are looked up again. q, e and s move once, 12 d bytes a row; tables and b_o come from
-/// cache. g is not scaled: the products and sums that follow divide by the pairs that count, which the sums of
-/// this kernel hold.
+/// One cube per row, one unit per column and column + units and so on. Four or eight pairs at a time have their
+/// dot products summed through 4.5 KiB of shared memory, their losses made by a unit each, and are added to s
+/// with activations that are looked up again, which costs less than to keep them. q, e and s move once, 12 d
+/// bytes a row, and tables and b_o come from cache; FLOP as on the CPU, and 16 d additions a pair for lookups.
+/// g is not scaled: the products and sums that follow divide by the pairs that count, which this kernel sums.
 #[cfg(feature = "wgpu")]
 pub(crate) mod device {
     use burn::tensor::{DType, Shape};
@@ -172,9 +172,6 @@ pub(crate) mod device {
         Kept,
     }
 
-    /// Pairs whose dot products are summed together.
-    const PAIRS: usize = 8;
-
     #[cube]
     fn activation(
         source: &[f32],
@@ -212,6 +209,7 @@ pub(crate) mod device {
         width: u32,
         output_bias: u32,
         #[comptime] units: u32,
+        #[comptime] pairs_at_once: usize,
         #[comptime] activations: Activations,
     ) {
         let row = CUBE_POS;
@@ -226,6 +224,7 @@ pub(crate) mod device {
         let end_positive = segments[row + 1] as usize;
         let start = first_positive * num_pairs as usize;
         let end = end_positive * num_pairs as usize;
+        let last = max(end, 1) - 1;
 
         let mut positive = first_positive + unit;
         while positive < end_positive {
@@ -240,9 +239,9 @@ pub(crate) mod device {
             column += units;
         }
 
-        let mut shares = Shared::<[f32]>::new_slice(PAIRS * units);
+        let mut shares = Shared::<[f32]>::new_slice(comptime!(pairs_at_once * units));
         let mut partial_sums = Shared::<[f32]>::new_slice(units);
-        let mut g = Shared::<[f32]>::new_slice(PAIRS);
+        let mut g = Shared::<[f32]>::new_slice(pairs_at_once);
         let mut loss = 0.0f32;
         let mut num_correct = 0.0f32;
         let mut num_counting = 0.0f32;
@@ -250,37 +249,37 @@ pub(crate) mod device {
         let mut first = start;
         let mut is_more = true;
         while is_more {
-            let mut dots = Array::<f32>::new(PAIRS);
+            let mut dots = Array::<f32>::new(pairs_at_once);
             #[unroll]
-            for i in 0..PAIRS {
+            for i in 0..pairs_at_once {
                 dots[i] = share_of_c;
             }
             column = unit;
             while column < width {
                 let q_value = q[row * width + column];
                 #[unroll]
-                for i in 0..PAIRS {
-                    if first + i < end {
-                        dots[i] += q_value * activation(source, ips, first + i, column, width, activations);
-                    }
+                for i in 0..pairs_at_once {
+                    // Behind the row's pairs the last one again: without a branch, loads do not wait.
+                    let pair = min(first + i, last);
+                    dots[i] += q_value * activation(source, ips, pair, column, width, activations);
                 }
                 column += units;
             }
             #[unroll]
-            for i in 0..PAIRS {
+            for i in 0..pairs_at_once {
                 shares[i * units + unit] = dots[i];
             }
             sync_cube();
-            // First each unit sums eight shares of one pair, then one unit a pair sums those.
-            let lanes = comptime!(units / PAIRS);
+            // First each unit sums as many shares of one pair as there are pairs, then one unit a pair sums those.
+            let lanes = comptime!(units / pairs_at_once);
             let mut partial_sum = 0.0f32;
             #[unroll]
-            for i in 0..PAIRS {
+            for i in 0..pairs_at_once {
                 partial_sum += shares[unit / lanes * units + i * lanes + unit % lanes];
             }
             partial_sums[unit] = partial_sum;
             sync_cube();
-            if unit < PAIRS {
+            if unit < pairs_at_once {
                 let pair = first + unit;
                 let mut gradient = 0.0f32;
                 if pair < end {
@@ -318,30 +317,29 @@ pub(crate) mod device {
                     sum = s[at];
                 }
                 #[unroll]
-                for i in 0..PAIRS {
-                    if first + i < end {
-                        sum += g[i] * activation(source, ips, first + i, column, width, activations);
-                    }
+                for i in 0..pairs_at_once {
+                    let pair = min(first + i, last);
+                    sum += g[i] * activation(source, ips, pair, column, width, activations);
                 }
                 s[at] = sum;
                 column += units;
             }
-            first += PAIRS;
+            first += pairs_at_once;
             is_more = first < end;
         }
 
-        if unit < PAIRS {
+        if unit < pairs_at_once {
             shares[unit] = loss;
-            shares[PAIRS + unit] = num_correct;
-            shares[2 * PAIRS + unit] = num_counting;
-            shares[3 * PAIRS + unit] = sum_of_g;
+            shares[pairs_at_once + unit] = num_correct;
+            shares[2 * pairs_at_once + unit] = num_counting;
+            shares[3 * pairs_at_once + unit] = sum_of_g;
         }
         sync_cube();
         if unit < 4 {
             let mut total = 0.0f32;
             #[unroll]
-            for i in 0..PAIRS {
-                total += shares[unit * PAIRS + i];
+            for i in 0..pairs_at_once {
+                total += shares[unit * pairs_at_once + i];
             }
             if unit < 3 {
                 row_sums[row * 3 + unit] = total;
@@ -403,6 +401,7 @@ pub(crate) mod device {
             _ => Activations::Kept,
         };
         let units = (width as u32).next_power_of_two().clamp(32, 128);
+        let pairs_at_once = if pairs.mask.meta.num_elements() > 4 * num_rows { 8 } else { 4 };
         launch::count_launch();
         // SAFETY: the kernel checks its row against U and its columns against the width of q and of the output
         // layer; the segments of all rows are the B positives, each with P addresses, mask, logits and
@@ -430,6 +429,7 @@ pub(crate) mod device {
                 width as u32,
                 shape.bias(shape.num_hidden).start as u32,
                 units,
+                pairs_at_once,
                 activations,
             );
         }
