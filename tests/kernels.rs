@@ -318,7 +318,7 @@ fn the_folded_step_is_the_same_on_every_backend_and_every_time() {
     let mut mismatches = Mismatches::default();
     let one_each = [1; 70];
     let skewed: Vec<i32> = (0..90).map(|i| 1 + 150 / (1 + i * i)).collect();
-    let cases: [(usize, usize, &[i32], usize); 12] = [
+    let cases: [(usize, usize, &[i32], usize); 13] = [
         (1, 1, &[1], 1),
         (1, 2, &[2, 1], 3),
         (3, 0, &[1, 9, 2], 1),
@@ -331,6 +331,7 @@ fn the_folded_step_is_the_same_on_every_backend_and_every_time() {
         (16, 1, &[1, 3, 1], 1001),
         (8, 2, &[2], 1001),
         (257, 1, &[2, 1, 5], 5),
+        (4096, 1, &[2, 1], 3),
     ];
     for (vector_dim, num_hidden, counts, num_pairs) in cases {
         let case = FoldedCase::new(vector_dim, num_hidden, counts, num_pairs);

@@ -258,8 +258,10 @@ fn batch_at(step: u32) -> MiniBatch {
 fn the_folded_step_equals_the_plain_modules() {
     let mut mismatches = Mismatches::default();
     for (name, device) in devices() {
+        // The plain modules' products are slow on a software adapter. `kernels.rs` has the widest model there.
+        let widest = if name == "wgpu" { 1025 } else { 4096 };
         for (vector_dim, num_layers) in
-            [(4, 0), (100, 0), (4, 1), (100, 1), (128, 1), (128, 2), (20, 3), (4096, 1)]
+            [(4, 0), (100, 0), (4, 1), (100, 1), (128, 1), (128, 2), (20, 3), (widest, 1)]
         {
             for (what, batch) in skewed_batches(if vector_dim > 1000 { 9 } else { 700 }) {
                 let at = format!("{name}: d = {vector_dim}, L = {num_layers}, {what}");
@@ -428,7 +430,6 @@ fn a_step_makes_few_launches_and_keeps_no_memory() {
             let before = ipsight_kernels::num_launches();
             let sums = state.step(&batch_at(0), Negatives::training(2, 1, 5, 0, 0)).sums;
             let num_launches = ipsight_kernels::num_launches() - before;
-            println!("L = {num_layers}: {num_launches} launches");
             assert!(num_launches <= max_launches, "L = {num_layers}: {num_launches} launches");
             read_floats(sums).unwrap();
             num_allocations.push(device.memory_pool_usage().unwrap().number_allocs);

@@ -86,7 +86,7 @@ pub(crate) fn multiply(destination: &mut [f32], stride: usize, store: Store, a: 
 /// Products on a device.
 ///
 /// Tiles of 64 x 64 of the product, one a cube; each unit holds 4 x 4 of it in registers, and 16 columns and
-/// rows of the factors at a time pass through 8.5 KiB of shared memory. 2 M N K FLOP; of [M, K] x [K, N], A is
+/// rows of the factors at a time pass through 8.25 KiB of shared memory. 2 M N K FLOP; of [M, K] x [K, N], A is
 /// read N / 64 times and B M / 64 times, 4 bytes an element, mostly from cache.
 ///
 /// A gradient of weights sums over all rows of a mini-batch, which leaves few tiles. It is cut into slices of
@@ -180,8 +180,8 @@ pub(crate) mod device {
     const TILE: usize = 64;
     /// Columns and rows of the factors in shared memory.
     const DEPTH: usize = 16;
-    /// A row of a tile in shared memory: padded, so that units that write a column meet different banks.
-    const STRIDE: usize = TILE + 4;
+    /// A row of a tile in shared memory: padded, so that units that write columns meet different banks.
+    const STRIDE: usize = TILE + 2;
     /// Rows and columns of a unit's part of the tile.
     const SIDE: usize = 4;
     const UNITS: u32 = 256;
@@ -501,8 +501,12 @@ pub(crate) mod device {
     pub(crate) fn sum_slices(out: Part<'_>, slices: CubeTensor, loss_sums: Option<&CubeTensor>) {
         assert!(out.offset + out.len <= out.tensor.meta.num_elements());
         let num_slices = slices.meta.num_elements() / out.len;
-        // Few elements and many slices: more units take turns.
-        let elements = if out.len < 32 { 1 } else { 32 };
+        // Units take turns at the slices of an element where there are enough slices, most where there are few
+        // elements.
+        let elements = match out.len {
+            ..32 => 1,
+            _ => (UNITS / (num_slices as u32).next_power_of_two().min(UNITS)).max(32),
+        };
         launch::count_launch();
         // SAFETY: the kernel checks its element against the length and its slice against the number of slices;
         // the assertion keeps the part inside its tensor.

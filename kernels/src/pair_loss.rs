@@ -289,7 +289,8 @@ pub(crate) mod device {
                         logit += partial_sums[unit * lanes + i];
                     }
                     let counts = mask[pair];
-                    let is_positive = pair % num_pairs as usize == 0;
+                    let place = pair % num_pairs as usize;
+                    let is_positive = place == 0;
                     let margin = select(is_positive, logit, -logit);
                     // sigmoid(-|z|) and sigmoid(|z|); -sigmoid(-margin) has no difference of near numbers.
                     let small = f32::exp(-f32::abs(logit));
