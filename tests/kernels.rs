@@ -6,6 +6,8 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use ipsight::model::index_tensor;
 use ipsight::score::{ip_tensor, read_floats};
 use ipsight_kernels::bits::{bits_on_slices, ip_bits};
+use ipsight_kernels::encoder::EncoderShape;
+use ipsight_kernels::folded::{FoldedInputs, folded, folded_on_slices};
 use ipsight_kernels::negatives::{Negatives, pair_reference, pairs};
 use ipsight_kernels::num_table_copies;
 use ipsight_kernels::philox::philox4x32_10;
@@ -250,6 +252,112 @@ fn a_shared_table_is_copied_and_the_copy_is_counted() {
     assert_eq!(read_floats(weights).unwrap(), [0.0; 12]);
     assert!(read_floats(updated.0).unwrap()[4..8].iter().all(|w| *w < 0.0));
     assert!(num_table_copies() > before);
+}
+
+/// A mini-batch of made-up rows, addresses and masks, and an encoder, for the folded step.
+struct FoldedCase {
+    shape: EncoderShape,
+    num_pairs: usize,
+    vectors: Vec<f32>,
+    segments: Vec<i32>,
+    pair_ips: Vec<u32>,
+    mask: Vec<f32>,
+    parameters: Vec<f32>,
+}
+
+impl FoldedCase {
+    /// Unique rows that occur `counts` times each.
+    fn new(vector_dim: usize, num_hidden: usize, counts: &[i32], num_pairs: usize) -> Self {
+        let shape = EncoderShape { vector_dim, num_hidden };
+        let mut segments = vec![0];
+        segments.extend(counts.iter().scan(0, |end, count| {
+            *end += count;
+            Some(*end)
+        }));
+        let num_activations = segments[counts.len()] as usize * num_pairs;
+        let counts_if = |(i, word): (usize, u32)| if i % num_pairs == 0 || word % 5 > 0 { 1.0 } else { 0.0 };
+        // About as large in every layer.
+        let bound = 1.7 / (vector_dim.max(8) as f32).sqrt();
+        let scaled =
+            |n, stream| floats(n, stream).into_iter().map(|value| value * bound).collect::<Vec<f32>>();
+        Self {
+            shape,
+            num_pairs,
+            vectors: scaled(counts.len() * vector_dim, 20),
+            segments,
+            pair_ips: words(num_activations, 21),
+            mask: words(num_activations, 22).into_iter().enumerate().map(counts_if).collect(),
+            parameters: scaled(shape.num_parameters(), 23),
+        }
+    }
+
+    /// Logits, sums, gradients of the rows, gradients of the parameters.
+    fn on(&self, device: &Device) -> [Vec<f32>; 4] {
+        let (num_rows, num_positives) = (self.segments.len() - 1, self.mask.len() / self.num_pairs);
+        let upload = |values: &[f32], shape: [usize; 2]| {
+            Tensor::<2>::from_data(TensorData::new(values.to_vec(), shape), device)
+        };
+        let pair_ips = ip_tensor(self.pair_ips.clone(), device).reshape([num_positives, self.num_pairs]);
+        let inputs = (
+            upload(&self.vectors, [num_rows, self.shape.vector_dim]),
+            index_tensor(self.segments.clone(), device),
+            (pair_ips, upload(&self.mask, [num_positives, self.num_pairs])),
+            upload(&self.parameters, [1, self.parameters.len()]),
+        );
+        poison(device, self.mask.len() * self.shape.vector_dim);
+        let found = folded(inputs.0, inputs.1, inputs.2, inputs.3, self.shape);
+        let [logits, vectors, parameters] =
+            [found.logits, found.vectors, found.parameters].map(|tensor| read_floats(tensor).unwrap());
+        [logits, read_floats(found.sums).unwrap(), vectors, parameters]
+    }
+}
+
+/// Sizes that are no multiple of anything, rows that fill several tiles and slices, and many pairs.
+#[test]
+fn the_folded_step_is_the_same_on_every_backend_and_every_time() {
+    let mut mismatches = Mismatches::default();
+    let one_each = [1; 70];
+    let skewed: Vec<i32> = (0..90).map(|i| 1 + 150 / (1 + i * i)).collect();
+    let cases: [(usize, usize, &[i32], usize); 13] = [
+        (1, 1, &[1], 1),
+        (1, 2, &[2, 1], 3),
+        (3, 0, &[1, 9, 2], 1),
+        (33, 1, &[300], 3),
+        (65, 0, &skewed, 4),
+        (100, 1, &skewed, 2),
+        (128, 1, &one_each, 3),
+        (130, 2, &skewed, 3),
+        (20, 3, &one_each, 9),
+        (16, 1, &[1, 3, 1], 1001),
+        (8, 2, &[2], 1001),
+        (257, 1, &[2, 1, 5], 5),
+        (4096, 1, &[2, 1], 3),
+    ];
+    for (vector_dim, num_hidden, counts, num_pairs) in cases {
+        let case = FoldedCase::new(vector_dim, num_hidden, counts, num_pairs);
+        let expected = folded_on_slices(FoldedInputs {
+            vectors: &case.vectors,
+            segments: &case.segments,
+            pair_ips: &case.pair_ips,
+            mask: &case.mask,
+            parameters: &case.parameters,
+            shape: case.shape,
+        });
+        let sums = expected.sums;
+        let sums = [sums.cross_entropy, sums.num_correct, sums.num_pairs].map(|sum| sum as f32).to_vec();
+        let expected = [expected.logits, sums, expected.vectors, expected.parameters];
+        for (name, device) in devices() {
+            let found = case.on(&device);
+            assert!(found == case.on(&device), "{name}: another time, other bits");
+            let what = ["logits", "sums", "gradients of rows", "gradients of parameters"];
+            for ((what, found), expected) in what.iter().zip(&found).zip(&expected) {
+                let largest = expected.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+                let at = format!("{name}: d = {vector_dim}, L = {num_hidden}, P = {num_pairs}: {what}");
+                mismatches.check(&at, found, expected, 1e-5 * largest);
+            }
+        }
+    }
+    mismatches.assert_none();
 }
 
 /// The number of threads must not show: pairs, weights and updates are the same bits.

@@ -77,6 +77,7 @@ mod device {
             let bits = launch::empty_like(&ips, Shape::new([num_ips, NUM_BITS]), DType::F32);
             let len = num_ips * NUM_BITS;
             let (count, dim) = launch::one_unit_each(&ips, len);
+            launch::count_launch();
             // SAFETY: the kernel checks its position against 32·N, the length of the output, and reads
             // `ips` at a thirty-second of it.
             unsafe {

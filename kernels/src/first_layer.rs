@@ -169,3 +169,230 @@ pub fn first_layer_reference(weight: &[f32], bias: &[f32], ip: u32, k: usize) ->
     crate::bits::bits_on_slices(&[ip], &mut bits);
     (0..NUM_BITS).fold(bias[k], |sum, i| sum + bits[i] * weight[i * d + k]).max(0.0)
 }
+
+/// The first layer on a device, by nibbles.
+///
+/// A unit owns a column, so units of a cube read the same row of a table, in cache: 8 loads and 8 additions an
+/// activation. Backward there are no buckets: a unit keeps the sums of its column's 32 weights and its bias in
+/// registers, and 32 additions of ±dh there cost less than 8 reads and writes of shared memory. An activation
+/// is looked up again rather than kept where there is no other hidden layer, so nothing of [pairs, d] exists.
+/// Slices of pairs, cut by shapes alone, are added in their order: 4 · 33 d bytes a slice, written and read.
+#[cfg(feature = "wgpu")]
+pub(crate) mod device {
+    use burn::tensor::{DType, Shape};
+    use burn_cubecl::tensor::CubeTensor;
+    use cubecl::prelude::*;
+
+    use super::{NIBBLE_VALUES, NUM_NIBBLES};
+    use crate::bits::NUM_BITS;
+    use crate::encoder::EncoderShape;
+    use crate::launch;
+    use crate::matrix::device::{Part, Slices, sum_slices};
+    use crate::pair_loss::device::{Pairs, RowLosses};
+
+    /// The sign of a bit of an address, the most significant bit first.
+    #[cube]
+    pub(crate) fn sign(ip: u32, bit: u32) -> f32 {
+        select((ip >> (31u32 - bit)) & 1u32 == 1u32, 1.0f32, -1.0f32)
+    }
+
+    /// One unit per element of `tables`, `[8, 16, d]`: the signs of the digit's bits times their weights.
+    #[cube(launch_unchecked)]
+    fn tables_kernel(parameters: &[f32], tables: &mut [f32], vector_dim: u32) {
+        let position = ABSOLUTE_POS;
+        let d = vector_dim as usize;
+        if position >= comptime!(NUM_NIBBLES * NIBBLE_VALUES) * d {
+            terminate!();
+        }
+        let column = position % d;
+        let value = (position / d % NIBBLE_VALUES) as u32;
+        let nibble = position / d / NIBBLE_VALUES;
+        let mut sum = 0.0f32;
+        if nibble == 0 {
+            sum = parameters[NUM_BITS * d + column];
+        }
+        #[unroll]
+        for i in 0..4u32 {
+            // The nibble's bits are the last four of 32.
+            sum += sign(value, 28u32 + i) * parameters[(4 * nibble + i as usize) * d + column];
+        }
+        tables[position] = sum;
+    }
+
+    /// The digit's share of an activation.
+    #[cube]
+    fn entry(tables: &[f32], ip: u32, #[comptime] nibble: u32, column: usize, width: usize) -> f32 {
+        let digit = (ip >> comptime!(28 - 4 * nibble)) & 15u32;
+        tables[(digit as usize + comptime!(nibble as usize * NIBBLE_VALUES)) * width + column]
+    }
+
+    /// The activation of one column.
+    #[cube]
+    pub(crate) fn lookup(tables: &[f32], ip: u32, column: usize, width: usize) -> f32 {
+        let a = entry(tables, ip, 0u32, column, width) + entry(tables, ip, 1u32, column, width);
+        let b = entry(tables, ip, 2u32, column, width) + entry(tables, ip, 3u32, column, width);
+        let c = entry(tables, ip, 4u32, column, width) + entry(tables, ip, 5u32, column, width);
+        let e = entry(tables, ip, 6u32, column, width) + entry(tables, ip, 7u32, column, width);
+        max((a + b) + (c + e), 0.0f32)
+    }
+
+    /// One unit per activation.
+    #[cube(launch_unchecked)]
+    fn encode_kernel(tables: &[f32], ips: &[u32], hidden: &mut [f32], len: u32, vector_dim: u32) {
+        let position = ABSOLUTE_POS;
+        if position >= len as usize {
+            terminate!();
+        }
+        let d = vector_dim as usize;
+        hidden[position] = lookup(tables, ips[position / d], position % d, d);
+    }
+
+    /// One unit per column and slice of pairs. `sources` are the gradients of the activations, or where those
+    /// are not kept the tables.
+    #[cube(launch_unchecked)]
+    #[allow(clippy::too_many_arguments)] // a kernel takes its scalars one by one
+    fn first_layer_gradients_kernel(
+        sources: &[f32],
+        pair_ips: &[u32],
+        pair_gradients: &[f32],
+        rows_of_positives: &[u32],
+        q: &[f32],
+        out: &mut [f32],
+        len: u32,
+        num_pairs: u32,
+        pairs_of_slice: u32,
+        num_slices: u32,
+        vector_dim: u32,
+        #[comptime] units: u32,
+        #[comptime] are_kept: bool,
+    ) {
+        let d = vector_dim as usize;
+        let column_tiles = d.div_ceil(units as usize);
+        let slice = CUBE_POS / column_tiles;
+        let column = CUBE_POS % column_tiles * units as usize + UNIT_POS as usize;
+        if slice >= num_slices as usize || column >= d {
+            terminate!();
+        }
+        let mut sums = Array::<f32>::new(comptime!(NUM_BITS + 1));
+        #[unroll]
+        for i in 0..comptime!(NUM_BITS + 1) {
+            sums[i] = 0.0f32;
+        }
+        let start = slice * pairs_of_slice as usize;
+        for pair in start..min(start + pairs_of_slice as usize, len as usize) {
+            let ip = pair_ips[pair];
+            let gradient = if comptime!(are_kept) {
+                sources[pair * d + column]
+            } else {
+                let row = rows_of_positives[pair / num_pairs as usize] as usize;
+                let through = pair_gradients[pair] * q[row * d + column];
+                select(lookup(sources, ip, column, d) > 0.0f32, through, 0.0f32)
+            };
+            #[unroll]
+            for bit in 0..comptime!(NUM_BITS as u32) {
+                sums[bit as usize] += sign(ip, bit) * gradient;
+            }
+            sums[NUM_BITS] += gradient;
+        }
+        #[unroll]
+        for i in 0..comptime!(NUM_BITS + 1) {
+            out[(slice * comptime!(NUM_BITS + 1) + i) * d + column] = sums[i];
+        }
+    }
+
+    /// The tables of the first hidden layer, `[8, 16, d]`.
+    pub(crate) fn tables(parameters: &CubeTensor, shape: &EncoderShape) -> CubeTensor {
+        let d = shape.vector_dim;
+        let tables = launch::empty_like(parameters, Shape::new([NUM_NIBBLES * NIBBLE_VALUES, d]), DType::F32);
+        let (count, dim) = launch::one_unit_each(parameters, tables.meta.num_elements());
+        launch::count_launch();
+        // SAFETY: the kernel checks its position against the length of the output, 128 d; the parameters start
+        // with 32 rows of weights and one of biases.
+        unsafe {
+            tables_kernel::launch_unchecked(
+                &parameters.client.clone(),
+                count,
+                dim,
+                parameters.clone().into_buffer_arg(),
+                tables.clone().into_buffer_arg(),
+                d as u32,
+            );
+        }
+        tables
+    }
+
+    /// The first hidden layer's activations of every pair, `[pairs, d]`.
+    pub(crate) fn encode(tables: &CubeTensor, pair_ips: &CubeTensor) -> CubeTensor {
+        let (d, num_ips) = (tables.meta.shape()[1], pair_ips.meta.num_elements());
+        let hidden = launch::empty_like(tables, Shape::new([num_ips, d]), DType::F32);
+        let (count, dim) = launch::one_unit_each(tables, num_ips * d);
+        launch::count_launch();
+        // SAFETY: the kernel checks its position against the length of the output; there is an address for each
+        // of its rows, and four bits stay below the 16 rows of a table.
+        unsafe {
+            encode_kernel::launch_unchecked(
+                &tables.client.clone(),
+                count,
+                dim,
+                tables.clone().into_buffer_arg(),
+                pair_ips.clone().into_buffer_arg(),
+                hidden.clone().into_buffer_arg(),
+                (num_ips * d) as u32,
+                d as u32,
+            );
+        }
+        hidden
+    }
+
+    /// Where the gradients of the first hidden layer's activations come from.
+    pub(crate) enum Source<'a> {
+        /// They are kept: `[pairs, d]`.
+        Kept(&'a CubeTensor),
+        /// `g q` of their pair where the activation, looked up in these tables, is above 0.
+        Tables(&'a CubeTensor),
+    }
+
+    /// The mean gradients of the first layer's weights and biases, into the start of `out`. Two launches.
+    pub(crate) fn first_layer_gradients(
+        out: &CubeTensor,
+        source: Source<'_>,
+        pairs: &Pairs,
+        losses: &RowLosses,
+        loss_sums: &CubeTensor,
+    ) {
+        let (len, d) = (pairs.ips.meta.num_elements(), losses.q.meta.shape()[1]);
+        let units = (d as u32).next_power_of_two().clamp(32, 128);
+        let column_tiles = d.div_ceil(units as usize);
+        let slices = Slices::new(len, (NUM_BITS + 1) * d, column_tiles * units as usize);
+        let sums = launch::empty_like(out, Shape::new([slices.num, NUM_BITS + 1, d]), DType::F32);
+        let (sources, are_kept) = match source {
+            Source::Kept(gradients) => (gradients, true),
+            Source::Tables(tables) => (tables, false),
+        };
+        launch::count_launch();
+        // SAFETY: the kernel checks its column and slice and stays below the number of pairs, for each of which
+        // there is an address, a gradient and, kept, a row of gradients; four bits stay below the 16 rows of a
+        // table, and the row of a positive below those of q.
+        unsafe {
+            first_layer_gradients_kernel::launch_unchecked(
+                &out.client.clone(),
+                launch::cubes(out, slices.num * column_tiles),
+                CubeDim::new_1d(units),
+                sources.clone().into_buffer_arg(),
+                pairs.ips.clone().into_buffer_arg(),
+                losses.pair_gradients.clone().into_buffer_arg(),
+                losses.rows_of_positives.clone().into_buffer_arg(),
+                losses.q.clone().into_buffer_arg(),
+                sums.clone().into_buffer_arg(),
+                len as u32,
+                pairs.num_pairs() as u32,
+                slices.len as u32,
+                slices.num as u32,
+                d as u32,
+                units,
+                are_kept,
+            );
+        }
+        sum_slices(Part { tensor: out, offset: 0, len: (NUM_BITS + 1) * d }, sums, Some(loss_sums));
+    }
+}

@@ -609,19 +609,83 @@ impl FoldedBackend for burn_ndarray::NdArray {
     }
 }
 
+/// The composition on a device. Nothing is read back: gradients are summed first and divided by the number of
+/// pairs that count where they are stored. At L = 1 ten launches: tables, Q, the pass over the pairs, its sums,
+/// dE, three for dW_L and db_L, two for the first layer. Another hidden layer adds one forward, four backward,
+/// and the first of them two, because its activations are kept, 4 d bytes a pair and layer.
 #[cfg(feature = "wgpu")]
 mod device {
+    use burn::tensor::{DType, Shape};
+    use burn_cubecl::CubeBackend;
+
     use super::*;
-    impl FoldedBackend for burn_cubecl::CubeBackend {
+    use crate::first_layer::device::{Source, encode, first_layer_gradients, tables};
+    use crate::launch::{contiguous, empty_like};
+    use crate::matrix::device::{DeviceMatrix, Epilogue, layer_gradients, multiply};
+    use crate::pair_loss::device::{Pairs, row_losses};
+
+    impl FoldedBackend for CubeBackend {
         fn folded(
-            _: FloatTensor<Self>,
-            _: IntTensor<Self>,
-            _: IntTensor<Self>,
-            _: FloatTensor<Self>,
-            _: FloatTensor<Self>,
-            _: EncoderShape,
+            vectors: FloatTensor<Self>,
+            segments: IntTensor<Self>,
+            pair_ips: IntTensor<Self>,
+            mask: FloatTensor<Self>,
+            parameters: FloatTensor<Self>,
+            shape: EncoderShape,
         ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-            unimplemented!()
+            let (vectors, parameters) = (contiguous(vectors), contiguous(parameters));
+            let pairs =
+                Pairs { segments: contiguous(segments), ips: contiguous(pair_ips), mask: contiguous(mask) };
+            let (d, width, last) = (shape.vector_dim, shape.output_width(), shape.num_hidden);
+            let num_rows = vectors.meta.shape()[0];
+            let num_activations = pairs.ips.meta.num_elements();
+            let empty = |shape| empty_like(&vectors, shape, DType::F32);
+            let weight =
+                |l: usize| DeviceMatrix::new(&parameters, shape.weight(l).start, shape.layer_shape(l), d);
+            let kept = |hidden: &_| DeviceMatrix::new(hidden, 0, [num_activations, d], d);
+            let e = DeviceMatrix::new(&vectors, 0, [num_rows, d], d);
+
+            let q = empty(Shape::new([num_rows, width]));
+            multiply(&q, Epilogue::nothing(&parameters), e.clone(), weight(last).transposed());
+            let tables = (last > 0).then(|| tables(&parameters, &shape));
+            let mut hidden = Vec::new();
+            if let Some(tables) = tables.as_ref().filter(|_| last > 1) {
+                hidden.push(encode(tables, &pairs.ips));
+            }
+            for l in 1..last {
+                let activations = empty(Shape::new([num_activations, d]));
+                let epilogue = Epilogue::bias_relu(&parameters, shape.bias(l).start);
+                multiply(&activations, epilogue, kept(&hidden[l - 1]), weight(l));
+                hidden.push(activations);
+            }
+            let losses =
+                row_losses((&vectors, &parameters), q, hidden.last().or(tables.as_ref()), &pairs, &shape);
+            let sums = losses.sums();
+
+            // s and G, like W_L and b_L, are one matrix.
+            let s_and_g = DeviceMatrix::new(&losses.s, 0, [num_rows, width + 1], width + 1);
+            let output_layer = DeviceMatrix::new(&parameters, shape.weight(last).start, [width + 1, d], d);
+            let vector_gradients = empty(Shape::new([num_rows, d]));
+            multiply(&vector_gradients, Epilogue::mean(&sums), s_and_g, output_layer);
+            let gradients = empty(Shape::new([1, shape.num_parameters()]));
+            let of_layer = |l: usize| (&gradients, shape.weight(l).start);
+            let s = DeviceMatrix::new(&losses.s, 0, [num_rows, width], width + 1);
+            let g = DeviceMatrix::new(&losses.s, width, [num_rows, 1], width + 1);
+            layer_gradients(of_layer(last), s, e, Some(g), &sums);
+
+            if let Some(activations) = hidden.last() {
+                losses.hidden_gradients(activations);
+            }
+            for l in (1..last).rev() {
+                let (below, above) = (&hidden[l - 1], &hidden[l]);
+                layer_gradients(of_layer(l), kept(below), kept(above), None, &sums);
+                multiply(below, Epilogue::mask(&parameters), kept(above), weight(l).transposed());
+            }
+            if let Some(tables) = &tables {
+                let source = hidden.first().map_or(Source::Tables(tables), Source::Kept);
+                first_layer_gradients(&gradients, source, &pairs, &losses, &sums);
+            }
+            (losses.logits, sums, vector_gradients, gradients)
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What every CubeCL launch needs.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use burn::tensor::{DType, Shape};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
@@ -7,8 +9,24 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::calculate_cube_count_elemwise;
 use cubecl::prelude::*;
 
+/// How often a kernel was launched.
+static LAUNCHES: AtomicUsize = AtomicUsize::new(0);
+
+/// The number of kernels launched by this crate in this process, Burn's own that it asks for included.
+pub fn num_launches() -> usize {
+    LAUNCHES.load(Ordering::Relaxed)
+}
+
+/// Stands beside every launch.
+pub(crate) fn count_launch() {
+    LAUNCHES.fetch_add(1, Ordering::Relaxed);
+}
+
 /// The tensor with its rows one after the other.
 pub(crate) fn contiguous(tensor: CubeTensor) -> CubeTensor {
+    if !tensor.is_contiguous() {
+        count_launch();
+    }
     into_contiguous(tensor)
 }
 
@@ -18,13 +36,25 @@ pub(crate) fn owned(tensor: CubeTensor) -> CubeTensor {
         tensor
     } else {
         crate::host::count_table_copy();
+        count_launch();
         tensor.copy()
     }
 }
 
-/// An uninitialised tensor on the device of `like`.
+/// An uninitialised tensor on the device of `like`. Kernels count its elements in 32 bits, which is all that
+/// WGSL has; and an allocation over the device's limit would fail in silence, and every kernel after it.
 pub(crate) fn empty_like(like: &CubeTensor, shape: Shape, dtype: DType) -> CubeTensor {
+    let (len, limit) = (shape.num_elements(), like.client.properties().memory.max_page_size);
+    assert!(
+        u32::try_from(len).is_ok() && (len * dtype.size()) as u64 <= limit,
+        "a tensor of {len} elements is too large for this device, which binds {limit} bytes"
+    );
     empty_device_contiguous_dtype(like.client.clone(), like.device.clone(), shape, dtype)
+}
+
+/// Cubes of a launch: at least `num_cubes`, so a kernel checks its position.
+pub(crate) fn cubes(tensor: &CubeTensor, num_cubes: usize) -> CubeCount {
+    calculate_cube_count_elemwise(&tensor.client, num_cubes, CubeDim::new_single())
 }
 
 /// A launch of at least `len` units.

@@ -38,3 +38,5 @@ mod simd;
 pub mod uniform;
 
 pub use host::num_table_copies;
+#[cfg(feature = "wgpu")]
+pub use launch::num_launches;

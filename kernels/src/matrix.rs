@@ -226,6 +226,495 @@ fn tile<S: Simd, const R: usize, const VECTORS: usize, const ADD: bool>(
     }
 }
 
+/// Products on a device.
+///
+/// Tiles of 64 x 64 of the product, one a cube; each unit holds 4 x 4 of it in registers, and 16 columns and
+/// rows of the factors at a time pass through 8.25 KiB of shared memory. 2 M N K FLOP; of [M, K] x [K, N], A is
+/// read N / 64 times and B M / 64 times, 4 bytes an element, mostly from cache.
+///
+/// A gradient of weights sums over all rows of a mini-batch, which leaves few tiles. It is cut into slices of
+/// rows, by shapes alone, and the slices are added in their order: the same sum every time.
+#[cfg(feature = "wgpu")]
+pub(crate) mod device {
+    use burn::tensor::{DType, Shape};
+    use burn_cubecl::tensor::CubeTensor;
+    use cubecl::prelude::*;
+
+    use crate::launch;
+
+    /// A matrix in a device's tensor: element (i, j) is at `offset + i * row_stride + j * column_stride`.
+    #[derive(Clone)]
+    pub(crate) struct DeviceMatrix {
+        pub tensor: CubeTensor,
+        pub offset: usize,
+        pub rows: usize,
+        pub columns: usize,
+        pub row_stride: usize,
+        pub column_stride: usize,
+    }
+
+    impl DeviceMatrix {
+        /// Rows one after the other from `offset`, `stride` apart.
+        pub fn new(tensor: &CubeTensor, offset: usize, [rows, columns]: [usize; 2], stride: usize) -> Self {
+            let tensor = tensor.clone();
+            Self { tensor, offset, rows, columns, row_stride: stride, column_stride: 1 }
+        }
+
+        /// Its transpose, without moving anything.
+        pub fn transposed(self) -> Self {
+            Self {
+                rows: self.columns,
+                columns: self.rows,
+                row_stride: self.column_stride,
+                column_stride: self.row_stride,
+                ..self
+            }
+        }
+
+        fn fits(&self) -> bool {
+            let last = self.offset
+                + (self.rows.max(1) - 1) * self.row_stride
+                + (self.columns.max(1) - 1) * self.column_stride;
+            self.rows == 0 || self.columns == 0 || last < self.tensor.meta.num_elements()
+        }
+    }
+
+    /// What happens to an element of a product before it is stored.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    enum Finish {
+        Nothing,
+        /// Divided by the third of the published sums, the pairs that count: from a sum to a mean.
+        Mean,
+        /// relu of it and its column's bias.
+        BiasRelu,
+        /// 0 unless the destination is above 0: through a ReLU whose activations the gradients replace.
+        Mask,
+    }
+
+    /// [`Finish`] with what it needs.
+    pub(crate) struct Epilogue {
+        finish: Finish,
+        operand: CubeTensor,
+        offset: usize,
+    }
+
+    impl Epilogue {
+        /// `unused` is bound but not read.
+        pub fn nothing(unused: &CubeTensor) -> Self {
+            Self { finish: Finish::Nothing, operand: unused.clone(), offset: 0 }
+        }
+
+        pub fn mean(sums: &CubeTensor) -> Self {
+            Self { finish: Finish::Mean, operand: sums.clone(), offset: 0 }
+        }
+
+        /// Biases from `offset` of `parameters`.
+        pub fn bias_relu(parameters: &CubeTensor, offset: usize) -> Self {
+            Self { finish: Finish::BiasRelu, operand: parameters.clone(), offset }
+        }
+
+        /// `unused` is bound but not read.
+        pub fn mask(unused: &CubeTensor) -> Self {
+            Self { finish: Finish::Mask, operand: unused.clone(), offset: 0 }
+        }
+    }
+
+    /// Rows and columns of a cube's tile.
+    const TILE: usize = 64;
+    /// Columns and rows of the factors in shared memory.
+    const DEPTH: usize = 16;
+    /// A row of a tile in shared memory: padded, so that units that write columns meet different banks.
+    const STRIDE: usize = TILE + 2;
+    /// Rows and columns of a unit's part of the tile.
+    const SIDE: usize = 4;
+    const UNITS: u32 = 256;
+
+    /// Copies a tile into shared memory, `[DEPTH, STRIDE]`: `across` runs along the tile, `along` over what is
+    /// summed; zeros outside of the matrix.
+    #[cube]
+    #[allow(clippy::too_many_arguments)] // a kernel takes its scalars one by one
+    fn load_tile(
+        tile: &mut Shared<[f32]>,
+        values: &[f32],
+        offset: usize,
+        across_start: usize,
+        across_end: usize,
+        across_stride: usize,
+        along_start: usize,
+        along_end: usize,
+        along_stride: usize,
+        #[comptime] along_is_adjacent: bool,
+    ) {
+        #[unroll]
+        for i in 0..comptime!(TILE * DEPTH / UNITS as usize) {
+            let element = UNIT_POS as usize + i * UNITS as usize;
+            // Neighbouring units read neighbouring elements.
+            let mut across = element % TILE;
+            let mut along = element / TILE;
+            if comptime!(along_is_adjacent) {
+                across = element / DEPTH;
+                along = element % DEPTH;
+            }
+            let mut value = 0.0f32;
+            if across_start + across < across_end && along_start + along < along_end {
+                value = values
+                    [offset + (across_start + across) * across_stride + (along_start + along) * along_stride];
+            }
+            tile[along * STRIDE + across] = value;
+        }
+    }
+
+    /// One cube per tile of the product and slice of what is summed; slices follow each other in `out`.
+    #[cube(launch_unchecked)]
+    #[allow(clippy::too_many_arguments)] // a kernel takes its scalars one by one
+    fn multiply_kernel(
+        a: &[f32],
+        b: &[f32],
+        operand: &[f32],
+        out: &mut [f32],
+        rows: u32,
+        columns: u32,
+        depth: u32,
+        depth_of_slice: u32,
+        num_slices: u32,
+        out_rows: u32,
+        a_offset: u32,
+        a_row_stride: u32,
+        a_column_stride: u32,
+        b_offset: u32,
+        b_row_stride: u32,
+        b_column_stride: u32,
+        operand_offset: u32,
+        #[comptime] a_rows_adjacent: bool,
+        #[comptime] b_rows_adjacent: bool,
+        #[comptime] finish: Finish,
+    ) {
+        let rows = rows as usize;
+        let columns = columns as usize;
+        let column_tiles = columns.div_ceil(TILE);
+        let tiles = rows.div_ceil(TILE) * column_tiles;
+        let slice = CUBE_POS / tiles;
+        if slice >= num_slices as usize {
+            terminate!();
+        }
+        let first_row = CUBE_POS % tiles / column_tiles * TILE;
+        let first_column = CUBE_POS % column_tiles * TILE;
+        let mut k = slice * depth_of_slice as usize;
+        let end = min(k + depth_of_slice as usize, depth as usize);
+
+        let mut a_tile = Shared::<[f32]>::new_slice(comptime!(DEPTH * STRIDE));
+        let mut b_tile = Shared::<[f32]>::new_slice(comptime!(DEPTH * STRIDE));
+        let unit_row = UNIT_POS as usize / comptime!(TILE / SIDE) * SIDE;
+        let unit_column = UNIT_POS as usize % comptime!(TILE / SIDE);
+        let mut sums = Array::<f32>::new(comptime!(SIDE * SIDE));
+        #[unroll]
+        for i in 0..comptime!(SIDE * SIDE) {
+            sums[i] = 0.0f32;
+        }
+        while k < end {
+            load_tile(
+                &mut a_tile,
+                a,
+                a_offset as usize,
+                first_row,
+                rows,
+                a_row_stride as usize,
+                k,
+                end,
+                a_column_stride as usize,
+                !a_rows_adjacent,
+            );
+            load_tile(
+                &mut b_tile,
+                b,
+                b_offset as usize,
+                first_column,
+                columns,
+                b_column_stride as usize,
+                k,
+                end,
+                b_row_stride as usize,
+                b_rows_adjacent,
+            );
+            sync_cube();
+            for step in 0..DEPTH {
+                let mut b_values = Array::<f32>::new(SIDE);
+                #[unroll]
+                for j in 0..SIDE {
+                    b_values[j] = b_tile[step * STRIDE + unit_column + j * comptime!(TILE / SIDE)];
+                }
+                #[unroll]
+                for i in 0..SIDE {
+                    let a_value = a_tile[step * STRIDE + unit_row + i];
+                    #[unroll]
+                    for j in 0..SIDE {
+                        sums[i * SIDE + j] += a_value * b_values[j];
+                    }
+                }
+            }
+            sync_cube();
+            k += DEPTH;
+        }
+        #[unroll]
+        for i in 0..SIDE {
+            #[unroll]
+            for j in 0..SIDE {
+                let row = first_row + unit_row + i;
+                let column = first_column + unit_column + j * comptime!(TILE / SIDE);
+                if row < rows && column < columns {
+                    let at = (slice * out_rows as usize + row) * columns + column;
+                    let mut value = sums[i * SIDE + j];
+                    if comptime!(finish == Finish::Mean) {
+                        value /= operand[2];
+                    }
+                    if comptime!(finish == Finish::BiasRelu) {
+                        value = max(value + operand[operand_offset as usize + column], 0.0f32);
+                    }
+                    if comptime!(finish == Finish::Mask) {
+                        value = select(out[at] > 0.0f32, value, 0.0f32);
+                    }
+                    out[at] = value;
+                }
+            }
+        }
+    }
+
+    /// `destination = a b`, row after row, finished by `epilogue`.
+    pub(crate) fn multiply(destination: &CubeTensor, epilogue: Epilogue, a: DeviceMatrix, b: DeviceMatrix) {
+        let slices = Slices { num: 1, len: a.columns };
+        multiply_slices((destination, a.rows), epilogue, a, b, slices);
+    }
+
+    /// How the rows that a sum runs over are cut.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Slices {
+        pub num: usize,
+        /// Rows of a slice; the last may have fewer.
+        pub len: usize,
+    }
+
+    impl Slices {
+        /// Slices of `num_rows` rows, whose sums are of `len` elements made by `units`: enough units for a
+        /// large device, but not much memory.
+        pub fn new(num_rows: usize, len: usize, units: usize) -> Self {
+            const UNITS_OF_ALL: usize = 1 << 17;
+            const MIN_ROWS: usize = 32;
+            const MAX_ELEMENTS: usize = 1 << 22;
+            let wanted = UNITS_OF_ALL.div_ceil(units).min(num_rows.div_ceil(MIN_ROWS));
+            let num = wanted.min(MAX_ELEMENTS / len).max(1);
+            let len = num_rows.div_ceil(num).next_multiple_of(DEPTH);
+            Self { num: num_rows.div_ceil(len).max(1), len }
+        }
+    }
+
+    /// The products of slices, `out_rows` rows apart.
+    fn multiply_slices(
+        (destination, out_rows): (&CubeTensor, usize),
+        epilogue: Epilogue,
+        a: DeviceMatrix,
+        b: DeviceMatrix,
+        slices: Slices,
+    ) {
+        let (rows, columns, depth) = (a.rows, b.columns, a.columns);
+        assert!(
+            depth == b.rows && a.fits() && b.fits(),
+            "the matrices do not fit each other or their tensors"
+        );
+        assert!(rows <= out_rows && slices.num * out_rows * columns <= destination.meta.num_elements());
+        let num_cubes = slices.num * rows.div_ceil(TILE) * columns.div_ceil(TILE);
+        launch::count_launch();
+        // SAFETY: the assertions keep every element of the factors and of the product inside its tensor, and
+        // the kernel checks rows, columns and slices against theirs; an epilogue's operand is a vector of the
+        // product's columns from its offset, three sums, or not read. The destination is a tensor of its own.
+        unsafe {
+            multiply_kernel::launch_unchecked(
+                &destination.client.clone(),
+                launch::cubes(destination, num_cubes),
+                CubeDim::new_1d(UNITS),
+                a.tensor.into_buffer_arg(),
+                b.tensor.into_buffer_arg(),
+                epilogue.operand.into_buffer_arg(),
+                destination.clone().into_buffer_arg(),
+                rows as u32,
+                columns as u32,
+                depth as u32,
+                slices.len as u32,
+                slices.num as u32,
+                out_rows as u32,
+                a.offset as u32,
+                a.row_stride as u32,
+                a.column_stride as u32,
+                b.offset as u32,
+                b.row_stride as u32,
+                b.column_stride as u32,
+                epilogue.offset as u32,
+                a.row_stride == 1,
+                b.row_stride == 1,
+                epilogue.finish,
+            );
+        }
+    }
+
+    /// Sums of each column over a slice of rows, weighted or not; one unit per column, one cube per 64 of them
+    /// and slice. They become the last row of the slice in `out`.
+    #[cube(launch_unchecked)]
+    #[allow(clippy::too_many_arguments)] // a kernel takes its scalars one by one
+    fn column_sums_kernel(
+        values: &[f32],
+        weights: &[f32],
+        out: &mut [f32],
+        rows: u32,
+        columns: u32,
+        rows_of_slice: u32,
+        num_slices: u32,
+        out_rows: u32,
+        weights_offset: u32,
+        weights_stride: u32,
+        #[comptime] is_weighted: bool,
+    ) {
+        let columns = columns as usize;
+        let column_tiles = columns.div_ceil(TILE);
+        let slice = CUBE_POS / column_tiles;
+        let column = CUBE_POS % column_tiles * TILE + UNIT_POS as usize;
+        if slice >= num_slices as usize || column >= columns {
+            terminate!();
+        }
+        let start = slice * rows_of_slice as usize;
+        let mut sum = 0.0f32;
+        for row in start..min(start + rows_of_slice as usize, rows as usize) {
+            let mut value = values[row * columns + column];
+            if comptime!(is_weighted) {
+                value *= weights[weights_offset as usize + row * weights_stride as usize];
+            }
+            sum += value;
+        }
+        out[((slice + 1) * out_rows as usize - 1) * columns + column] = sum;
+    }
+
+    /// Adds up slices of `len` elements; several units take turns at the slices of one element, and the sums of
+    /// each are added in their order.
+    #[cube(launch_unchecked)]
+    #[allow(clippy::too_many_arguments)] // a kernel takes its scalars one by one
+    fn sum_slices_kernel(
+        slices: &[f32],
+        loss_sums: &[f32],
+        out: &mut [f32],
+        len: u32,
+        num_slices: u32,
+        out_offset: u32,
+        #[comptime] elements: u32,
+        #[comptime] is_mean: bool,
+    ) {
+        let len = len as usize;
+        let unit = UNIT_POS as usize;
+        let element = unit % elements as usize;
+        let at = CUBE_POS * elements as usize + element;
+        let mut sum = 0.0f32;
+        if at < len {
+            let mut slice = unit / elements as usize;
+            while slice < num_slices as usize {
+                sum += slices[slice * len + at];
+                slice += comptime!((UNITS / elements) as usize);
+            }
+        }
+        let mut sums = Shared::<[f32]>::new_slice(UNITS as usize);
+        sums[unit] = sum;
+        sync_cube();
+        if unit < elements as usize && at < len {
+            let mut total = 0.0f32;
+            for turn in 0..comptime!((UNITS / elements) as usize) {
+                total += sums[turn * elements as usize + element];
+            }
+            if comptime!(is_mean) {
+                total /= loss_sums[2];
+            }
+            out[out_offset as usize + at] = total;
+        }
+    }
+
+    /// A part of a tensor: `len` elements from `offset`.
+    pub(crate) struct Part<'a> {
+        pub tensor: &'a CubeTensor,
+        pub offset: usize,
+        pub len: usize,
+    }
+
+    /// Adds up slices, `[num_slices, len]`, into a part of another tensor; divided by the third of `loss_sums`
+    /// where there are.
+    pub(crate) fn sum_slices(out: Part<'_>, slices: CubeTensor, loss_sums: Option<&CubeTensor>) {
+        assert!(out.offset + out.len <= out.tensor.meta.num_elements());
+        let num_slices = slices.meta.num_elements() / out.len;
+        // Units take turns at the slices of an element where there are enough slices, most where there are few
+        // elements.
+        let elements = match out.len {
+            ..32 => 1,
+            _ => (UNITS / (num_slices as u32).next_power_of_two().min(UNITS)).max(32),
+        };
+        launch::count_launch();
+        // SAFETY: the kernel checks its element against the length and its slice against the number of slices;
+        // the assertion keeps the part inside its tensor.
+        unsafe {
+            sum_slices_kernel::launch_unchecked(
+                &slices.client.clone(),
+                launch::cubes(&slices, out.len.div_ceil(elements as usize)),
+                CubeDim::new_1d(UNITS),
+                slices.clone().into_buffer_arg(),
+                loss_sums.unwrap_or(&slices).clone().into_buffer_arg(),
+                out.tensor.clone().into_buffer_arg(),
+                out.len as u32,
+                num_slices as u32,
+                out.offset as u32,
+                elements,
+                loss_sums.is_some(),
+            );
+        }
+    }
+
+    /// The mean gradients of a layer's weights and biases, which follow each other from `offset` of `out`:
+    /// `inputsᵀ gradients`, and the sums of the gradients' columns. With `weights`, `[rows, 1]`, the biases'
+    /// are weighted. Three launches.
+    pub(crate) fn layer_gradients(
+        (out, offset): (&CubeTensor, usize),
+        inputs: DeviceMatrix,
+        gradients: DeviceMatrix,
+        weights: Option<DeviceMatrix>,
+        loss_sums: &CubeTensor,
+    ) {
+        let (rows, [width, columns]) = (inputs.rows, [inputs.columns, gradients.columns]);
+        assert!(gradients.row_stride == columns && gradients.offset == 0);
+        let is_weighted = weights.is_some();
+        let weights = weights.unwrap_or_else(|| gradients.clone());
+        assert!(gradients.fits() && weights.fits() && weights.rows == rows);
+        let len = (width + 1) * columns;
+        let tiles = width.div_ceil(TILE) * columns.div_ceil(TILE);
+        let slices = Slices::new(rows, len, tiles * UNITS as usize);
+        let sums = launch::empty_like(out, Shape::new([slices.num, width + 1, columns]), DType::F32);
+        launch::count_launch();
+        // SAFETY: the kernel checks its column and slice and stays below the rows, which both inputs have by
+        // the assertions; the output has a last row in every slice.
+        unsafe {
+            column_sums_kernel::launch_unchecked(
+                &out.client.clone(),
+                launch::cubes(out, slices.num * columns.div_ceil(TILE)),
+                CubeDim::new_1d(TILE as u32),
+                gradients.tensor.clone().into_buffer_arg(),
+                weights.tensor.into_buffer_arg(),
+                sums.clone().into_buffer_arg(),
+                rows as u32,
+                columns as u32,
+                slices.len as u32,
+                slices.num as u32,
+                (width + 1) as u32,
+                weights.offset as u32,
+                weights.row_stride as u32,
+                is_weighted,
+            );
+        }
+        multiply_slices((&sums, width + 1), Epilogue::nothing(out), inputs.transposed(), gradients, slices);
+        sum_slices(Part { tensor: out, offset, len }, sums, Some(loss_sums));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -186,6 +186,7 @@ mod device {
             let pair_ips = launch::empty_like(&ips, shape.clone(), DType::U32);
             let mask = launch::empty_like(&ips, shape, DType::F32);
             let (count, dim) = launch::one_unit_each(&ips, num_rows * negatives.num_pairs());
+            launch::count_launch();
             // SAFETY: the kernel checks its position against B·P, the length of both outputs, and reads
             // `ips` at `row < B` and at a permutation of `0..B`.
             unsafe {

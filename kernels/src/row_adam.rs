@@ -335,6 +335,7 @@ mod device {
             let len = rows.meta.shape()[0] * vector_dim;
             let rates = step.rates();
             let (count, dim) = launch::one_unit_each(&w, len);
+            launch::count_launch();
             // SAFETY: the kernel checks its position against U·d; the caller promises rows below N, and
             // unique rows keep two units off one element.
             unsafe {

@@ -122,6 +122,7 @@ mod device {
             let shape = out.meta.shape();
             let (len, num_columns) = (shape[0] * shape[1], shape[1]);
             let (count, dim) = launch::one_unit_each(&out, len);
+            launch::count_launch();
             // SAFETY: the kernel checks its position against the length of the output.
             unsafe {
                 uniform_kernel::launch_unchecked(
