@@ -211,8 +211,8 @@ impl MemoryPlan {
     ///
     /// [`Error::Device`] with the figure and what to lower, where a row, a step or the whole does not fit.
     pub fn for_training(hyperparameters: &Hyperparameters, limits: &DeviceLimits) -> Result<Self> {
-        let plan = Self::new(hyperparameters, limits, 2)?;
         let h = hyperparameters;
+        let plan = Self::new(h, limits, 2, h.vector_dim)?;
         let pairs = h.mini_batch_size as u64
             * (1 + h.random_negative_sampling_rate + h.shuffled_negative_sampling_rate) as u64;
         let widest = 4 * pairs * h.vector_dim.max(ipsight_kernels::bits::NUM_BITS) as u64;
@@ -240,7 +240,12 @@ impl MemoryPlan {
     ///
     /// As [`MemoryPlan::for_training`].
     pub fn for_scoring(hyperparameters: &Hyperparameters, limits: &DeviceLimits) -> Result<Self> {
-        let plan = Self::new(hyperparameters, limits, 0)?;
+        let h = hyperparameters;
+        // A shard is folded into rows of the encoder's last width and a bias before it is let go.
+        let width = if h.num_ip_encoder_layers == 0 { ipsight_kernels::bits::NUM_BITS } else { h.vector_dim };
+        let mut plan = Self::new(h, limits, 0, h.vector_dim.max(width + 1))?;
+        let rows = plan.max_rows_per_shard.min(h.num_entity_vectors) as u64;
+        plan.step_bytes = 4 * (width as u64 + 1) * rows;
         plan.check_available(limits, "take another device, or a machine with more memory".into())?;
         Ok(plan)
     }
@@ -250,10 +255,11 @@ impl MemoryPlan {
         self.table_bytes.saturating_add(self.optimizer_bytes).saturating_add(self.step_bytes)
     }
 
-    fn new(h: &Hyperparameters, limits: &DeviceLimits, num_moments: u64) -> Result<Self> {
+    /// `widest_row`: floats of the widest row that a shard is to hold.
+    fn new(h: &Hyperparameters, limits: &DeviceLimits, num_moments: u64, widest_row: usize) -> Result<Self> {
         let row_bytes = 4 * h.vector_dim as u64;
         let table_bytes = row_bytes * h.num_entity_vectors as u64;
-        let max_rows = limits.max_binding_bytes.map_or(u64::MAX, |limit| limit / row_bytes);
+        let max_rows = limits.max_binding_bytes.map_or(u64::MAX, |limit| limit / (4 * widest_row as u64));
         let layer_bytes = row_bytes * h.vector_dim as u64;
         if let Some(limit) = limits.max_binding_bytes.filter(|limit| layer_bytes > *limit || max_rows == 0) {
             return Err(Error::device(

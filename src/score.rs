@@ -1,13 +1,20 @@
 //! The only inference path: training's validation, `evaluate` and `score` all go through it.
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use ipsight_kernels::encoder::EncoderShape;
+use ipsight_kernels::scores::{fold, lookup_tables, scores};
+use rayon::prelude::*;
 
+use crate::data::segments;
 use crate::event::entity_row;
-use crate::model::IpInsights;
+use crate::model::{EntityEmbedding, IpInsights, index_tensor};
 use crate::{Error, Event, Result};
 
-/// Pairs that are scored at once: enough for a matrix product, little enough for any device.
-pub const PAIRS_PER_BATCH: usize = 8192;
+/// Pairs that are scored at once: enough for all cores and for a device, little enough for its memory.
+pub const PAIRS_PER_BATCH: usize = 32_768;
+
+/// Pairs that are too few to hand to another thread.
+const PAIRS_PER_THREAD: usize = 2048;
 
 /// The anomaly score of a pair: the negated dot product, so that high means anomalous.
 ///
@@ -20,16 +27,54 @@ pub fn anomaly_score(dot_product: f32) -> f32 {
 /// A model that is ready to score.
 #[derive(Debug)]
 pub struct Scorer {
-    model: IpInsights,
+    vectors: Vectors,
+    /// The encoder: its shape, `[1, num_parameters]`, and its lookup tables.
+    shape: EncoderShape,
+    parameters: Tensor<2>,
+    tables: Tensor<2>,
     device: Device,
     row_counts: Vec<u32>,
 }
 
+/// The entities, with the encoder's output layer folded in (see [`ipsight_kernels::scores`]).
+#[derive(Debug)]
+enum Vectors {
+    /// All of them, shard by shard: `[rows, width + 1]`, and the rows of a shard.
+    Folded(Vec<Tensor<2>>, usize),
+    /// None yet: those that are asked for are folded then.
+    Plain(EntityEmbedding),
+}
+
 impl Scorer {
-    /// Takes a model on a plain device and, for each table row, how many events it was trained on.
+    /// Takes a model on a plain device and, for each table row, how many events it was trained on. The whole
+    /// table is folded once, and the plain one let go.
     pub fn new(model: IpInsights, row_counts: Vec<u32>) -> Self {
+        let IpInsights { entity_embedding, ip_encoder } = model;
+        let (shape, parameters) = (ip_encoder.shape(), ip_encoder.parameters());
+        let rows_per_shard = entity_embedding.rows_per_shard();
+        let (device, shards) = (entity_embedding.device(), entity_embedding.shards);
+        let folded = shards.into_iter().map(|shard| fold(shard.into_value(), parameters.clone(), shape));
+        let vectors = Vectors::Folded(folded.collect(), rows_per_shard);
+        Self::with(vectors, shape, parameters, device, row_counts)
+    }
+
+    /// Takes a model that is still in training: a second table, of folded rows, might not fit beside it, so
+    /// only the rows of each batch are folded.
+    pub fn of_training(model: IpInsights, row_counts: Vec<u32>) -> Self {
+        let (shape, parameters) = (model.ip_encoder.shape(), model.ip_encoder.parameters());
         let device = model.entity_embedding.device();
-        Self { model, device, row_counts }
+        Self::with(Vectors::Plain(model.entity_embedding), shape, parameters, device, row_counts)
+    }
+
+    fn with(
+        vectors: Vectors,
+        shape: EncoderShape,
+        parameters: Tensor<2>,
+        device: Device,
+        row_counts: Vec<u32>,
+    ) -> Self {
+        let tables = lookup_tables(parameters.clone(), shape);
+        Self { vectors, shape, parameters, tables, device, row_counts }
     }
 
     /// Whether the entity's table row was ever trained. Entities share rows where the table is smaller than
@@ -46,7 +91,7 @@ impl Scorer {
     pub fn dot_products(&self, events: &[Event]) -> Result<Vec<f32>> {
         let mut scores = Vec::with_capacity(events.len());
         for events in events.chunks(PAIRS_PER_BATCH) {
-            scores.extend(self.score_batch(events)?);
+            scores.append(&mut self.score_batch(events)?);
         }
         Ok(scores)
     }
@@ -65,20 +110,62 @@ impl Scorer {
     }
 
     fn score_batch(&self, events: &[Event]) -> Result<Vec<f32>> {
-        let mut by_row: Vec<usize> = (0..events.len()).collect();
-        by_row.sort_by_key(|i| self.row(events[*i].entity));
-        let rows: Vec<u32> = by_row.iter().map(|i| self.row(events[*i].entity)).collect();
-        let ips = by_row.iter().map(|i| events[*i].ip).collect();
-        let index = self.model.entity_embedding.index(&rows);
-        let len = rows.len();
-        let ips = ip_tensor(ips, &self.device).reshape([len, 1]);
-        let logits = self.model.forward(self.model.entity_embedding.forward(&index), ips);
-        let sorted = read_floats(logits.reshape([len]))?;
-        let mut scores = vec![0.0; len];
-        for (i, score) in by_row.into_iter().zip(sorted) {
+        match &self.vectors {
+            Vectors::Folded(shards, _) if shards.len() == 1 => {
+                let event_of = |event: &Event| (self.row(event.entity) as i32, event.ip);
+                let (rows, ips) = match events.len() {
+                    ..=PAIRS_PER_THREAD => events.iter().map(event_of).unzip(),
+                    _ => events.par_iter().with_min_len(PAIRS_PER_THREAD).map(event_of).unzip(),
+                };
+                read_floats(self.scores(&shards[0], rows, ips))
+            }
+            vectors => self.score_by_row(vectors, events),
+        }
+    }
+
+    /// Scores events in the order of their rows, so that those of one shard are neighbours.
+    fn score_by_row(&self, vectors: &Vectors, events: &[Event]) -> Result<Vec<f32>> {
+        let mut by_row: Vec<(u32, usize)> =
+            events.iter().enumerate().map(|(i, event)| (self.row(event.entity), i)).collect();
+        by_row.sort_unstable();
+        let rows: Vec<u32> = by_row.iter().map(|(row, _)| *row).collect();
+        let ips: Vec<u32> = by_row.iter().map(|(_, i)| events[*i].ip).collect();
+        let sorted = match vectors {
+            Vectors::Plain(table) => {
+                let (unique, _) = segments(&rows);
+                let mut index = 0;
+                let local = rows.iter().map(|row| {
+                    index += usize::from(unique[index] != *row);
+                    index as i32
+                });
+                let local = local.collect();
+                let folded = fold(table.forward(&table.index(&unique)), self.parameters.clone(), self.shape);
+                self.scores(&folded, local, ips)
+            }
+            Vectors::Folded(shards, rows_per_shard) => {
+                let mut parts = Vec::new();
+                let mut start = 0;
+                while start < rows.len() {
+                    let shard = rows[start] as usize / rows_per_shard;
+                    let first_row = (shard * rows_per_shard) as u32;
+                    let len = rows[start..].partition_point(|row| *row as usize / rows_per_shard == shard);
+                    let local = rows[start..start + len].iter().map(|row| (row - first_row) as i32).collect();
+                    parts.push(self.scores(&shards[shard], local, ips[start..start + len].to_vec()));
+                    start += len;
+                }
+                Tensor::cat(parts, 0)
+            }
+        };
+        let mut scores = vec![0.0; events.len()];
+        for ((_, i), score) in by_row.into_iter().zip(read_floats(sorted)?) {
             scores[i] = score;
         }
         Ok(scores)
+    }
+
+    fn scores(&self, folded: &Tensor<2>, rows: Vec<i32>, ips: Vec<u32>) -> Tensor<1> {
+        let pairs = (index_tensor(rows, &self.device), ip_tensor(ips, &self.device));
+        scores(folded.clone(), pairs, self.tables.clone(), self.parameters.clone(), self.shape)
     }
 }
 

@@ -8,6 +8,7 @@ use ipsight::score::{ip_tensor, read_floats};
 use ipsight_kernels::bits::{bits_on_slices, ip_bits};
 use ipsight_kernels::encoder::EncoderShape;
 use ipsight_kernels::folded::{FoldedInputs, folded, folded_on_slices};
+use ipsight_kernels::folded_step::{ShardMut, folded_step_on_slices};
 use ipsight_kernels::negatives::{Negatives, pair_reference, pairs};
 use ipsight_kernels::num_table_copies;
 use ipsight_kernels::philox::philox4x32_10;
@@ -335,17 +336,17 @@ fn the_folded_step_is_the_same_on_every_backend_and_every_time() {
     ];
     for (vector_dim, num_hidden, counts, num_pairs) in cases {
         let case = FoldedCase::new(vector_dim, num_hidden, counts, num_pairs);
-        let expected = folded_on_slices(FoldedInputs {
-            vectors: &case.vectors,
+        let inputs = FoldedInputs {
             segments: &case.segments,
             pair_ips: &case.pair_ips,
             mask: &case.mask,
             parameters: &case.parameters,
             shape: case.shape,
-        });
+        };
+        let (gradients, expected) = folded_on_slices(inputs, &case.vectors);
         let sums = expected.sums;
         let sums = [sums.cross_entropy, sums.num_correct, sums.num_pairs].map(|sum| sum as f32).to_vec();
-        let expected = [expected.logits, sums, expected.vectors, expected.parameters];
+        let expected = [expected.logits, sums, gradients, expected.parameters];
         for (name, device) in devices() {
             let found = case.on(&device);
             assert!(found == case.on(&device), "{name}: another time, other bits");
@@ -385,6 +386,34 @@ fn one_thread_and_many_give_the_same_bits() {
     };
     let one = run(1);
     assert!(one == run(2) && one == run(7));
+}
+
+/// Neither in a whole step: table, moments, gradients of the encoder and loss.
+#[test]
+fn a_step_on_one_thread_and_on_many_gives_the_same_bits() {
+    let counts: Vec<i32> = (0..900).map(|i| 1 + 400 / (1 + i * i)).collect();
+    for num_hidden in [0, 1, 2] {
+        let case = FoldedCase::new(36, num_hidden, &counts, 4);
+        let rows: Vec<i32> = (0..900).map(|u| 2 * u + 1).collect();
+        let inputs = FoldedInputs {
+            segments: &case.segments,
+            pair_ips: &case.pair_ips,
+            mask: &case.mask,
+            parameters: &case.parameters,
+            shape: case.shape,
+        };
+        let run = |num_threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(num_threads).build().unwrap();
+            let (mut w, mut m, mut v) = (floats(2000 * 36, 5), vec![0.0; 2000 * 36], vec![0.0; 2000 * 36]);
+            let table = RowsMut { w: &mut w, m: &mut m, v: &mut v };
+            let shard = ShardMut { table, rows: &rows };
+            let adam = AdamStep::at(1, 0.01, 1e-3);
+            let outputs = pool.install(|| folded_step_on_slices(inputs, vec![shard], &adam));
+            (w, m, v, outputs.parameters, outputs.sums)
+        };
+        let one = run(1);
+        assert!(one == run(2) && one == run(5), "L = {num_hidden}");
+    }
 }
 
 #[test]

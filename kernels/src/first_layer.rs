@@ -16,6 +16,8 @@
 //! Cost of an address at width d, nibbles: forward 8 d additions, 4 · 8 d bytes read from cache; backward the
 //! same, written too.
 
+use std::ops::Deref;
+
 use pulp::Simd;
 
 use crate::bits::NUM_BITS;
@@ -23,19 +25,19 @@ use crate::encoder::EncoderShape;
 use crate::simd::{AlignedVec, padded, vectors, vectors_mut};
 
 /// Lookup tables of a first layer: NUM digits of BITS bits, NUM · BITS = 32.
-pub(crate) struct Tables<const BITS: usize, const NUM: usize> {
+pub(crate) struct Tables<E, const BITS: usize, const NUM: usize> {
     /// `[NUM, 2^BITS, padded width]`
-    entries: AlignedVec,
+    entries: E,
     width: usize,
     /// What activations are cut off at: 0 for ReLU, minus infinity where there is no hidden layer.
     floor: f32,
 }
 
 /// Small tables, for a training step.
-pub(crate) type NibbleTables = Tables<4, 8>;
+pub(crate) type NibbleTables = Tables<AlignedVec, 4, 8>;
 
 /// Large tables, for scoring.
-pub(crate) type ByteTables = Tables<8, 4>;
+pub(crate) type ByteTables<E> = Tables<E, 8, 4>;
 
 /// The digit's value.
 #[inline(always)]
@@ -43,7 +45,7 @@ fn digit<const BITS: usize>(ip: u32, j: usize) -> usize {
     (ip >> (NUM_BITS - BITS * (j + 1))) as usize & ((1 << BITS) - 1)
 }
 
-impl<const BITS: usize, const NUM: usize> Tables<BITS, NUM> {
+impl<const BITS: usize, const NUM: usize> Tables<AlignedVec, BITS, NUM> {
     /// The tables of an encoder: of its first hidden layer, or where there is none of the identity, so that a
     /// lookup gives the 32 bits.
     pub fn new(shape: &EncoderShape, parameters: &[f32]) -> Self {
@@ -79,6 +81,19 @@ impl<const BITS: usize, const NUM: usize> Tables<BITS, NUM> {
             }
         }
         Self { entries, width, floor }
+    }
+}
+
+impl<E: Deref<Target = [f32]>, const BITS: usize, const NUM: usize> Tables<E, BITS, NUM> {
+    /// The tables of an encoder from [`Tables::entries`].
+    pub fn from_entries(shape: &EncoderShape, entries: E) -> Self {
+        let floor = if shape.num_hidden == 0 { f32::NEG_INFINITY } else { 0.0 };
+        Self { entries, width: padded(shape.output_width()), floor }
+    }
+
+    /// All entries, `[NUM, 2^BITS, padded width]`.
+    pub fn entries(&self) -> &[f32] {
+        &self.entries
     }
 
     /// Floats of a padded row.

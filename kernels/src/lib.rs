@@ -34,6 +34,7 @@ pub mod philox;
 mod pool;
 mod prefetch;
 pub mod row_adam;
+pub mod scores;
 mod simd;
 pub mod uniform;
 

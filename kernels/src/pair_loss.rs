@@ -177,7 +177,7 @@ pub(crate) mod device {
 
     /// What the last layer takes of an address.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-    enum Activations {
+    pub(crate) enum Activations {
         /// Its bits.
         Bits,
         /// The first hidden layer's activations, by lookup.
@@ -187,7 +187,7 @@ pub(crate) mod device {
     }
 
     #[cube]
-    fn activation(
+    pub(crate) fn activation(
         source: &[f32],
         ips: &[u32],
         pair: usize,

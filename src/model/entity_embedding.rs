@@ -113,6 +113,11 @@ impl EntityEmbedding {
         self.vector_dim
     }
 
+    /// Rows of every shard but the last, which may have fewer.
+    pub fn rows_per_shard(&self) -> usize {
+        self.rows_per_shard
+    }
+
     /// The device of the table.
     pub fn device(&self) -> Device {
         self.shards[0].val().device()

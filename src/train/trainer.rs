@@ -302,7 +302,7 @@ impl Run<'_> {
 
     /// Checks that the model scores and, where there is a validation set, computes its `discriminator_auc`.
     fn validate(&self) -> Result<Option<f64>> {
-        let scorer = Scorer::new(self.state.snapshot(), self.row_counts.clone());
+        let scorer = Scorer::of_training(self.state.snapshot(), self.row_counts.clone());
         // The loss is that before the last update, which may have been one too many.
         let sample: Vec<_> = self.inputs.events.iter().take(PAIRS_PER_BATCH).collect();
         self.check_finite("score", scorer.dot_products(&sample)?.iter().sum())?;
