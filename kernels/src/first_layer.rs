@@ -101,32 +101,64 @@ impl<E: Deref<Target = [f32]>, const BITS: usize, const NUM: usize> Tables<E, BI
         self.width
     }
 
+    /// The address's row of each table.
+    #[inline(always)]
+    fn rows(&self, ip: u32) -> [&[f32]; NUM] {
+        let mut rows: [&[f32]; NUM] = [&[]; NUM];
+        for (j, row) in rows.iter_mut().enumerate() {
+            *row = &self.entries[((j << BITS) + digit::<BITS>(ip, j)) * self.width..][..self.width];
+        }
+        rows
+    }
+
     /// Writes the activations of one address.
     #[inline(always)]
     pub fn encode<S: Simd>(&self, simd: S, ip: u32, out: &mut [S::f32s]) {
-        let len = self.width / S::F32_LANES;
-        let tables = vectors::<S>(&self.entries);
-        let mut rows: [&[S::f32s]; NUM] = [&[]; NUM];
-        for (j, row) in rows.iter_mut().enumerate() {
-            *row = &tables[((j << BITS) + digit::<BITS>(ip, j)) * len..][..len];
-        }
+        let rows = self.rows(ip).map(vectors::<S>);
         let floor = simd.splat_f32s(self.floor);
-        for (k, out) in out[..len].iter_mut().enumerate() {
-            // Pairs of pairs: a chain of additions would wait for each.
-            let mut sums = [floor; NUM];
-            for (sum, row) in sums.iter_mut().zip(&rows) {
-                *sum = row[k];
-            }
-            let mut num = NUM;
-            while num > 1 {
-                num /= 2;
-                for j in 0..num {
-                    sums[j] = simd.add_f32s(sums[2 * j], sums[2 * j + 1]);
-                }
-            }
-            *out = simd.max_f32s(sums[0], floor);
+        for (k, out) in out[..rows[0].len()].iter_mut().enumerate() {
+            *out = simd.max_f32s(sum_of_rows::<S, NUM>(simd, &rows, k), floor);
         }
     }
+
+    /// The dot product of a row, which need not be padded, and the activations of one address, which are not
+    /// kept.
+    #[inline(always)]
+    pub fn dot<S: Simd>(&self, simd: S, q: &[f32], ip: u32) -> f32 {
+        let rows = self.rows(ip);
+        let (q, q_tail) = S::as_simd_f32s(q);
+        let mut tail = 0.0;
+        for (i, element) in q_tail.iter().enumerate() {
+            let column = q.len() * S::F32_LANES + i;
+            let activation = rows.iter().fold(0.0, |sum, row| sum + row[column]);
+            tail += element * activation.max(self.floor);
+        }
+        let rows = rows.map(|row| &vectors::<S>(row)[..q.len()]);
+        let floor = simd.splat_f32s(self.floor);
+        let mut sums = [simd.splat_f32s(0.0); 2];
+        for (k, q) in q.iter().enumerate() {
+            let h = simd.max_f32s(sum_of_rows::<S, NUM>(simd, &rows, k), floor);
+            sums[k % 2] = simd.mul_add_e_f32s(*q, h, sums[k % 2]);
+        }
+        simd.reduce_sum_f32s(simd.add_f32s(sums[0], sums[1])) + tail
+    }
+}
+
+/// The sum of the k-th vectors of rows, pairs of pairs: a chain of additions would wait for each.
+#[inline(always)]
+fn sum_of_rows<S: Simd, const NUM: usize>(simd: S, rows: &[&[S::f32s]; NUM], k: usize) -> S::f32s {
+    let mut sums = [rows[0][k]; NUM];
+    for (sum, row) in sums.iter_mut().zip(rows) {
+        *sum = row[k];
+    }
+    let mut num = NUM;
+    while num > 1 {
+        num /= 2;
+        for j in 0..num {
+            sums[j] = simd.add_f32s(sums[2 * j], sums[2 * j + 1]);
+        }
+    }
+    sums[0]
 }
 
 const NUM_NIBBLES: usize = 8;

@@ -118,35 +118,42 @@ impl pulp::WithSimd for Score<'_> {
         const ROWS_AHEAD: usize = 12;
         let ScoreInputs { folded, tables, shape, .. } = self.inputs;
         let tables = ByteTables::from_entries(&shape, tables);
-        let (columns, width) = (shape.output_width() + 1, tables.width());
+        let columns = shape.output_width() + 1;
         let folded_row = |row: i32| &folded[row as usize * columns..][..columns];
-        // Where only the first layer is hidden, one address's activations are enough at a time.
-        let at_once = if self.hidden.is_empty() { 1 } else { self.ips.len() };
-        let mut activations = AlignedVec::zeros(at_once * width);
-        let mut scratch = AlignedVec::zeros(if self.hidden.is_empty() { 0 } else { activations.len() });
         self.rows.iter().take(ROWS_AHEAD).for_each(|row| prefetch(folded_row(*row)));
-        for (group, ips) in self.ips.chunks(at_once).enumerate() {
-            let len = width / S::F32_LANES;
-            for (ip, h) in ips.iter().zip(vectors_mut::<S>(&mut activations).chunks_exact_mut(len)) {
-                tables.encode(simd, *ip, h);
+        let activations = (!self.hidden.is_empty()).then(|| self.activations(simd, &tables));
+        for (i, (row, ip)) in self.rows.iter().zip(self.ips).enumerate() {
+            if let Some(ahead) = self.rows.get(i + ROWS_AHEAD) {
+                prefetch(folded_row(*ahead));
             }
-            for (l, weight) in self.hidden.iter().enumerate() {
-                multiply(simd, &activations, width, weight, &mut scratch);
-                let bias = &self.inputs.parameters[shape.bias(l + 1)];
-                for row in scratch.chunks_exact_mut(width) {
-                    row.iter_mut().zip(bias).for_each(|(h, b)| *h = (*h + b).max(0.0));
-                }
-                std::mem::swap(&mut activations, &mut scratch);
-            }
-            for (i, h) in activations.chunks_exact(width).enumerate() {
-                let pair = group * at_once + i;
-                if let Some(row) = self.rows.get(pair + ROWS_AHEAD) {
-                    prefetch(folded_row(*row));
-                }
-                let (q, c) = folded_row(self.rows[pair]).split_at(columns - 1);
-                self.out[pair] = dot(simd, q, &h[..columns - 1]) + c[0];
-            }
+            let (q, c) = folded_row(*row).split_at(columns - 1);
+            let product = match &activations {
+                None => tables.dot(simd, q, *ip),
+                Some(activations) => dot(simd, q, &activations[i * tables.width()..][..columns - 1]),
+            };
+            self.out[i] = product + c[0];
         }
+    }
+}
+
+impl Score<'_> {
+    /// The activations of the last of several hidden layers, `[pairs, padded width]`.
+    #[inline(always)]
+    fn activations<S: Simd>(&self, simd: S, tables: &ByteTables<&[f32]>) -> AlignedVec {
+        let (shape, width) = (self.inputs.shape, tables.width());
+        let mut activations = AlignedVec::zeros(self.ips.len() * width);
+        let mut above = AlignedVec::zeros(activations.len());
+        let rows = vectors_mut::<S>(&mut activations).chunks_exact_mut(width / S::F32_LANES);
+        self.ips.iter().zip(rows).for_each(|(ip, h)| tables.encode(simd, *ip, h));
+        for (l, weight) in self.hidden.iter().enumerate() {
+            multiply(simd, &activations, width, weight, &mut above);
+            let bias = &self.inputs.parameters[shape.bias(l + 1)];
+            for row in above.chunks_exact_mut(width) {
+                row.iter_mut().zip(bias).for_each(|(h, b)| *h = (*h + b).max(0.0));
+            }
+            std::mem::swap(&mut activations, &mut above);
+        }
+        activations
     }
 }
 
