@@ -11,9 +11,28 @@ pub(super) const MAX_LINE: usize = 64 * 1024;
 /// Large against [`MAX_LINE`], so that moving an unfinished line to the front costs little.
 const BUFFER: usize = 256 * 1024;
 
+/// Where text comes from.
+pub(super) trait Source {
+    /// The input's name in messages.
+    fn name(&self) -> &str;
+
+    /// Fills the beginning of `buffer`, which must not be empty; 0 at the end of the input.
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize>;
+}
+
+impl<S: Source> Source for &mut S {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        (**self).read(buffer)
+    }
+}
+
 /// The unread text of one input.
-pub(super) struct Text {
-    stream: Stream,
+pub(super) struct Text<S = Stream> {
+    source: S,
     buffer: Vec<u8>,
     start: usize,
     end: usize,
@@ -31,11 +50,24 @@ pub(super) struct Line<'a> {
 impl Text {
     pub(super) fn new(mut stream: Stream) -> Result<Self> {
         stream.start_text()?;
-        Ok(Text { stream, buffer: vec![0; BUFFER], start: 0, end: 0, at_end: false, line: 1 })
+        Ok(Text::from_line(stream, 1))
     }
 
-    pub(super) fn name(&self) -> &str {
-        self.stream.name()
+    /// The stream, which has again what is buffered and not yet taken.
+    pub(super) fn into_stream(mut self) -> Stream {
+        self.source.unread(&self.buffer[self.start..self.end]);
+        self.source
+    }
+}
+
+impl<S: Source> Text<S> {
+    /// The text of `source`, which begins at `line`.
+    pub(super) fn from_line(source: S, line: u64) -> Self {
+        Text { source, buffer: vec![0; BUFFER], start: 0, end: 0, at_end: false, line }
+    }
+
+    pub(super) fn source(&self) -> &S {
+        &self.source
     }
 
     /// What is buffered and not yet taken.
@@ -61,7 +93,7 @@ impl Text {
             self.end -= self.start;
             self.start = 0;
         }
-        let num = self.stream.read(&mut self.buffer[self.end..])?;
+        let num = self.source.read(&mut self.buffer[self.end..])?;
         self.end += num;
         self.at_end = num == 0;
         Ok(())
@@ -81,7 +113,7 @@ impl Text {
             return Ok(());
         }
         Err(Error::data(
-            format!("{}:{}", self.name(), self.line),
+            format!("{}:{}", self.source.name(), self.line),
             "the line has 64 KiB or more",
             "look for a missing newline or a quote that is never closed; is this a text file?",
         ))
@@ -93,7 +125,7 @@ impl Text {
             let rest = self.rest();
             let found = memchr2(b'\n', b'\r', rest);
             let ended = match found {
-                Some(len) => self.terminator(len).map(|terminator| (len, terminator)),
+                Some(len) => terminator(rest, len, self.at_end).map(|terminator| (len, terminator)),
                 None if self.at_end && rest.is_empty() => return Ok(None),
                 None if self.at_end => Some((rest.len(), 0)),
                 None => None,
@@ -108,13 +140,13 @@ impl Text {
         let bytes = self.take(len + terminator, 1);
         Ok(Some(Line { number, bytes: &bytes[..len] }))
     }
+}
 
-    /// The length of the terminator at `rest()[at]`; `None` when that takes one more byte to know.
-    pub(super) fn terminator(&self, at: usize) -> Option<usize> {
-        match &self.rest()[at..] {
-            [b'\r', b'\n', ..] => Some(2),
-            [b'\r'] if !self.at_end => None,
-            _ => Some(1),
-        }
+/// The length of the terminator at `rest[at]`; `None` when that takes one more byte to know.
+pub(super) fn terminator(rest: &[u8], at: usize, at_end: bool) -> Option<usize> {
+    match &rest[at..] {
+        [b'\r', b'\n', ..] => Some(2),
+        [b'\r'] if !at_end => None,
+        _ => Some(1),
     }
 }
