@@ -13,7 +13,7 @@ use memchr::memrchr;
 
 use super::intake::Intake;
 use super::stream::Stream;
-use super::text::Source;
+use super::text::{Source, Text};
 use crate::event::Event;
 use crate::{Error, Result};
 
@@ -124,6 +124,12 @@ pub(super) struct Blocks {
 }
 
 impl Blocks {
+    /// Whether the rest of `text` may be read in blocks, and there may be several of them.
+    pub(super) fn are_of_use(text: &Text, intake: &Intake<'_>) -> bool {
+        // Where a thread of rayon waits for blocks, no other may be there to parse them.
+        intake.takes_events() && !text.at_end() && rayon::current_thread_index().is_none()
+    }
+
     /// Begins to read `stream` in blocks of `size` bytes, with `parse` for each of them: it is given the text and
     /// whether the input ends with it.
     pub(super) fn read(

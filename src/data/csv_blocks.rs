@@ -1,15 +1,15 @@
 //! CSV in blocks: most rows are plain, and those are read without looking at anything twice.
 
-use memchr::memchr2;
+use memchr::{memchr, memchr2};
 
 use super::blocks::Parsed;
 use super::columns::Columns;
 use super::csv_records::{CsvRecord, RecordScanner};
 use super::intake::check;
 use super::text::MAX_LINE;
-use crate::event::{Event, IPV4_WINDOW, hash_entity, ipv4_at};
+use crate::event::{Event, hash_entity, ipv4_at};
 
-/// The columns of rows that are `entity,ipv4` and no more.
+/// The columns of rows that begin with `entity,ipv4`.
 const PAIR: Columns<usize> = Columns { entity: 0, ip: 1, label: None };
 
 /// Parses the records in `text`, but the last where its end is not there.
@@ -50,7 +50,7 @@ fn event_of(record: &CsvRecord<'_>, columns: &Columns<usize>) -> Option<Event> {
     Some(Event { entity: hash_entity(row.entity), ip: row.ip })
 }
 
-/// Reads rows `entity,ipv4` that are as plain as can be.
+/// Reads rows `entity,ipv4` or `entity,ipv4,…` that are as plain as can be.
 struct Pairs<'a> {
     text: &'a [u8],
     /// Where the next quote or carriage return stands, as far as that is known.
@@ -81,16 +81,18 @@ impl Pairs<'_> {
 #[inline]
 fn pair_at(rest: &[u8], special: usize) -> Option<(Event, usize)> {
     let comma = memchr2(b',', b'\n', rest)?;
-    // Room for the longest address counts, so that the line is short enough in any case.
-    if rest[comma] == b'\n' || comma == 0 || comma > special || comma + IPV4_WINDOW >= MAX_LINE {
+    if rest[comma] == b'\n' || comma == 0 || comma > special {
         return None;
     }
     let (ip, len) = ipv4_at(rest[comma + 1..].first_chunk()?)?;
-    let end = comma + 1 + len;
+    let mut end = comma + 1 + len;
+    if rest[end..].starts_with(b",") {
+        end = special.min(end + memchr(b'\n', &rest[end..])?);
+    }
     let terminator = match rest[end..] {
         [b'\n', ..] => 1,
         [b'\r', b'\n', ..] => 2,
         _ => return None,
     };
-    Some((Event { entity: hash_entity(&rest[..comma]), ip }, end + terminator))
+    (end < MAX_LINE).then(|| (Event { entity: hash_entity(&rest[..comma]), ip }, end + terminator))
 }

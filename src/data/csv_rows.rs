@@ -50,8 +50,7 @@ pub(super) fn read_in_blocks(
             break;
         }
     }
-    // Where a thread of rayon waits for blocks, no other may be there to parse them.
-    if intake.takes_events() && !records.text().at_end() && rayon::current_thread_index().is_none() {
+    if Blocks::are_of_use(records.text(), intake) {
         return rows.take_blocks(records.into_text(), block_size, intake);
     }
     while let Some(record) = records.next()? {
@@ -84,10 +83,10 @@ impl CsvRows<'_> {
             if blocks.is_between_blocks() {
                 continue;
             }
-            // A record reaches into the next block. So that is read as text too, until the end of a record is
-            // that of a block.
+            // A record that reaches into the next block is read as text, and so is that block, until the end of
+            // a record is that of a block.
             let mut records = CsvRecords::new(Text::from_line(&mut blocks, line));
-            while !(records.text().rest().is_empty() && records.text().source().is_between_blocks()) {
+            while !records.text().is_between_blocks() {
                 match records.next()? {
                     Some(record) => self.take(&record, intake)?,
                     None => return Ok(()),

@@ -2,6 +2,7 @@
 
 use memchr::memchr2;
 
+use super::blocks::Blocks;
 use super::stream::Stream;
 use crate::{Error, Result};
 
@@ -66,10 +67,6 @@ impl<S: Source> Text<S> {
         Text { source, buffer: vec![0; BUFFER], start: 0, end: 0, at_end: false, line }
     }
 
-    pub(super) fn source(&self) -> &S {
-        &self.source
-    }
-
     /// What is buffered and not yet taken.
     pub(super) fn rest(&self) -> &[u8] {
         &self.buffer[self.start..self.end]
@@ -122,23 +119,37 @@ impl<S: Source> Text<S> {
     /// The next line, ended by LF, CRLF, CR or the end of the input.
     pub(super) fn next_line(&mut self) -> Result<Option<Line<'_>>> {
         let (len, terminator) = loop {
-            let rest = self.rest();
-            let found = memchr2(b'\n', b'\r', rest);
-            let ended = match found {
-                Some(len) => terminator(rest, len, self.at_end).map(|terminator| (len, terminator)),
-                None if self.at_end && rest.is_empty() => return Ok(None),
-                None if self.at_end => Some((rest.len(), 0)),
-                None => None,
-            };
-            self.check_length(found.unwrap_or(rest.len()))?;
-            match ended {
-                Some(ended) => break ended,
-                None => self.fill()?,
+            match find_line(self.rest(), self.at_end) {
+                Some((0, 0)) => return Ok(None),
+                Some((len, terminator)) => {
+                    self.check_length(len)?;
+                    break (len, terminator);
+                }
+                None => {
+                    // The last byte may be a carriage return, which is no part of the line.
+                    self.check_length(self.rest().len().saturating_sub(1))?;
+                    self.fill()?;
+                }
             }
         };
         let number = self.line;
         let bytes = self.take(len + terminator, 1);
         Ok(Some(Line { number, bytes: &bytes[..len] }))
+    }
+}
+
+impl Text<&mut Blocks> {
+    /// Whether a block was read to its end, and no more.
+    pub(super) fn is_between_blocks(&self) -> bool {
+        self.rest().is_empty() && self.source.is_between_blocks()
+    }
+}
+
+/// The lengths of the line at the beginning of `rest` and of its terminator; `None` when its end is not there yet.
+pub(super) fn find_line(rest: &[u8], at_end: bool) -> Option<(usize, usize)> {
+    match memchr2(b'\n', b'\r', rest) {
+        Some(len) => terminator(rest, len, at_end).map(|terminator| (len, terminator)),
+        None => at_end.then_some((rest.len(), 0)),
     }
 }
 

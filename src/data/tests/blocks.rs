@@ -70,7 +70,12 @@ fn in_blocks(stream: Stream, options: &ReadOptions, block_size: usize) -> Outcom
 }
 
 fn read(stream: Stream, options: &ReadOptions, intake: &mut Intake<'_>, block_size: usize) -> Result<()> {
-    csv_rows::read_in_blocks(stream, options, intake, block_size)
+    match options.format {
+        Some(Format::JsonLines) => {
+            super::super::json_lines::read_in_blocks(stream, options, intake, block_size)
+        }
+        _ => csv_rows::read_in_blocks(stream, options, intake, block_size),
+    }
 }
 
 /// A line of a CSV file or a piece of one, good or bad.
@@ -116,6 +121,31 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
     (row, end()).prop_map(|(row, end)| [&row, end].concat())
 }
 
+/// A line of JSON Lines, good or bad.
+fn json_line() -> impl Strategy<Value = Vec<u8>> {
+    let bad: [&'static [u8]; 9] = [
+        b"{\"entity\":\"a\",\"ip\":\"::1\"}",
+        b"{\"entity\":\"\",\"ip\":\"1.2.3.4\"}",
+        b"{\"entity\":null,\"ip\":\"1.2.3.4\"}",
+        b"{\"entity\":[],\"ip\":\"1.2.3.4\"}",
+        b"{\"entity\":\"a\"}",
+        b"{\"entity\":\"a\xFF\",\"ip\":\"1.2.3.4\"}",
+        b"x",
+        b" ]",
+        b"",
+    ];
+    let ends: [&'static [u8]; 5] = [b"\n", b"\n", b"\r\n", b"\r", b",\n"];
+    let good = ("[a-z]{1,9}", any::<[u8; 4]>(), 0_u8..3).prop_map(|(entity, ip, label)| {
+        let ip = Ipv4Addr::from(ip);
+        match label {
+            0 => format!("{{\"features\":[\"{entity}\",\"{ip}\"]}}").into_bytes(),
+            _ => format!("{{\"entity\":\"{entity}\",\"ip\":\"{ip}\",\"label\":{label}}}").into_bytes(),
+        }
+    });
+    let line = prop_oneof![4 => good, 1 => prop::sample::select(bad.to_vec()).prop_map(<[u8]>::to_vec)];
+    (line, prop::sample::select(ends.to_vec())).prop_map(|(line, end)| [&line, end].concat())
+}
+
 /// Text with a good first row mostly, since a bad one ends many readings.
 fn text() -> impl Strategy<Value = Vec<u8>> {
     let first =
@@ -141,6 +171,25 @@ fn options_of(columns_are: usize) -> ReadOptions {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn blocks_of_json_lines_give_what_lines_give(
+        first in 0_usize..4,
+        lines in vec(json_line(), 0..60),
+        block_size in prop::sample::select(vec![1, 7, 64, 200, 1000, BLOCK]),
+        labels in any::<bool>(),
+        fails in any::<bool>(),
+        max_bad_fraction in prop::sample::select(vec![0.0, 0.3, 1.0]),
+    ) {
+        let firsts: [&[u8]; 4] = [b"", b"{\"entity\":\"a\",\"ip\":\"1.2.3.4\",\"label\":1}\n", b"{}\n", b"x\n"];
+        let text = [firsts[first], &lines.concat()].concat();
+        let folder = Folder::new();
+        let on_bad_row = if fails { OnBadRow::Fail } else { OnBadRow::Quarantine(folder.path("bad")) };
+        let format = Some(Format::JsonLines);
+        let options = ReadOptions { format, labels, on_bad_row, max_bad_fraction, ..ReadOptions::default() };
+        let stream = || in_pieces_that_may_break_off(text.clone(), vec![50], false);
+        prop_assert_eq!(in_blocks(stream(), &options, block_size), row_by_row(stream(), &options));
+    }
 
     #[test]
     fn blocks_give_what_rows_give(
@@ -197,7 +246,9 @@ fn stream_of(text: &str) -> Stream {
 
 #[test]
 fn lines_of_every_ending_and_every_column_are_parsed_in_their_block() {
-    let cases: [(&str, ReadOptions); 6] = [
+    let cases: [(&str, ReadOptions); 8] = [
+        ("a,1.2.3.4,x\n", ReadOptions::default()),
+        ("a,1.2.3.4,\"x\r\n\"\r\n", ReadOptions::default()),
         ("a,1.2.3.4\n", ReadOptions::default()),
         ("a,1.2.3.4\r\n", ReadOptions::default()),
         ("a, 1.2.3.4,x\n", ReadOptions::default()),
