@@ -36,11 +36,12 @@ struct Outcome {
     quarantined: Option<Vec<u8>>,
 }
 
+/// The outcome but for the events, which `sink` has.
 fn outcome(
     options: &ReadOptions,
     sink: Sink<'_>,
     read: impl FnOnce(&mut Intake<'_>) -> Result<()>,
-) -> (std::result::Result<ReadReport, (String, u8)>, Option<Vec<u8>>) {
+) -> Outcome {
     let mut intake = Intake::new(&[], options, sink).unwrap();
     let result = read(&mut intake);
     let result = intake.finish(result).map_err(error_text);
@@ -48,7 +49,7 @@ fn outcome(
         OnBadRow::Quarantine(file) => Some(fs::read(file).unwrap()),
         _ => None,
     };
-    (result, quarantined)
+    Outcome { events: Vec::new(), result, quarantined }
 }
 
 fn row_by_row(stream: Stream, options: &ReadOptions) -> Outcome {
@@ -57,16 +58,15 @@ fn row_by_row(stream: Stream, options: &ReadOptions) -> Outcome {
         events.push(Event { entity: hash_entity(row.entity), ip: row.ip });
         Ok(())
     };
-    let (result, quarantined) =
-        outcome(options, Sink::Rows(&mut on_row), |intake| read(stream, options, intake, 1));
-    Outcome { events, result, quarantined }
+    let outcome = outcome(options, Sink::Rows(&mut on_row), |intake| read(stream, options, intake, 1));
+    Outcome { events, ..outcome }
 }
 
 fn in_blocks(stream: Stream, options: &ReadOptions, block_size: usize) -> Outcome {
     let mut sink = Collected::default();
-    let (result, quarantined) =
+    let outcome =
         outcome(options, Sink::Events(&mut sink), |intake| read(stream, options, intake, block_size));
-    Outcome { events: sink.0, result, quarantined }
+    Outcome { events: sink.0, ..outcome }
 }
 
 fn read(stream: Stream, options: &ReadOptions, intake: &mut Intake<'_>, block_size: usize) -> Result<()> {
