@@ -7,12 +7,19 @@ use std::ops::Range;
 
 use memchr::{memchr_iter, memchr3};
 
-use super::text::Text;
+use super::stream::Stream;
+use super::text::{Source, Text, terminator};
 use crate::Result;
 
 /// Splits text into records; empty lines are skipped.
-pub(super) struct CsvRecords {
-    text: Text,
+pub(super) struct CsvRecords<S = Stream> {
+    text: Text<S>,
+    scanner: RecordScanner,
+}
+
+/// Finds and splits the record at the beginning of bytes. It is reused, so that its buffers are.
+#[derive(Default)]
+pub(super) struct RecordScanner {
     fields: Vec<Range<usize>>,
     /// The fields of a record with quotes, one after the other.
     unescaped: Vec<u8>,
@@ -45,18 +52,26 @@ impl<'a> CsvRecord<'a> {
 }
 
 /// The extent of one record in the text.
-struct Extent {
+pub(super) struct Extent {
     /// Without the terminator.
-    len: usize,
-    terminator: usize,
-    num_lines: u64,
+    pub(super) len: usize,
+    pub(super) terminator: usize,
+    pub(super) num_lines: u64,
     is_quoted: bool,
     is_unclosed: bool,
 }
 
-impl CsvRecords {
-    pub(super) fn new(text: Text) -> Self {
-        CsvRecords { text, fields: Vec::new(), unescaped: Vec::new() }
+impl<S: Source> CsvRecords<S> {
+    pub(super) fn new(text: Text<S>) -> Self {
+        CsvRecords { text, scanner: RecordScanner::default() }
+    }
+
+    pub(super) fn text(&self) -> &Text<S> {
+        &self.text
+    }
+
+    pub(super) fn into_text(self) -> Text<S> {
+        self.text
     }
 
     /// The next record; `None` at the end.
@@ -73,28 +88,13 @@ impl CsvRecords {
             self.text.take(extent.terminator, 1);
         };
         let raw = self.text.take(extent.len + extent.terminator, extent.num_lines);
-        let raw = &raw[..extent.len];
-        if !extent.is_quoted {
-            split_plain(raw, &mut self.fields);
-        }
-        let bytes = if extent.is_quoted { &self.unescaped } else { raw };
-        Ok(Some(CsvRecord { line, raw, is_unclosed: extent.is_unclosed, bytes, fields: &self.fields }))
+        Ok(Some(self.scanner.split(&raw[..extent.len], &extent, line)))
     }
 
     /// Finds the record at the beginning of the text and reads on until all of it is there.
     fn find_record(&mut self) -> Result<Extent> {
         loop {
-            let rest = self.text.rest();
-            let found = memchr3(b'\n', b'\r', b'"', rest);
-            let extent = match found {
-                Some(at) if rest[at] == b'"' => {
-                    scan_quoted(rest, self.text.at_end(), &mut self.fields, &mut self.unescaped)
-                }
-                Some(len) => self.text.terminator(len).map(|terminator| Extent::plain(len, terminator)),
-                None if self.text.at_end() => Some(Extent::plain(rest.len(), 0)),
-                None => None,
-            };
-            match extent {
+            match self.scanner.find(self.text.rest(), self.text.at_end()) {
                 Some(extent) => {
                     self.text.check_length(extent.len)?;
                     return Ok(extent);
@@ -106,6 +106,27 @@ impl CsvRecords {
                 }
             }
         }
+    }
+}
+
+impl RecordScanner {
+    /// The record at the beginning of `rest`, empty for an empty line; `None` when its end is not there yet.
+    pub(super) fn find(&mut self, rest: &[u8], at_end: bool) -> Option<Extent> {
+        match memchr3(b'\n', b'\r', b'"', rest) {
+            Some(at) if rest[at] == b'"' => scan_quoted(rest, at_end, &mut self.fields, &mut self.unescaped),
+            Some(len) => terminator(rest, len, at_end).map(|terminator| Extent::plain(len, terminator)),
+            None if at_end => Some(Extent::plain(rest.len(), 0)),
+            None => None,
+        }
+    }
+
+    /// The fields of the record that was found last; `raw` is the record.
+    pub(super) fn split<'a>(&'a mut self, raw: &'a [u8], extent: &Extent, line: u64) -> CsvRecord<'a> {
+        if !extent.is_quoted {
+            split_plain(raw, &mut self.fields);
+        }
+        let bytes = if extent.is_quoted { &self.unescaped } else { raw };
+        CsvRecord { line, raw, is_unclosed: extent.is_unclosed, bytes, fields: &self.fields }
     }
 }
 

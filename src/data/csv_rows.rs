@@ -2,8 +2,10 @@
 
 use super::ReadOptions;
 use super::bad_rows::{BadRow, shown};
+use super::blocks::{BLOCK, Blocks};
 use super::columns::{Columns, no_such_column};
-use super::csv_records::{CsvRecord, CsvRecords};
+use super::csv_blocks;
+use super::csv_records::{CsvRecord, CsvRecords, RecordScanner};
 use super::intake::{Intake, Place};
 use super::stream::Stream;
 use super::text::Text;
@@ -15,6 +17,16 @@ const UNKNOWN: [&str; 7] = ["null", "none", "nan", "na", "n/a", "nil", "unknown"
 
 /// Reads all rows of `stream` into `intake`.
 pub(super) fn read(stream: Stream, options: &ReadOptions, intake: &mut Intake<'_>) -> Result<()> {
+    read_in_blocks(stream, options, intake, BLOCK)
+}
+
+/// As [`read`], in blocks of `block_size` bytes where blocks are of use.
+pub(super) fn read_in_blocks(
+    stream: Stream,
+    options: &ReadOptions,
+    intake: &mut Intake<'_>,
+    block_size: usize,
+) -> Result<()> {
     let names = Columns::of(options, ["1", "2", "3"])?;
     let chosen = names.try_map(|role, text| ColumnRef::parse(text, role.flag()))?;
     let name = stream.name().to_string();
@@ -28,19 +40,73 @@ pub(super) fn read(stream: Stream, options: &ReadOptions, intake: &mut Intake<'_
     } else {
         chosen.positions()
     };
-    let mut is_first = true;
+    let rows = CsvRows { name: &name, columns };
+    loop {
+        let Some(first) = records.next()? else { return Ok(()) };
+        if !is_blank(&first) {
+            let place = Place::Line(&name, first.line).to_string();
+            check_first(&first, &rows.columns, &names, has_header, place)?;
+            rows.take(&first, intake)?;
+            break;
+        }
+    }
+    if Blocks::are_of_use(records.text(), intake) {
+        return rows.take_blocks(records.into_text(), block_size, intake);
+    }
     while let Some(record) = records.next()? {
-        if record.raw.iter().all(|byte| matches!(byte, b' ' | b'\t')) {
-            continue;
-        }
-        if is_first {
-            let place = Place::Line(&name, record.line).to_string();
-            check_first(&record, &columns, &names, has_header, place)?;
-            is_first = false;
-        }
-        read_record(&record, &columns, Place::Line(&name, record.line), intake)?;
+        rows.take(&record, intake)?;
     }
     Ok(())
+}
+
+/// The rows of one input.
+struct CsvRows<'a> {
+    name: &'a str,
+    columns: Columns<usize>,
+}
+
+impl CsvRows<'_> {
+    /// Hands on all rows of `text`, which are parsed in blocks.
+    fn take_blocks(&self, text: Text, block_size: usize, intake: &mut Intake<'_>) -> Result<()> {
+        let mut line = text.line();
+        let columns = self.columns.clone();
+        let mut blocks = Blocks::read(text.into_stream(), block_size, move |text, at_end, parsed| {
+            csv_blocks::parse(text, at_end, &columns, parsed);
+        })?;
+        let mut scanner = RecordScanner::default();
+        let mut take_odd = |raw: &[u8], line, intake: &mut Intake<'_>| match scanner.find(raw, true) {
+            Some(extent) => self.take(&scanner.split(raw, &extent, line), intake),
+            None => Ok(()),
+        };
+        while let Some(num_lines) = blocks.next(line, intake, &mut take_odd)? {
+            line += num_lines;
+            if blocks.is_between_blocks() {
+                continue;
+            }
+            // A record that reaches into the next block is read as text, and so is that block, until the end of
+            // a record is that of a block.
+            let mut records = CsvRecords::new(Text::from_line(&mut blocks, line));
+            while !records.text().is_between_blocks() {
+                match records.next()? {
+                    Some(record) => self.take(&record, intake)?,
+                    None => return Ok(()),
+                }
+            }
+            line = records.text().line();
+        }
+        Ok(())
+    }
+
+    fn take(&self, record: &CsvRecord<'_>, intake: &mut Intake<'_>) -> Result<()> {
+        if is_blank(record) {
+            return Ok(());
+        }
+        read_record(record, &self.columns, Place::Line(self.name, record.line), intake)
+    }
+}
+
+fn is_blank(record: &CsvRecord<'_>) -> bool {
+    record.raw.iter().all(|byte| matches!(byte, b' ' | b'\t'))
 }
 
 fn read_record(

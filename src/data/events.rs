@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use arrow_buffer::ScalarBuffer;
 
-use super::intake::Sink;
+use super::intake::{EventSink, Sink};
 use super::prepared;
 use super::stream::Stream;
-use super::{Input, ReadOptions, ReadReport, Row, read_into};
+use super::{Input, ReadOptions, ReadReport, read_into};
 use crate::Result;
-use crate::event::{Event, hash_entity};
+use crate::event::Event;
 
 /// Rows of one chunk of columns that this program fills, and of one record batch that it writes.
 pub(super) const CHUNK_ROWS: usize = 1 << 20;
@@ -123,7 +123,7 @@ fn shift_of(chunks: &[Chunk]) -> Option<u32> {
 /// another hash.
 pub fn load_events(inputs: &[Input], options: &ReadOptions) -> Result<(Events, ReadReport)> {
     let mut loader = Loader::default();
-    let report = read_into(inputs, options, &mut loader)?;
+    let report = read_into(inputs, options, Sink::Events(&mut loader))?;
     loader.end_chunk();
     Ok((Events::from_chunks(loader.chunks), report))
 }
@@ -131,23 +131,21 @@ pub fn load_events(inputs: &[Input], options: &ReadOptions) -> Result<(Events, R
 #[derive(Default)]
 struct Loader {
     chunks: Vec<Chunk>,
-    entity: Vec<u64>,
-    ip: Vec<u32>,
+    filling: ColumnBuffer,
 }
 
 impl Loader {
     fn end_chunk(&mut self) {
-        let entity = std::mem::take(&mut self.entity).into();
-        let ip = std::mem::take(&mut self.ip).into();
-        self.chunks.push(Chunk { entity, ip });
+        let (mut entity, mut ip) = self.filling.take();
+        entity.shrink_to_fit();
+        ip.shrink_to_fit();
+        self.chunks.push(Chunk { entity: entity.into(), ip: ip.into() });
     }
 }
 
-impl Sink for Loader {
-    fn row(&mut self, row: Row<'_>) -> Result<()> {
-        self.entity.push(hash_entity(row.entity));
-        self.ip.push(row.ip);
-        if self.ip.len() == CHUNK_ROWS {
+impl EventSink for Loader {
+    fn events(&mut self, mut entity: &[u64], mut ip: &[u32]) -> Result<()> {
+        while self.filling.fill(&mut entity, &mut ip) {
             self.end_chunk();
         }
         Ok(())
@@ -159,6 +157,40 @@ impl Sink for Loader {
         let num_rows = chunks.iter().map(|chunk| chunk.ip.len() as u64).sum();
         self.chunks.extend(chunks);
         Ok(num_rows)
+    }
+}
+
+/// Two columns that fill up to [`CHUNK_ROWS`].
+#[derive(Default)]
+pub(super) struct ColumnBuffer {
+    entity: Vec<u64>,
+    ip: Vec<u32>,
+}
+
+impl ColumnBuffer {
+    /// Takes what there is room for off the front of both columns; whether the buffer is full now.
+    pub(super) fn fill(&mut self, entity: &mut &[u64], ip: &mut &[u32]) -> bool {
+        if self.ip.is_empty() {
+            // At once, since a vector that doubles ends with too much; untouched pages cost nothing.
+            self.entity.reserve_exact(CHUNK_ROWS);
+            self.ip.reserve_exact(CHUNK_ROWS);
+        }
+        let num_rows = ip.len().min(CHUNK_ROWS - self.ip.len());
+        let (new_entity, new_ip);
+        (new_entity, *entity) = entity.split_at(num_rows);
+        (new_ip, *ip) = ip.split_at(num_rows);
+        self.entity.extend_from_slice(new_entity);
+        self.ip.extend_from_slice(new_ip);
+        self.ip.len() == CHUNK_ROWS
+    }
+
+    /// The columns so far; the buffer is empty then.
+    pub(super) fn take(&mut self) -> (Vec<u64>, Vec<u32>) {
+        (std::mem::take(&mut self.entity), std::mem::take(&mut self.ip))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.ip.is_empty()
     }
 }
 

@@ -6,7 +6,7 @@ use std::io::Write;
 use super::bad_rows::{BadRow, shown};
 use super::stream::Stream;
 use super::{Input, OnBadRow, ReadOptions, ReadReport, Row};
-use crate::event::parse_ipv4;
+use crate::event::{hash_entity, parse_ipv4};
 use crate::output_file::OutputFile;
 use crate::{Error, Result};
 
@@ -15,8 +15,17 @@ use crate::{Error, Result};
 const NUM_BAD_BEFORE_EARLY_STOP: u64 = 100;
 
 /// Takes what was read.
-pub(super) trait Sink {
-    fn row(&mut self, row: Row<'_>) -> Result<()>;
+pub(super) enum Sink<'a> {
+    /// Rows as they stand, one at a time.
+    Rows(&'a mut dyn FnMut(Row<'_>) -> Result<()>),
+    /// Events, which may be hashed and parsed elsewhere, many at a time.
+    Events(&'a mut dyn EventSink),
+}
+
+/// Takes events as two columns.
+pub(super) trait EventSink {
+    /// Takes some events; both columns have the same length.
+    fn events(&mut self, entity: &[u64], ip: &[u32]) -> Result<()>;
 
     /// Takes a prepared file and returns how many rows it has.
     fn prepared(&mut self, stream: Stream) -> Result<u64>;
@@ -42,7 +51,7 @@ impl fmt::Display for Place<'_> {
 
 /// Checks and counts rows on their way to a [`Sink`].
 pub(super) struct Intake<'a> {
-    sink: &'a mut dyn Sink,
+    sink: Sink<'a>,
     report: ReadReport,
     fails: bool,
     max_bad_fraction: f64,
@@ -50,7 +59,7 @@ pub(super) struct Intake<'a> {
 }
 
 impl<'a> Intake<'a> {
-    pub(super) fn new(inputs: &[Input], options: &ReadOptions, sink: &'a mut dyn Sink) -> Result<Self> {
+    pub(super) fn new(inputs: &[Input], options: &ReadOptions, sink: Sink<'a>) -> Result<Self> {
         if !(0.0..=1.0).contains(&options.max_bad_fraction) {
             let what = format!("{} is not a fraction", options.max_bad_fraction);
             return Err(Error::config("--max-bad-fraction", what, "give a number from 0 to 1"));
@@ -79,6 +88,11 @@ impl<'a> Intake<'a> {
         })
     }
 
+    /// Whether the sink takes [`Intake::events`] too, and not rows alone.
+    pub(super) fn takes_events(&self) -> bool {
+        matches!(self.sink, Sink::Events(_))
+    }
+
     /// Checks a row and hands it on; `raw` is the row as it stands.
     pub(super) fn row(
         &mut self,
@@ -88,25 +102,39 @@ impl<'a> Intake<'a> {
         label: Option<&[u8]>,
         raw: &[u8],
     ) -> Result<()> {
-        if entity.is_empty() {
-            return self.bad(place, BadRow::EmptyEntity, raw);
+        match check(entity, ip, label) {
+            Ok(row) => {
+                self.report.num_rows += 1;
+                match &mut self.sink {
+                    Sink::Rows(on_row) => on_row(row),
+                    Sink::Events(sink) => sink.events(&[hash_entity(row.entity)], &[row.ip]),
+                }
+            }
+            Err(reason) => self.bad(place, reason, raw),
         }
-        let Some(ip) = parse_ipv4(ip) else {
-            return self.bad(place, BadRow::of_ip(ip), raw);
-        };
-        let label = match label {
-            None => None,
-            Some(b"1" | b"true") => Some(true),
-            Some(b"0" | b"false") => Some(false),
-            Some(_) => return self.bad(place, BadRow::BadLabel, raw),
-        };
-        self.report.num_rows += 1;
-        self.sink.row(Row { entity, ip, label })
+    }
+
+    /// Takes events of good rows.
+    pub(super) fn events(&mut self, entity: &[u64], ip: &[u32]) -> Result<()> {
+        self.report.num_rows += ip.len() as u64;
+        match &mut self.sink {
+            Sink::Events(sink) => sink.events(entity, ip),
+            Sink::Rows(_) => Ok(()),
+        }
     }
 
     /// Takes a prepared file.
     pub(super) fn prepared(&mut self, stream: Stream) -> Result<()> {
-        self.report.num_rows += self.sink.prepared(stream)?;
+        self.report.num_rows += match &mut self.sink {
+            Sink::Events(sink) => sink.prepared(stream)?,
+            Sink::Rows(_) => {
+                return Err(Error::data(
+                    stream.name(),
+                    "a prepared file holds hashes, not entities",
+                    "give the CSV, JSON Lines or Parquet file that it was made from",
+                ));
+            }
+        };
         Ok(())
     }
 
@@ -159,29 +187,35 @@ impl<'a> Intake<'a> {
     }
 }
 
+/// Checks the fields of a row.
+pub(super) fn check<'a>(
+    entity: &'a [u8],
+    ip: &[u8],
+    label: Option<&[u8]>,
+) -> std::result::Result<Row<'a>, BadRow> {
+    if entity.is_empty() {
+        return Err(BadRow::EmptyEntity);
+    }
+    let ip = parse_ipv4(ip).ok_or_else(|| BadRow::of_ip(ip))?;
+    let label = match label {
+        None => None,
+        Some(b"1" | b"true") => Some(true),
+        Some(b"0" | b"false") => Some(false),
+        Some(_) => return Err(BadRow::BadLabel),
+    };
+    Ok(Row { entity, ip, label })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    struct Count(u64);
-
-    impl Sink for Count {
-        fn row(&mut self, _: Row<'_>) -> Result<()> {
-            self.0 += 1;
-            Ok(())
-        }
-
-        fn prepared(&mut self, _: Stream) -> Result<u64> {
-            Ok(0)
-        }
-    }
 
     #[test]
     fn reading_stops_early_only_past_a_hundred_bad_rows_and_the_fraction() {
         let options =
             ReadOptions { on_bad_row: OnBadRow::Skip, max_bad_fraction: 0.5, ..ReadOptions::default() };
-        let mut sink = Count(0);
-        let mut intake = Intake::new(&[], &options, &mut sink).unwrap();
+        let mut ignore = |_: Row<'_>| Ok(());
+        let mut intake = Intake::new(&[], &options, Sink::Rows(&mut ignore)).unwrap();
         let place = Place::Line("f", 7);
         for _ in 0..100 {
             intake.bad(place, BadRow::Ipv6, b"").unwrap();
@@ -191,7 +225,8 @@ mod tests {
         assert!(text.contains("101 of 101") && text.contains("100 IPv6 address"), "{text}");
         assert_eq!(error.exit_code(), 3);
 
-        let mut intake = Intake::new(&[], &options, &mut sink).unwrap();
+        let mut ignore = |_: Row<'_>| Ok(());
+        let mut intake = Intake::new(&[], &options, Sink::Rows(&mut ignore)).unwrap();
         for _ in 0..200 {
             intake.row(place, b"e", b"1.2.3.4", None, b"").unwrap();
         }
@@ -205,7 +240,7 @@ mod tests {
     fn a_fraction_outside_zero_to_one_is_refused() {
         for max_bad_fraction in [-0.1, 1.1, f64::NAN] {
             let options = ReadOptions { max_bad_fraction, ..ReadOptions::default() };
-            let result = Intake::new(&[], &options, &mut Count(0)).map(|_| ());
+            let result = Intake::new(&[], &options, Sink::Rows(&mut |_| Ok(()))).map(|_| ());
             assert!(matches!(result, Err(Error::Config { .. })), "{max_bad_fraction}");
         }
     }

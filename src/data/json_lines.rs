@@ -6,14 +6,26 @@ use serde_json::{Map, Value};
 
 use super::ReadOptions;
 use super::bad_rows::BadRow;
+use super::blocks::{BLOCK, Blocks, Parsed};
 use super::columns::{Columns, Role, no_such_column};
-use super::intake::{Intake, Place};
+use super::intake::{Intake, Place, check};
 use super::stream::Stream;
-use super::text::Text;
+use super::text::{Line, MAX_LINE, Text, find_line};
 use crate::Result;
+use crate::event::{Event, hash_entity};
 
 /// Reads all rows of `stream` into `intake`.
 pub(super) fn read(stream: Stream, options: &ReadOptions, intake: &mut Intake<'_>) -> Result<()> {
+    read_in_blocks(stream, options, intake, BLOCK)
+}
+
+/// As [`read`], in blocks of `block_size` bytes where blocks are of use.
+pub(super) fn read_in_blocks(
+    stream: Stream,
+    options: &ReadOptions,
+    intake: &mut Intake<'_>,
+    block_size: usize,
+) -> Result<()> {
     let keys = Columns::of(options, [Role::Entity, Role::Ip, Role::Label].map(Role::default_name))?;
     let name = stream.name().to_string();
     let mut text = Text::new(stream)?;
@@ -23,26 +35,107 @@ pub(super) fn read(stream: Stream, options: &ReadOptions, intake: &mut Intake<'_
         if json.is_empty() {
             continue;
         }
-        let place = Place::Line(&name, line.number);
-        let Ok(object) = serde_json::from_slice::<Map<String, Value>>(json) else {
-            intake.bad(place, BadRow::NotJson, line.bytes)?;
+        if is_first {
+            check_first(json, &keys, Place::Line(&name, line.number))?;
             is_first = false;
-            continue;
-        };
-        match fields_of(&object, &keys) {
-            Ok([entity, ip]) => {
-                let label = keys.label.as_ref().map(|key| object.get(key).unwrap_or(&Value::Null));
-                read_fields(entity, ip, label, place, line.bytes, intake)?;
-            }
-            Err((role, key)) if is_first => {
-                let valid: Vec<&str> = object.keys().map(String::as_str).collect();
-                return Err(no_such_column(role, key, &place.to_string(), &valid));
-            }
-            Err(_) => intake.bad(place, BadRow::MissingKey, line.bytes)?,
         }
-        is_first = false;
+        take(&line, &keys, &name, intake)?;
+        if Blocks::are_of_use(&text, intake) {
+            return take_blocks(text, block_size, &keys, &name, intake);
+        }
     }
     Ok(())
+}
+
+/// Hands on all rows of `text`, which are parsed in blocks.
+fn take_blocks(
+    text: Text,
+    block_size: usize,
+    keys: &Columns<String>,
+    name: &str,
+    intake: &mut Intake<'_>,
+) -> Result<()> {
+    let mut number = text.line();
+    let block_keys = keys.clone();
+    let mut blocks = Blocks::read(text.into_stream(), block_size, move |text, at_end, parsed| {
+        parse(text, at_end, &block_keys, parsed);
+    })?;
+    let mut take_odd =
+        |bytes: &[u8], number, intake: &mut Intake<'_>| take(&Line { number, bytes }, keys, name, intake);
+    while let Some(num_lines) = blocks.next(number, intake, &mut take_odd)? {
+        number += num_lines;
+        if blocks.is_between_blocks() {
+            continue;
+        }
+        // A line that reaches into the next block is read as text, until the end of a line is that of a block.
+        let mut text = Text::from_line(&mut blocks, number);
+        while !text.is_between_blocks() {
+            match text.next_line()? {
+                Some(line) => take(&line, keys, name, intake)?,
+                None => return Ok(()),
+            }
+        }
+        number = text.line();
+    }
+    Ok(())
+}
+
+/// Parses the lines of a block, but the last where its end is not there.
+fn parse(text: &[u8], at_end: bool, keys: &Columns<String>, parsed: &mut Parsed) {
+    while let Some((len, terminator)) = find_line(&text[parsed.num_bytes..], at_end) {
+        // A line that is too long is left too: an error stops the reading there.
+        if len + terminator == 0 || len >= MAX_LINE {
+            return;
+        }
+        let json = trim(&text[parsed.num_bytes..][..len]);
+        if !json.is_empty() {
+            let object = serde_json::from_slice(json).ok();
+            match object.and_then(|object| event_of(&object, keys)) {
+                Some(event) => parsed.push(event),
+                None if parsed.push_odd(len) => {}
+                None => return,
+            }
+        }
+        parsed.num_bytes += len + terminator;
+        parsed.num_lines += 1;
+    }
+}
+
+fn event_of(object: &Map<String, Value>, keys: &Columns<String>) -> Option<Event> {
+    let [entity, ip] = fields_of(object, keys).ok()?;
+    let Texts { entity, ip, label } = texts_of(entity, ip, label_of(object, keys)).ok()?;
+    let label = label.as_ref().map(|label| label.as_bytes());
+    let row = check(entity.as_bytes(), ip.as_bytes(), label).ok()?;
+    Some(Event { entity: hash_entity(row.entity), ip: row.ip })
+}
+
+/// Refuses a first row without the keys; no choice of [`super::OnBadRow`] can make sense of the rest.
+fn check_first(json: &[u8], keys: &Columns<String>, place: Place<'_>) -> Result<()> {
+    let Ok(object) = serde_json::from_slice::<Map<String, Value>>(json) else { return Ok(()) };
+    let Err((role, key)) = fields_of(&object, keys) else { return Ok(()) };
+    let valid: Vec<&str> = object.keys().map(String::as_str).collect();
+    Err(no_such_column(role, key, &place.to_string(), &valid))
+}
+
+fn take(line: &Line<'_>, keys: &Columns<String>, name: &str, intake: &mut Intake<'_>) -> Result<()> {
+    let place = Place::Line(name, line.number);
+    let json = trim(line.bytes);
+    if json.is_empty() {
+        return Ok(());
+    }
+    let Ok(object) = serde_json::from_slice::<Map<String, Value>>(json) else {
+        return intake.bad(place, BadRow::NotJson, line.bytes);
+    };
+    let Ok([entity, ip]) = fields_of(&object, keys) else {
+        return intake.bad(place, BadRow::MissingKey, line.bytes);
+    };
+    match texts_of(entity, ip, label_of(&object, keys)) {
+        Ok(Texts { entity, ip, label }) => {
+            let label = label.as_ref().map(|label| label.as_bytes());
+            intake.row(place, entity.as_bytes(), ip.as_bytes(), label, line.bytes)
+        }
+        Err(reason) => intake.bad(place, reason, line.bytes),
+    }
 }
 
 /// Removes white space and what the documentation's sample has behind its objects: a comma, a bracket.
@@ -77,30 +170,34 @@ fn fields_of<'a>(
     }
 }
 
-fn read_fields(
-    entity: &Value,
-    ip: &Value,
-    label: Option<&Value>,
-    place: Place<'_>,
-    raw: &[u8],
-    intake: &mut Intake<'_>,
-) -> Result<()> {
+fn label_of<'a>(object: &'a Map<String, Value>, keys: &Columns<String>) -> Option<&'a Value> {
+    keys.label.as_ref().map(|key| object.get(key).unwrap_or(&Value::Null))
+}
+
+/// The fields of a row as text.
+struct Texts<'a> {
+    entity: Cow<'a, str>,
+    ip: Cow<'a, str>,
+    label: Option<Cow<'a, str>>,
+}
+
+fn texts_of<'a>(
+    entity: &'a Value,
+    ip: &'a Value,
+    label: Option<&'a Value>,
+) -> std::result::Result<Texts<'a>, BadRow> {
     let text = |value| match value {
         &Value::Null => Err(BadRow::MissingValue),
         value => text_of(value).ok_or(BadRow::NotText),
     };
-    let (entity, ip) = match (text(entity), text(ip)) {
-        (Ok(entity), Ok(ip)) => (entity, ip),
-        (Err(reason), _) | (_, Err(reason)) => return intake.bad(place, reason, raw),
-    };
+    let (entity, ip) = (text(entity)?, text(ip)?);
     let label = match label {
         Some(Value::Bool(label)) => Some(Cow::Borrowed(if *label { "true" } else { "false" })),
         // No text is no label either: the intake refuses it as a bad one.
         Some(label) => Some(text_of(label).unwrap_or_default()),
         None => None,
     };
-    let label = label.as_ref().map(|label| label.as_bytes());
-    intake.row(place, entity.as_bytes(), ip.as_bytes(), label, raw)
+    Ok(Texts { entity, ip, label })
 }
 
 fn text_of(value: &Value) -> Option<Cow<'_, str>> {

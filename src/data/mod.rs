@@ -1,13 +1,16 @@
 //! Readers: from files, folders, globs and stdin to events.
 //!
-//! Text formats are read one row at a time from reused buffers ([`read_rows`]). [`load_events`] holds events
-//! as two columns in memory and maps prepared Arrow files ([`write_prepared`]) without copying them.
+//! Rows are read one at a time from reused buffers where somebody wants to see them ([`read_rows`]). Where events
+//! suffice, text is read, hashed and parsed in blocks side by side: [`load_events`] holds events as two columns
+//! in memory and maps prepared Arrow files ([`write_prepared`]) without copying them.
 //!
 //! What a file is, is decided by its bytes and never by its name: `.gz` and `.zst` by their magic, Parquet
 //! and Arrow by theirs, JSON Lines by a leading `{`; anything else is CSV.
 
 mod bad_rows;
+mod blocks;
 mod columns;
+mod csv_blocks;
 mod csv_records;
 mod csv_rows;
 mod events;
@@ -182,27 +185,11 @@ pub fn read_rows(
     options: &ReadOptions,
     on_row: &mut dyn FnMut(Row<'_>) -> Result<()>,
 ) -> Result<ReadReport> {
-    read_into(inputs, options, &mut OnRow(on_row))
-}
-
-struct OnRow<'a>(&'a mut dyn FnMut(Row<'_>) -> Result<()>);
-
-impl Sink for OnRow<'_> {
-    fn row(&mut self, row: Row<'_>) -> Result<()> {
-        (self.0)(row)
-    }
-
-    fn prepared(&mut self, stream: Stream) -> Result<u64> {
-        Err(Error::data(
-            stream.name(),
-            "a prepared file holds hashes, not entities",
-            "give the CSV, JSON Lines or Parquet file that it was made from",
-        ))
-    }
+    read_into(inputs, options, Sink::Rows(on_row))
 }
 
 /// Reads `inputs` in order into `sink`.
-fn read_into(inputs: &[Input], options: &ReadOptions, sink: &mut dyn Sink) -> Result<ReadReport> {
+fn read_into(inputs: &[Input], options: &ReadOptions, sink: Sink<'_>) -> Result<ReadReport> {
     let mut intake = Intake::new(inputs, options, sink)?;
     let result = inputs.iter().try_for_each(|input| read_input(input, options, &mut intake));
     let report = intake.finish(result)?;

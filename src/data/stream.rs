@@ -8,6 +8,7 @@ use bytes::Bytes;
 use flate2::bufread::MultiGzDecoder;
 
 use super::mapped::map_file;
+use super::text::Source;
 use super::{Format, Input};
 use crate::{Error, Result};
 
@@ -18,7 +19,7 @@ const MAX_HEAD: usize = 64 * 1024;
 pub(super) struct Stream {
     name: String,
     path: PathBuf,
-    reader: Box<dyn Read>,
+    reader: Box<dyn Read + Send>,
     compression: Option<&'static str>,
     is_plain_file: bool,
     /// Bytes that were read to look at them and have not been handed out yet.
@@ -28,7 +29,7 @@ pub(super) struct Stream {
 
 impl Stream {
     pub(super) fn open(input: &Input) -> Result<Self> {
-        let (path, is_file, reader): (PathBuf, bool, Box<dyn Read>) = match input {
+        let (path, is_file, reader): (PathBuf, bool, Box<dyn Read + Send>) = match input {
             Input::Stdin => ("stdin".into(), false, Box::new(io::stdin())),
             Input::File(path) => {
                 let file = File::open(path).map_err(Error::io("read", path))?;
@@ -43,13 +44,13 @@ impl Stream {
         name: String,
         path: PathBuf,
         is_file: bool,
-        mut reader: Box<dyn Read>,
+        mut reader: Box<dyn Read + Send>,
     ) -> Result<Self> {
         let mut magic = Vec::new();
         reader.by_ref().take(4).read_to_end(&mut magic).map_err(Error::io("read", &path))?;
         let compression = compression_of(&magic);
         let raw = Cursor::new(magic).chain(reader);
-        let reader: Box<dyn Read> = match compression {
+        let reader: Box<dyn Read + Send> = match compression {
             Some("gzip") => Box::new(MultiGzDecoder::new(BufReader::with_capacity(1 << 16, raw))),
             Some(_) => Box::new(zstd::Decoder::new(raw).map_err(Error::io("read", &path))?),
             None => Box::new(raw),
@@ -99,24 +100,9 @@ impl Stream {
         Ok(())
     }
 
-    /// Fills the beginning of `buffer`, which must not be empty; 0 at the end of the input.
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
-        if !self.head.is_empty() {
-            let num = self.head.len().min(buffer.len());
-            buffer[..num].copy_from_slice(&self.head[..num]);
-            self.head.drain(..num);
-            return Ok(num);
-        }
-        loop {
-            match self.reader.read(buffer) {
-                Ok(num) => {
-                    self.at_end = num == 0;
-                    return Ok(num);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.error(error)),
-            }
-        }
+    /// Gives back what was read last, to be read again.
+    pub(super) fn unread(&mut self, bytes: &[u8]) {
+        self.head.splice(..0, bytes.iter().copied());
     }
 
     /// The whole input as bytes: a plain file is mapped, anything else is read into memory.
@@ -154,6 +140,31 @@ impl Stream {
                 "fetch or compress the file again",
             ),
             _ => Error::io("read", Path::new(&self.path))(error),
+        }
+    }
+}
+
+impl Source for Stream {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        if !self.head.is_empty() {
+            let num = self.head.len().min(buffer.len());
+            buffer[..num].copy_from_slice(&self.head[..num]);
+            self.head.drain(..num);
+            return Ok(num);
+        }
+        loop {
+            match self.reader.read(buffer) {
+                Ok(num) => {
+                    self.at_end = num == 0;
+                    return Ok(num);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.error(error)),
+            }
         }
     }
 }

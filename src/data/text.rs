@@ -2,6 +2,7 @@
 
 use memchr::memchr2;
 
+use super::blocks::Blocks;
 use super::stream::Stream;
 use crate::{Error, Result};
 
@@ -11,9 +12,28 @@ pub(super) const MAX_LINE: usize = 64 * 1024;
 /// Large against [`MAX_LINE`], so that moving an unfinished line to the front costs little.
 const BUFFER: usize = 256 * 1024;
 
+/// Where text comes from.
+pub(super) trait Source {
+    /// The input's name in messages.
+    fn name(&self) -> &str;
+
+    /// Fills the beginning of `buffer`, which must not be empty; 0 at the end of the input.
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize>;
+}
+
+impl<S: Source> Source for &mut S {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        (**self).read(buffer)
+    }
+}
+
 /// The unread text of one input.
-pub(super) struct Text {
-    stream: Stream,
+pub(super) struct Text<S = Stream> {
+    source: S,
     buffer: Vec<u8>,
     start: usize,
     end: usize,
@@ -31,11 +51,20 @@ pub(super) struct Line<'a> {
 impl Text {
     pub(super) fn new(mut stream: Stream) -> Result<Self> {
         stream.start_text()?;
-        Ok(Text { stream, buffer: vec![0; BUFFER], start: 0, end: 0, at_end: false, line: 1 })
+        Ok(Text::from_line(stream, 1))
     }
 
-    pub(super) fn name(&self) -> &str {
-        self.stream.name()
+    /// The stream, which has again what is buffered and not yet taken.
+    pub(super) fn into_stream(mut self) -> Stream {
+        self.source.unread(&self.buffer[self.start..self.end]);
+        self.source
+    }
+}
+
+impl<S: Source> Text<S> {
+    /// The text of `source`, which begins at `line`.
+    pub(super) fn from_line(source: S, line: u64) -> Self {
+        Text { source, buffer: vec![0; BUFFER], start: 0, end: 0, at_end: false, line }
     }
 
     /// What is buffered and not yet taken.
@@ -61,7 +90,7 @@ impl Text {
             self.end -= self.start;
             self.start = 0;
         }
-        let num = self.stream.read(&mut self.buffer[self.end..])?;
+        let num = self.source.read(&mut self.buffer[self.end..])?;
         self.end += num;
         self.at_end = num == 0;
         Ok(())
@@ -81,7 +110,7 @@ impl Text {
             return Ok(());
         }
         Err(Error::data(
-            format!("{}:{}", self.name(), self.line),
+            format!("{}:{}", self.source.name(), self.line),
             "the line has 64 KiB or more",
             "look for a missing newline or a quote that is never closed; is this a text file?",
         ))
@@ -90,31 +119,45 @@ impl Text {
     /// The next line, ended by LF, CRLF, CR or the end of the input.
     pub(super) fn next_line(&mut self) -> Result<Option<Line<'_>>> {
         let (len, terminator) = loop {
-            let rest = self.rest();
-            let found = memchr2(b'\n', b'\r', rest);
-            let ended = match found {
-                Some(len) => self.terminator(len).map(|terminator| (len, terminator)),
-                None if self.at_end && rest.is_empty() => return Ok(None),
-                None if self.at_end => Some((rest.len(), 0)),
-                None => None,
-            };
-            self.check_length(found.unwrap_or(rest.len()))?;
-            match ended {
-                Some(ended) => break ended,
-                None => self.fill()?,
+            match find_line(self.rest(), self.at_end) {
+                Some((0, 0)) => return Ok(None),
+                Some((len, terminator)) => {
+                    self.check_length(len)?;
+                    break (len, terminator);
+                }
+                None => {
+                    // The last byte may be a carriage return, which is no part of the line.
+                    self.check_length(self.rest().len().saturating_sub(1))?;
+                    self.fill()?;
+                }
             }
         };
         let number = self.line;
         let bytes = self.take(len + terminator, 1);
         Ok(Some(Line { number, bytes: &bytes[..len] }))
     }
+}
 
-    /// The length of the terminator at `rest()[at]`; `None` when that takes one more byte to know.
-    pub(super) fn terminator(&self, at: usize) -> Option<usize> {
-        match &self.rest()[at..] {
-            [b'\r', b'\n', ..] => Some(2),
-            [b'\r'] if !self.at_end => None,
-            _ => Some(1),
-        }
+impl Text<&mut Blocks> {
+    /// Whether a block was read to its end, and no more.
+    pub(super) fn is_between_blocks(&self) -> bool {
+        self.rest().is_empty() && self.source.is_between_blocks()
+    }
+}
+
+/// The lengths of the line at the beginning of `rest` and of its terminator; `None` when its end is not there yet.
+pub(super) fn find_line(rest: &[u8], at_end: bool) -> Option<(usize, usize)> {
+    match memchr2(b'\n', b'\r', rest) {
+        Some(len) => terminator(rest, len, at_end).map(|terminator| (len, terminator)),
+        None => at_end.then_some((rest.len(), 0)),
+    }
+}
+
+/// The length of the terminator at `rest[at]`; `None` when that takes one more byte to know.
+pub(super) fn terminator(rest: &[u8], at: usize, at_end: bool) -> Option<usize> {
+    match &rest[at..] {
+        [b'\r', b'\n', ..] => Some(2),
+        [b'\r'] if !at_end => None,
+        _ => Some(1),
     }
 }

@@ -1,5 +1,6 @@
 //! Tests of whole readings, from bytes in a file to rows.
 
+mod blocks;
 mod compressed;
 mod csv;
 mod json_lines;

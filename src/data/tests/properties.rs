@@ -14,17 +14,26 @@ use crate::event::Event;
 struct Pieces {
     bytes: Cursor<Vec<u8>>,
     sizes: std::iter::Cycle<std::vec::IntoIter<usize>>,
+    /// Whether there is an error behind the last byte.
+    breaks_off: bool,
 }
 
 impl Read for Pieces {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let size = self.sizes.next().unwrap_or(1).min(buffer.len());
-        self.bytes.read(&mut buffer[..size])
+        match self.bytes.read(&mut buffer[..size])? {
+            0 if self.breaks_off && !buffer.is_empty() => Err(std::io::Error::other("it broke off")),
+            num => Ok(num),
+        }
     }
 }
 
 fn in_pieces(bytes: Vec<u8>, sizes: Vec<usize>) -> Stream {
-    let reader = Pieces { bytes: Cursor::new(bytes), sizes: sizes.into_iter().cycle() };
+    in_pieces_that_may_break_off(bytes, sizes, false)
+}
+
+pub(super) fn in_pieces_that_may_break_off(bytes: Vec<u8>, sizes: Vec<usize>, breaks_off: bool) -> Stream {
+    let reader = Pieces { bytes: Cursor::new(bytes), sizes: sizes.into_iter().cycle(), breaks_off };
     Stream::from_reader("test".into(), "test".into(), false, Box::new(reader)).unwrap()
 }
 

@@ -1,0 +1,98 @@
+//! CSV in blocks: most rows are plain, and those are read without looking at anything twice.
+
+use memchr::{memchr, memchr2};
+
+use super::blocks::Parsed;
+use super::columns::Columns;
+use super::csv_records::{CsvRecord, RecordScanner};
+use super::intake::check;
+use super::text::MAX_LINE;
+use crate::event::{Event, hash_entity, ipv4_at};
+
+/// The columns of rows that begin with `entity,ipv4`.
+const PAIR: Columns<usize> = Columns { entity: 0, ip: 1, label: None };
+
+/// Parses the records in `text`, but the last where its end is not there.
+pub(super) fn parse(text: &[u8], at_end: bool, columns: &Columns<usize>, parsed: &mut Parsed) {
+    let mut scanner = RecordScanner::default();
+    let mut pairs = Pairs { text, special: None };
+    loop {
+        if *columns == PAIR {
+            pairs.read(parsed);
+        }
+        let rest = &text[parsed.num_bytes..];
+        let Some(extent) = scanner.find(rest, at_end) else { return };
+        // A line that is too long is left too: an error stops the reading there.
+        if extent.len + extent.terminator == 0 || extent.len >= MAX_LINE {
+            return;
+        }
+        if extent.len > 0 {
+            match event_of(&scanner.split(&rest[..extent.len], &extent, 0), columns) {
+                Some(event) => parsed.push(event),
+                None if parsed.push_odd(extent.len) => {}
+                None => return,
+            }
+        }
+        parsed.num_bytes += extent.len + extent.terminator;
+        parsed.num_lines += extent.num_lines;
+    }
+}
+
+fn event_of(record: &CsvRecord<'_>, columns: &Columns<usize>) -> Option<Event> {
+    if record.is_unclosed {
+        return None;
+    }
+    let label = match columns.label {
+        Some(label) => Some(record.field(label)?),
+        None => None,
+    };
+    let row = check(record.field(columns.entity)?, record.field(columns.ip)?, label).ok()?;
+    Some(Event { entity: hash_entity(row.entity), ip: row.ip })
+}
+
+/// Reads rows `entity,ipv4` or `entity,ipv4,…` that are as plain as can be.
+struct Pairs<'a> {
+    text: &'a [u8],
+    /// Where the next quote or carriage return stands, as far as that is known.
+    special: Option<usize>,
+}
+
+impl Pairs<'_> {
+    /// Reads plain rows up to one that is not.
+    fn read(&mut self, parsed: &mut Parsed) {
+        let mut at = parsed.num_bytes;
+        loop {
+            let special = match self.special {
+                Some(special) if special >= at => special,
+                _ => memchr2(b'"', b'\r', &self.text[at..]).map_or(self.text.len(), |found| at + found),
+            };
+            self.special = Some(special);
+            let Some((event, len)) = pair_at(&self.text[at..], special - at) else { break };
+            parsed.push(event);
+            parsed.num_lines += 1;
+            at += len;
+        }
+        parsed.num_bytes = at;
+    }
+}
+
+/// The plain row at the beginning of `rest` and its length with the line's end. There is no quote and no carriage
+/// return before `special`.
+#[inline]
+fn pair_at(rest: &[u8], special: usize) -> Option<(Event, usize)> {
+    let comma = memchr2(b',', b'\n', rest)?;
+    if rest[comma] == b'\n' || comma == 0 || comma > special {
+        return None;
+    }
+    let (ip, len) = ipv4_at(rest[comma + 1..].first_chunk()?)?;
+    let mut end = comma + 1 + len;
+    if rest[end..].starts_with(b",") {
+        end = special.min(end + memchr(b'\n', &rest[end..])?);
+    }
+    let terminator = match rest[end..] {
+        [b'\n', ..] => 1,
+        [b'\r', b'\n', ..] => 2,
+        _ => return None,
+    };
+    (end < MAX_LINE).then(|| (Event { entity: hash_entity(&rest[..comma]), ip }, end + terminator))
+}
