@@ -101,6 +101,8 @@ fn measure_speed(options: &Options, path: &Path, report: &mut Report) -> Outcome
         peer: peer_rounds.as_ref().map(|rounds| rounds.rate(rows_per_thread)),
         ratio: peer_rounds.as_ref().map(|rounds| ratios(&rounds.seconds, &our_rounds.seconds)),
         target: Some(Target::AtLeast(TARGET)),
+        has_peer: true,
+        others_share: our_rounds.others_share,
         details: json!({
             "bytes": path.metadata()?.len(),
             "ours": { "side": ours.ready, "rounds": our_rounds },
@@ -127,6 +129,8 @@ fn measure_memory(options: &Options, path: &Path, report: &mut Report) -> Outcom
             peer: None,
             ratio: None,
             target: None,
+            has_peer: false,
+            others_share: None,
             details: json!(answer),
         });
         peaks.push(peak);
@@ -138,6 +142,8 @@ fn measure_memory(options: &Options, path: &Path, report: &mut Report) -> Outcom
         peer: None,
         ratio: None,
         target: None,
+        has_peer: false,
+        others_share: None,
         details: json!(null),
     });
     Ok(())

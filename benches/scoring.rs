@@ -96,6 +96,8 @@ fn measure_batched(options: &Options, report: &mut Report) -> Outcome<()> {
         peer: peer_rounds.as_ref().map(|rounds| rounds.rate(PEER_PAIRS_PER_BATCH as f64)),
         ratio: peer_rounds.as_ref().map(ratio),
         target: Some(Target::RatioAtLeast(BATCHED_TARGET)),
+        has_peer: true,
+        others_share: our_rounds.others_share,
         details: json!({
             "ours": { "side": ours.ready, "pairs_per_call": EVENTS_PER_CALL, "rounds": our_rounds },
             "peer": peer.map(|peer| json!({
@@ -111,6 +113,8 @@ fn measure_single(options: &Options, report: &mut Report) -> Outcome<()> {
     let mut ours = Side::ours(&options.shared, &case(options, SINGLE_ROWS))?;
     let mut peer = start_peer(options, SINGLE_ROWS)?.or_skip(&mut report.skipped);
     let request = Request::Single { pairs: if options.shared.quick { 2_000 } else { 20_000 } };
+    let processes: Vec<u32> = std::iter::once(&ours).chain(&peer).map(Side::process).collect();
+    let busy = Busy::watch(&processes);
     let (mut our_rounds, mut peer_rounds) = (Vec::new(), Vec::new());
     for round in 1..=options.shared.num_rounds() {
         eprintln!("  round {round}/{}", options.shared.num_rounds());
@@ -119,6 +123,7 @@ fn measure_single(options: &Options, report: &mut Report) -> Outcome<()> {
             peer_rounds.push(latencies(peer, &request)?);
         }
     }
+    let others_share = busy.and_then(|busy| busy.others_share());
     let details = json!({
         "ours": { "side": ours.ready, "rounds": our_rounds },
         "peer": peer.map(|peer| json!({ "side": peer.ready, "rounds": peer_rounds })),
@@ -127,14 +132,16 @@ fn measure_single(options: &Options, report: &mut Report) -> Outcome<()> {
     let line = |what: &str, target: Option<Target>, pick: fn(&Latencies) -> f64| {
         let ours: Vec<f64> = our_rounds.iter().map(pick).collect();
         let peer: Vec<f64> = peer_rounds.iter().map(pick).collect();
-        let has_peer = !peer.is_empty();
+        let measured = !peer.is_empty();
         Measurement {
             name: format!("{SINGLE}, {rows} rows, {what}"),
             unit: Unit::Seconds,
-            ratio: has_peer.then(|| ratios(&peer, &ours)),
-            peer: has_peer.then(|| Spread::of(peer)),
+            ratio: measured.then(|| ratios(&peer, &ours)),
+            peer: measured.then(|| Spread::of(peer)),
             ours: Spread::of(ours),
             target,
+            has_peer: true,
+            others_share,
             details: details.clone(),
         }
     };

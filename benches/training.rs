@@ -154,6 +154,8 @@ fn measure_speed(options: &Options, case: &Case, report: &mut Report) -> Outcome
         peer: peer_rounds.as_ref().map(|rounds| rounds.rate(positives)),
         ratio: peer_rounds.as_ref().map(|rounds| ratios(&rounds.seconds, &our_rounds.seconds)),
         target: case.target.map(Target::RatioAtLeast),
+        has_peer: true,
+        others_share: our_rounds.others_share,
         details,
     });
     report_memory(options, case, &our_rounds, peer_rounds.as_ref(), report);
@@ -172,6 +174,8 @@ fn report_memory(options: &Options, case: &Case, ours: &Rounds, peer: Option<&Ro
         peer: peer.and_then(|peer| peer.peak_bytes).map(spread),
         ratio: None,
         target: (!options.gpu && case.name == MEMORY_CASE).then_some(Target::AtMost(MEMORY_TARGET)),
+        has_peer: true,
+        others_share: None,
         details: json!({ "of": "the process, on the host" }),
     });
 }
@@ -196,6 +200,8 @@ fn measure_growth(options: &Options, cases: &[Case], report: &mut Report) -> Out
         peer: None,
         ratio: None,
         target: Some(Target::AtMost(GROWTH_TARGET)),
+        has_peer: false,
+        others_share: rounds[0].others_share,
         details: json!({ GROWTH_TO: rounds[0], GROWTH_FROM: rounds[1] }),
     });
     Ok(())

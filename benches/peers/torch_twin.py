@@ -161,9 +161,10 @@ class Twin:
         return None
 
     def warm_up(self):
-        self.score(NUM_WARM_UP)
         if self.optimizers:
             self.train(NUM_WARM_UP)
+        else:
+            self.score(NUM_WARM_UP)
 
     def upload(self):
         """The next mini-batch on the device."""

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unused_imports)] // each benchmark uses a part
 
+mod busy;
 mod report;
 mod rounds;
 mod side;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use ipsight::config::DeviceChoice;
 
+pub use busy::Busy;
 pub use report::{Measurement, Report, Target, Unit};
 pub use rounds::{Rounds, Spread, interleave, ratios};
 pub use side::{Answer, Request, Side, Started, serve, status_bytes};

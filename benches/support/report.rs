@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 use super::rounds::seconds_text;
 use super::{Outcome, SharedOptions, Spread};
 
+/// The share of the machine that others may have before the figures are doubted.
+const MAX_OTHERS_SHARE: f64 = 0.05;
+
 /// What a figure counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -41,6 +44,10 @@ pub struct Measurement {
     /// How many times better than the peer.
     pub ratio: Option<Spread>,
     pub target: Option<Target>,
+    /// Whether there is a peer for it, on this machine or on another.
+    pub has_peer: bool,
+    /// The share of the machine that went to others meanwhile.
+    pub others_share: Option<f64>,
     /// What only the file shows: who was measured, each round.
     pub details: Value,
 }
@@ -55,10 +62,10 @@ impl Measurement {
         })
     }
 
-    fn cells(&self, skipped: bool) -> [String; 6] {
+    fn cells(&self) -> [String; 6] {
         let peer = match &self.peer {
             Some(peer) => spread_text(peer, self.unit),
-            None if skipped => "skipped".into(),
+            None if self.has_peer => "skipped".into(),
             None => "-".into(),
         };
         let ratio = self.ratio.as_ref().map_or("-".into(), |ratio| spread_text(ratio, Unit::Times));
@@ -121,7 +128,7 @@ impl Report {
 
     fn print(&self) {
         let header = ["", "ours", "peer", "ours to peer", "target", ""].map(String::from);
-        let rows = self.measurements.iter().map(|measurement| measurement.cells(self.skipped.is_some()));
+        let rows = self.measurements.iter().map(Measurement::cells);
         let rows: Vec<[String; 6]> = std::iter::once(header).chain(rows).collect();
         let widths: [usize; 6] =
             std::array::from_fn(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or(0));
@@ -130,7 +137,11 @@ impl Report {
             println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
         }
         if let Some(reason) = &self.skipped {
-            println!("peer skipped: {reason}");
+            println!("skipped: {reason}");
+        }
+        let busiest = self.measurements.iter().filter_map(|measurement| measurement.others_share);
+        if let Some(share) = busiest.max_by(f64::total_cmp).filter(|share| *share > MAX_OTHERS_SHARE) {
+            println!("Not a fair figure: other processes had up to {:.0}% of the machine.", 100.0 * share);
         }
     }
 }
@@ -173,6 +184,7 @@ fn text(figure: f64, unit: Unit) -> String {
         Unit::PerSecond if figure >= 1e6 => format!("{:.2}M/s", figure / 1e6),
         Unit::PerSecond => format!("{:.1}k/s", figure / 1e3),
         Unit::Seconds => seconds_text(figure),
+        Unit::Bytes if figure < 1e9 => format!("{:.0} MB", figure / 1e6),
         Unit::Bytes => format!("{:.2} GB", figure / 1e9),
         Unit::Times => format!("{figure:.2}x"),
     }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Outcome, Request, Side};
+use super::{Busy, Outcome, Request, Side};
 
 /// The rounds of one side.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -14,6 +14,8 @@ pub struct Rounds {
     /// The part of it that no file backs, where the side knows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peak_anonymous_bytes: Option<u64>,
+    /// The share of the machine that went to processes other than the sides, where the system says.
+    pub others_share: Option<f64>,
 }
 
 impl Rounds {
@@ -25,6 +27,8 @@ impl Rounds {
 
 /// Asks the sides in turn, round after round: what disturbs the machine then disturbs all of them.
 pub fn interleave(num_rounds: usize, sides: &mut [(&mut Side, Request)]) -> Outcome<Vec<Rounds>> {
+    let processes: Vec<u32> = sides.iter().map(|(side, _)| side.process()).collect();
+    let busy = Busy::watch(&processes);
     let mut all = vec![Rounds::default(); sides.len()];
     for round in 1..=num_rounds {
         for ((side, request), rounds) in sides.iter_mut().zip(&mut all) {
@@ -36,6 +40,8 @@ pub fn interleave(num_rounds: usize, sides: &mut [(&mut Side, Request)]) -> Outc
         let times: Vec<String> = all.iter().map(|rounds| seconds_text(rounds.seconds[round - 1])).collect();
         eprintln!("  round {round}/{num_rounds}: {}", times.join(", "));
     }
+    let others_share = busy.and_then(|busy| busy.others_share());
+    all.iter_mut().for_each(|rounds| rounds.others_share = others_share);
     Ok(all)
 }
 

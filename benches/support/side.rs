@@ -135,6 +135,11 @@ impl Side {
         }
     }
 
+    /// Its process id.
+    pub fn process(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Asks for a round of which only the time matters.
     pub fn seconds(&mut self, request: &Request) -> Outcome<f64> {
         let answer = self.ask(request)?;
