@@ -58,7 +58,8 @@ fn main() -> Outcome<()> {
     if options.shared.wants(PREPARE) {
         measure_speed(&options, &path, &mut report)?;
     }
-    if options.memory && options.shared.wants(MEMORY) {
+    let names_memory = options.shared.case.iter().any(|case| case == MEMORY);
+    if names_memory || options.memory {
         measure_memory(&options, &path, &mut report)?;
     }
     report.finish()

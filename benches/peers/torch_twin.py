@@ -137,7 +137,8 @@ class Twin:
         self.device = torch.device(args.device)
         self.batches = mini_batches(args)
         self.next_batch = 0
-        self.model = IpInsights(args).to(self.device)
+        with self.device:
+            self.model = IpInsights(args)
         self.optimizers = [] if args.score_only else self.make_optimizers()
         self.loss_of, self.score_pairs = loss_of, self.model
         self.compile_error = self.compile() if args.compile else None
