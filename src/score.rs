@@ -89,6 +89,9 @@ impl Scorer {
     ///
     /// [`Error::Device`] where the device fails.
     pub fn dot_products(&self, events: &[Event]) -> Result<Vec<f32>> {
+        if events.len() <= PAIRS_PER_BATCH {
+            return self.score_batch(events);
+        }
         let mut scores = Vec::with_capacity(events.len());
         for events in events.chunks(PAIRS_PER_BATCH) {
             scores.append(&mut self.score_batch(events)?);
@@ -183,7 +186,7 @@ pub fn ip_tensor(ips: Vec<u32>, device: &Device) -> Tensor<1, Int> {
 pub fn read_floats<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
     let failed = |reason: String| Error::device(format!("the device failed: {reason}"), DEVICE_FAILED_HELP);
     let data = tensor.try_into_data().map_err(|e| failed(e.to_string()))?;
-    data.try_to_vec::<f32>().map_err(|e| failed(format!("{e:?}")))
+    data.try_into_vec::<f32>().map_err(|e| failed(format!("{e:?}")))
 }
 
 const DEVICE_FAILED_HELP: &str =

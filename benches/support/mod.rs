@@ -2,6 +2,10 @@
 
 #![allow(dead_code, unused_imports)] // each benchmark uses a part
 
+/// The binary's own.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 mod busy;
 mod report;
 mod rounds;
