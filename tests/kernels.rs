@@ -7,12 +7,16 @@ use ipsight::model::index_tensor;
 use ipsight::score::{ip_tensor, read_floats};
 use ipsight_kernels::bits::{bits_on_slices, ip_bits};
 use ipsight_kernels::encoder::EncoderShape;
+use ipsight_kernels::first_layer::{FirstLayer, first_layer_gradient_reference, first_layer_reference};
 use ipsight_kernels::folded::{FoldedInputs, folded, folded_on_slices};
 use ipsight_kernels::folded_step::{ShardMut, folded_step_on_slices};
+use ipsight_kernels::gather::{gather, gather_reference};
 use ipsight_kernels::negatives::{Negatives, pair_reference, pairs};
 use ipsight_kernels::num_table_copies;
+use ipsight_kernels::pair_loss::{RowLoss, pair_reference as loss_reference};
 use ipsight_kernels::philox::philox4x32_10;
 use ipsight_kernels::row_adam::{AdamStep, RowsMut, TouchedRows, row_adam, row_adam_reference};
+use ipsight_kernels::scores::{fold, fold_reference, lookup_tables, score_reference, scores};
 use ipsight_kernels::uniform::{Uniform, uniform, uniform_reference};
 use proptest::prelude::*;
 use support::{Mismatches, devices};
@@ -356,6 +360,139 @@ fn the_folded_step_is_the_same_on_every_backend_and_every_time() {
                 let at = format!("{name}: d = {vector_dim}, L = {num_hidden}, P = {num_pairs}: {what}");
                 mismatches.check(&at, found, expected, 1e-5 * largest);
             }
+        }
+    }
+    mismatches.assert_none();
+}
+
+#[test]
+fn the_first_layer_equals_its_reference_forward_and_backward() {
+    let mut mismatches = Mismatches::default();
+    for (vector_dim, num) in [(16, 1), (112, 37), (128, 301), (4096, 9)] {
+        let shape = EncoderShape { vector_dim, num_hidden: 1 };
+        let parameters = floats(shape.num_parameters(), 21);
+        let (weight, bias) = (&parameters[shape.weight(0)], &parameters[shape.bias(0)]);
+        let mut ips = words(num, 22);
+        ips[0] = u32::MAX;
+        let layer = FirstLayer { shape, parameters: &parameters, ips: &ips };
+        let mut found = vec![f32::NAN; num * vector_dim];
+        layer.encode(&mut found);
+        let reference = |i: usize| first_layer_reference(weight, bias, ips[i / vector_dim], i % vector_dim);
+        let expected: Vec<f32> = (0..found.len()).map(|i| reference(i) as f32).collect();
+        mismatches.check(&format!("d = {vector_dim}: activations"), &found, &expected, 1e-5);
+
+        let gradients = floats(num * vector_dim, 23);
+        let (dw, db) = layer.gradients(&gradients);
+        let of = |bit, k| first_layer_gradient_reference(&ips, &gradients, bit, k) as f32;
+        let expected: Vec<f32> = (0..dw.len()).map(|i| of(Some(i / vector_dim), i % vector_dim)).collect();
+        mismatches.check(&format!("d = {vector_dim}: weights"), &dw, &expected, 1e-4);
+        let expected: Vec<f32> = (0..vector_dim).map(|k| of(None, k)).collect();
+        mismatches.check(&format!("d = {vector_dim}: biases"), &db, &expected, 1e-4);
+    }
+    mismatches.assert_none();
+}
+
+/// Logits from -60 to 60, masked pairs, and one positive with 1,000 negatives.
+#[test]
+fn the_pass_over_a_rows_pairs_equals_its_reference() {
+    let mut mismatches = Mismatches::default();
+    for (width, num_pairs, size) in
+        [(16, 1, 1.0), (32, 3, 0.1), (128, 7, 3.0), (4096, 2, 0.02), (128, 1001, 1.0)]
+    {
+        let scaled = |n, stream| floats(n, stream).into_iter().map(|f| f * size).collect::<Vec<f32>>();
+        let q = scaled(width, 31);
+        let activations: Vec<f32> = floats(num_pairs * width, 32).into_iter().map(|h| h.max(0.0)).collect();
+        let mask: Vec<f32> = (0..num_pairs).map(|p| f32::from(p % 5 != 4)).collect();
+        let (c, scale) = (0.25, 0.5);
+        let (mut hidden, mut s) = (activations.clone(), vec![1.0; width]);
+        let (mut logits, mut gradients) = (vec![f32::NAN; num_pairs], vec![f32::NAN; num_pairs]);
+        let row = RowLoss { q: &q, c, mask: &mask, scale };
+        let sums = row.run(&mut hidden, &mut s, &mut logits, &mut gradients);
+
+        let (mut cross_entropy, mut expected_s) = (0.0, vec![1.0f64; width]);
+        for p in 0..num_pairs {
+            let at = format!("width {width}, P = {num_pairs}, pair {p}");
+            let h = &activations[p * width..(p + 1) * width];
+            let (logit, loss, slope) = loss_reference(&q, c, h, p == 0);
+            let gradient = slope * (mask[p] * scale) as f64;
+            cross_entropy += loss * mask[p] as f64;
+            mismatches.check(&at, &[logits[p], gradients[p]], &[logit as f32, gradient as f32], 2e-5);
+            let through = |k: usize| if h[k] > 0.0 { gradient as f32 * q[k] } else { 0.0 };
+            let expected: Vec<f32> = (0..width).map(through).collect();
+            mismatches.check(&at, &hidden[p * width..(p + 1) * width], &expected, 2e-5);
+            expected_s.iter_mut().zip(h).for_each(|(s, h)| *s += gradient * *h as f64);
+        }
+        let at = format!("width {width}, P = {num_pairs}");
+        let expected: Vec<f32> = expected_s.into_iter().map(|s| s as f32).collect();
+        mismatches.check(&format!("{at}: s"), &s, &expected, 1e-4);
+        let counted = mask.iter().sum::<f32>() as f64;
+        assert_eq!(sums.num_pairs, counted, "{at}");
+        assert!((sums.cross_entropy / cross_entropy - 1.0).abs() < 1e-5, "{at}: {}", sums.cross_entropy);
+    }
+    mismatches.assert_none();
+}
+
+#[test]
+fn gathered_rows_are_the_tables_rows_on_every_backend() {
+    for (name, device) in devices() {
+        for (num_rows, d) in [(1, 1), (700, 5), (300, 128)] {
+            let table = floats(num_rows * d, 41);
+            let rows: Vec<i32> =
+                words(517, 42).into_iter().map(|word| (word % num_rows as u32) as i32).collect();
+            poison(&device, rows.len() * d);
+            let on_device = Tensor::from_data(TensorData::new(table.clone(), [num_rows, d]), &device);
+            let found = gather(on_device, index_tensor(rows.clone(), &device));
+            assert_eq!(read_floats(found).unwrap(), gather_reference(&table, &rows, d), "{name}");
+        }
+    }
+}
+
+/// Folded rows, and scores from them, against the folded form in float64.
+#[test]
+fn scores_equal_their_reference_on_every_backend() {
+    let mut mismatches = Mismatches::default();
+    for (name, device) in devices() {
+        for (vector_dim, num_hidden) in
+            [(4, 0), (100, 0), (4, 1), (100, 1), (128, 1), (4096, 1), (100, 2), (16, 3)]
+        {
+            let shape = EncoderShape { vector_dim, num_hidden };
+            let small = |n, stream| floats(n, stream).into_iter().map(|f| 0.2 * f).collect::<Vec<f32>>();
+            let parameters = small(shape.num_parameters(), 51);
+            let vectors = small(37 * vector_dim, 52);
+            let rows: Vec<i32> = words(1203, 53).into_iter().map(|word| (word % 37) as i32).collect();
+            let ips = words(1203, 54);
+            let upload = |values: &[f32], shape: [usize; 2]| {
+                Tensor::<2>::from_data(TensorData::new(values.to_vec(), shape), &device)
+            };
+            let flat = upload(&parameters, [1, parameters.len()]);
+            poison(&device, 37 * (vector_dim + 1));
+            let folded = fold(upload(&vectors, [37, vector_dim]), flat.clone(), shape);
+            let columns = shape.output_width() + 1;
+            let at = format!("{name}: d = {vector_dim}, L = {num_hidden}");
+            let element = |i: usize| {
+                let vector = &vectors[i / columns * vector_dim..][..vector_dim];
+                fold_reference(&shape, &parameters, vector, i % columns) as f32
+            };
+            let expected: Vec<f32> = (0..37 * columns).map(element).collect();
+            mismatches.check(
+                &format!("{at}: folded"),
+                &read_floats(folded.clone()).unwrap(),
+                &expected,
+                2e-5,
+            );
+
+            let tables = lookup_tables(flat.clone(), shape);
+            let pairs = (index_tensor(rows.clone(), &device), ip_tensor(ips.clone(), &device));
+            poison(&device, 1203);
+            let found = read_floats(scores(folded, pairs, tables, flat, shape)).unwrap();
+            let reference = |i: usize| {
+                let row = &expected[rows[i] as usize * columns..][..columns];
+                score_reference(&shape, &parameters, row, ips[i]) as f32
+            };
+            let num_checked = if vector_dim * num_hidden > 200 { 60 } else { 1203 };
+            let expected: Vec<f32> = (0..num_checked).map(reference).collect();
+            let largest = expected.iter().fold(1.0f32, |largest, score| largest.max(score.abs()));
+            mismatches.check(&format!("{at}: scores"), &found[..num_checked], &expected, 2e-5 * largest);
         }
     }
     mismatches.assert_none();

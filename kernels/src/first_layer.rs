@@ -210,11 +210,97 @@ pub(crate) fn fold_buckets(buckets: &[f32], weight: &mut [f32], bias: &mut [f32]
 }
 
 /// The reference of the forward pass: activation `k` of an address.
-pub fn first_layer_reference(weight: &[f32], bias: &[f32], ip: u32, k: usize) -> f32 {
+pub fn first_layer_reference(weight: &[f32], bias: &[f32], ip: u32, k: usize) -> f64 {
     let d = bias.len();
     let mut bits = [0.0; NUM_BITS];
     crate::bits::bits_on_slices(&[ip], &mut bits);
-    (0..NUM_BITS).fold(bias[k], |sum, i| sum + bits[i] * weight[i * d + k]).max(0.0)
+    let product = |i: usize| (bits[i] * weight[i * d + k]) as f64;
+    ((0..NUM_BITS).map(product).sum::<f64>() + bias[k] as f64).max(0.0)
+}
+
+/// The reference of the backward pass: the gradient of weight (`bit`, `k`), or of bias `k` without a bit, from
+/// the gradients `[N, d]` of the activations.
+pub fn first_layer_gradient_reference(ips: &[u32], gradients: &[f32], bit: Option<usize>, k: usize) -> f64 {
+    let d = gradients.len() / ips.len();
+    let sign = |ip: u32| match bit {
+        Some(bit) if (ip >> (NUM_BITS - 1 - bit)) & 1 == 0 => -1.0,
+        _ => 1.0,
+    };
+    ips.iter().zip(gradients.chunks_exact(d)).map(|(ip, gradient)| sign(*ip) * gradient[k] as f64).sum()
+}
+
+/// The CPU twin on one thread: the activations `[N, d]` of addresses, and given the gradients of activations
+/// those of the weights and biases.
+///
+/// # Panics
+///
+/// Where there is no hidden layer, or d is not a multiple of 16: rows are padded by the caller.
+pub struct FirstLayer<'a> {
+    /// The encoder's shape.
+    pub shape: EncoderShape,
+    /// `[num_parameters]`
+    pub parameters: &'a [f32],
+    /// `[N]`
+    pub ips: &'a [u32],
+}
+
+impl FirstLayer<'_> {
+    /// Fills the activations, `[N, d]`.
+    pub fn encode(&self, activations: &mut [f32]) {
+        self.check();
+        let tables = NibbleTables::new(&self.shape, self.parameters);
+        pulp::Arch::new().dispatch(Encode { tables: &tables, ips: self.ips, activations });
+    }
+
+    /// The gradients of weights `[32, d]` and biases `[d]` from those of the activations, `[N, d]`, which are 0
+    /// where the activation is.
+    pub fn gradients(&self, gradients: &[f32]) -> (Vec<f32>, Vec<f32>) {
+        self.check();
+        let d = self.shape.vector_dim;
+        let mut buckets = AlignedVec::zeros(num_buckets(d));
+        pulp::Arch::new().dispatch(AddToBuckets { buckets: &mut buckets, ips: self.ips, gradients });
+        let (mut weight, mut bias) = (vec![0.0; NUM_BITS * d], vec![0.0; d]);
+        fold_buckets(&buckets, &mut weight, &mut bias);
+        (weight, bias)
+    }
+
+    fn check(&self) {
+        assert!(self.shape.num_hidden > 0 && padded(self.shape.vector_dim) == self.shape.vector_dim);
+    }
+}
+
+struct Encode<'a> {
+    tables: &'a NibbleTables,
+    ips: &'a [u32],
+    activations: &'a mut [f32],
+}
+
+impl pulp::WithSimd for Encode<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let rows = self.activations.chunks_exact_mut(self.tables.width());
+        self.ips.iter().zip(rows).for_each(|(ip, row)| self.tables.encode(simd, *ip, vectors_mut::<S>(row)));
+    }
+}
+
+struct AddToBuckets<'a> {
+    buckets: &'a mut [f32],
+    ips: &'a [u32],
+    gradients: &'a [f32],
+}
+
+impl pulp::WithSimd for AddToBuckets<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let rows = self.gradients.chunks_exact(self.gradients.len() / self.ips.len());
+        for (ip, row) in self.ips.iter().zip(rows) {
+            add_to_buckets(simd, self.buckets, *ip, vectors::<S>(row));
+        }
+    }
 }
 
 /// The first layer on a device, by nibbles.

@@ -14,7 +14,7 @@
 
 use pulp::Simd;
 
-use crate::simd::dot_vectors;
+use crate::simd::{dot_vectors, padded, vectors, vectors_mut};
 
 /// What is published of the loss, summed over pairs that are not masked.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -113,6 +113,56 @@ pub(crate) fn pair_loss<S: Simd>(
 pub(crate) fn masked<S: Simd>(simd: S, activation: S::f32s, gradient: S::f32s) -> S::f32s {
     let zero = simd.splat_f32s(0.0);
     simd.select_f32s(simd.greater_than_f32s(activation, zero), gradient, zero)
+}
+
+/// One positive's pairs as slices, for [`RowLoss::run`].
+pub struct RowLoss<'a> {
+    /// `[width]`, width being a multiple of 16
+    pub q: &'a [f32],
+    /// c
+    pub c: f32,
+    /// `[P]`
+    pub mask: &'a [f32],
+    /// What gradients are multiplied by.
+    pub scale: f32,
+}
+
+impl RowLoss<'_> {
+    /// The CPU twin: replaces the activations `hidden`, `[P, width]`, by their gradients, adds to `s`,
+    /// `[width]`, and fills `logits` and `gradients`, `[P]` each.
+    ///
+    /// # Panics
+    ///
+    /// Where the width is not a multiple of 16: rows are padded by the caller.
+    pub fn run(
+        &self,
+        hidden: &mut [f32],
+        s: &mut [f32],
+        logits: &mut [f32],
+        gradients: &mut [f32],
+    ) -> LossSums {
+        assert!(padded(self.q.len()) == self.q.len() && s.len() == self.q.len());
+        pulp::Arch::new().dispatch(RunRowLoss { row: self, hidden, s, logits, gradients })
+    }
+}
+
+struct RunRowLoss<'a> {
+    row: &'a RowLoss<'a>,
+    hidden: &'a mut [f32],
+    s: &'a mut [f32],
+    logits: &'a mut [f32],
+    gradients: &'a mut [f32],
+}
+
+impl pulp::WithSimd for RunRowLoss<'_> {
+    type Output = LossSums;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> LossSums {
+        let RowLoss { q, c, mask, scale } = *self.row;
+        let (hidden, s) = (vectors_mut::<S>(self.hidden), vectors_mut::<S>(self.s));
+        pair_loss(simd, (vectors::<S>(q), c), hidden, mask, scale, s, (self.logits, self.gradients))
+    }
 }
 
 /// The reference: logit, cross entropy and gradient of one pair.

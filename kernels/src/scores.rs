@@ -15,6 +15,7 @@ use burn::tensor::{Int, Tensor};
 use pulp::Simd;
 use rayon::prelude::*;
 
+use crate::bits::NUM_BITS;
 use crate::encoder::EncoderShape;
 use crate::first_layer::ByteTables;
 use crate::matrix::{Panels, multiply};
@@ -30,6 +31,23 @@ pub fn fold_reference(shape: &EncoderShape, parameters: &[f32], vector: &[f32], 
     let start = shape.weight(shape.num_hidden).start + column * shape.vector_dim;
     let row = &parameters[start..start + shape.vector_dim];
     row.iter().zip(vector).map(|(w, e)| *w as f64 * *e as f64).sum()
+}
+
+/// The reference of scoring: from an entity's folded row.
+pub fn score_reference(shape: &EncoderShape, parameters: &[f32], folded: &[f32], ip: u32) -> f64 {
+    let mut bits = [0.0; NUM_BITS];
+    crate::bits::bits_on_slices(&[ip], &mut bits);
+    let mut hidden: Vec<f64> = bits.iter().map(|bit| *bit as f64).collect();
+    for l in 0..shape.num_hidden {
+        let (weight, bias) = (&parameters[shape.weight(l)], &parameters[shape.bias(l)]);
+        let activation = |k: usize| {
+            let product = |i: usize| hidden[i] * weight[i * shape.vector_dim + k] as f64;
+            ((0..hidden.len()).map(product).sum::<f64>() + bias[k] as f64).max(0.0)
+        };
+        hidden = (0..shape.vector_dim).map(activation).collect();
+    }
+    let c = folded[hidden.len()] as f64;
+    hidden.iter().zip(folded).map(|(h, q)| h * *q as f64).sum::<f64>() + c
 }
 
 /// The CPU twin of folding: from rows `[N, d]` to `[N, width + 1]`.
