@@ -9,6 +9,7 @@ use ipsight_kernels::bits::{bits_on_slices, ip_bits};
 use ipsight_kernels::encoder::EncoderShape;
 use ipsight_kernels::first_layer::{FirstLayer, first_layer_gradient_reference, first_layer_reference};
 use ipsight_kernels::folded::{FoldedInputs, folded, folded_on_slices};
+use ipsight_kernels::folded_reference::folded_reference;
 use ipsight_kernels::folded_step::{ShardMut, folded_step_on_slices};
 use ipsight_kernels::gather::{gather, gather_reference};
 use ipsight_kernels::negatives::{Negatives, pair_reference, pairs};
@@ -494,6 +495,48 @@ fn scores_equal_their_reference_on_every_backend() {
             let largest = expected.iter().fold(1.0f32, |largest, score| largest.max(score.abs()));
             mismatches.check(&format!("{at}: scores"), &found[..num_checked], &expected, 2e-5 * largest);
         }
+    }
+    mismatches.assert_none();
+}
+
+/// The folded form against the plain one in float64: any shape, skew, and every hidden layer.
+#[test]
+fn the_folded_step_equals_the_plain_form_in_float64() {
+    let mut mismatches = Mismatches::default();
+    let one_each = vec![1; 70];
+    let skewed: Vec<i32> = (0..90).map(|i| 1 + 150 / (1 + i * i)).collect();
+    let cases: [(usize, usize, &[i32], usize); 8] = [
+        (1, 1, &[1], 1),
+        (4, 0, &[3, 1], 3),
+        (33, 1, &[300], 3),
+        (100, 2, &skewed, 2),
+        (128, 1, &one_each, 3),
+        (20, 3, &one_each, 9),
+        (16, 1, &[1, 3, 1], 1001),
+        (257, 1, &[2, 1, 5], 5),
+    ];
+    for (vector_dim, num_hidden, counts, num_pairs) in cases {
+        let case = FoldedCase::new(vector_dim, num_hidden, counts, num_pairs);
+        let inputs = FoldedInputs {
+            segments: &case.segments,
+            pair_ips: &case.pair_ips,
+            mask: &case.mask,
+            parameters: &case.parameters,
+            shape: case.shape,
+        };
+        let found = folded_on_slices(inputs, &case.vectors);
+        let expected = folded_reference(inputs, &case.vectors);
+        let mut check = |what: &str, found: &[f32], expected: &[f32]| {
+            let largest = expected.iter().fold(1e-3f32, |largest, value| largest.max(value.abs()));
+            let at = format!("d = {vector_dim}, L = {num_hidden}, P = {num_pairs}: {what}");
+            mismatches.check(&at, found, expected, 1e-5 * largest);
+        };
+        check("logits", &found.1.logits, &expected.1.logits);
+        check("gradients of rows", &found.0, &expected.0);
+        check("gradients of parameters", &found.1.parameters, &expected.1.parameters);
+        let [found, expected] = [found.1.sums, expected.1.sums];
+        check("cross entropy", &[found.cross_entropy as f32], &[expected.cross_entropy as f32]);
+        assert_eq!((found.num_correct, found.num_pairs), (expected.num_correct, expected.num_pairs));
     }
     mismatches.assert_none();
 }

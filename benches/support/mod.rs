@@ -17,7 +17,7 @@ use clap::{Args, ValueEnum};
 use ipsight::config::DeviceChoice;
 
 pub use busy::Busy;
-pub use report::{Measurement, Report, Target, Unit};
+pub use report::{Measurement, Report, Target, Unit, default_path};
 pub use rounds::{Rounds, Spread, interleave, ratios};
 pub use side::{Answer, Request, Side, Started, serve, status_bytes};
 

@@ -153,7 +153,7 @@ fn to_json(measurement: &Measurement) -> Value {
 }
 
 /// Beside the build, wherever Cargo was told to put it.
-fn default_path(benchmark: &str) -> PathBuf {
+pub fn default_path(benchmark: &str) -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("target/tmp");
     target.join("bench").join(format!("{benchmark}.json"))
 }

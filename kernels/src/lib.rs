@@ -21,6 +21,7 @@ pub mod bits;
 pub mod encoder;
 pub mod first_layer;
 pub mod folded;
+pub mod folded_reference;
 pub mod folded_step;
 pub mod gather;
 mod host;
