@@ -3,6 +3,9 @@
 use burn::tensor::Device;
 #[cfg(feature = "wgpu")]
 use burn::tensor::{DeviceKind, wgpu::wgpu};
+use ipsight_kernels::encoder::EncoderShape;
+use ipsight_kernels::first_layer::NUM_BUCKETS;
+use ipsight_kernels::folded::{CHUNKS_AT_ONCE, MIN_POSITIVES_PER_CHUNK};
 use serde::Serialize;
 
 use crate::config::{DeviceChoice, Hyperparameters};
@@ -28,6 +31,10 @@ pub struct DeviceLimits {
     pub available_bytes: Option<u64>,
 }
 
+/// Buffers that a kernel binds at most, its scalars included.
+#[cfg(feature = "wgpu")]
+const MAX_BUFFERS_OF_A_KERNEL: u32 = 14;
+
 /// A graphics adapter that wgpu can reach.
 #[derive(Clone, Debug, Serialize)]
 pub struct Adapter {
@@ -41,6 +48,9 @@ pub struct Adapter {
     pub driver: String,
     /// What fits it.
     pub limits: DeviceLimits,
+    #[cfg(feature = "wgpu")]
+    #[serde(skip)]
+    max_buffers: u32,
     #[cfg(feature = "wgpu")]
     #[serde(skip)]
     device_kind: DeviceKind,
@@ -65,7 +75,7 @@ pub fn choose(choice: DeviceChoice) -> Result<ComputeDevice> {
     if choice == DeviceChoice::Ndarray {
         return Ok(ndarray("asked for"));
     }
-    let adapters = adapters();
+    let adapters = usable_adapters();
     let rank = |adapter: &&Adapter| {
         ["discrete", "integrated", "virtual", "other", "cpu"].iter().position(|kind| *kind == adapter.kind)
     };
@@ -81,10 +91,19 @@ pub fn choose(choice: DeviceChoice) -> Result<ComputeDevice> {
         (DeviceChoice::Auto, None) => Ok(ndarray("no graphics adapter was found")),
         (_, Some(adapter)) => Ok(on_adapter(adapter, "asked for")),
         (_, None) => Err(Error::device(
-            "no wgpu adapter was found",
+            "no wgpu adapter was found that binds the buffers of a kernel",
             "install a Vulkan driver (Debian: mesa-vulkan-drivers for software Vulkan) or take --device ndarray",
         )),
     }
+}
+
+/// The adapters that can bind all buffers of every kernel.
+fn usable_adapters() -> Vec<Adapter> {
+    #[allow(unused_mut)]
+    let mut adapters = adapters();
+    #[cfg(feature = "wgpu")]
+    adapters.retain(|adapter| adapter.max_buffers >= MAX_BUFFERS_OF_A_KERNEL);
+    adapters
 }
 
 /// The adapters of the graphics API that Burn would settle on, in its order.
@@ -143,6 +162,7 @@ fn adapters_of(backend: wgpu::Backend) -> Vec<Adapter> {
                 kind,
                 driver: format!("{} {}", info.driver, info.driver_info).trim().to_string(),
                 limits: DeviceLimits { max_binding_bytes: Some(max_binding), available_bytes: None },
+                max_buffers: limits.max_storage_buffers_per_shader_stage,
                 device_kind,
             }
         })
@@ -213,23 +233,19 @@ impl MemoryPlan {
     pub fn for_training(hyperparameters: &Hyperparameters, limits: &DeviceLimits) -> Result<Self> {
         let h = hyperparameters;
         let plan = Self::new(h, limits, 2, h.vector_dim)?;
-        let pairs = h.mini_batch_size as u64
-            * (1 + h.random_negative_sampling_rate + h.shuffled_negative_sampling_rate) as u64;
-        let widest = 4 * pairs * h.vector_dim.max(ipsight_kernels::bits::NUM_BITS) as u64;
-        // Per layer its input, output and gradient; the bits; the products with the entity vectors.
-        let step_bytes = widest * (3 * (h.num_ip_encoder_layers as u64 + 1) + 4);
+        let step = StepMemory::new(h, limits.max_binding_bytes.is_some());
         let lower = "lower mini_batch_size, the negative sampling rates or vector_dim";
-        if let Some(limit) = limits.max_binding_bytes.filter(|limit| widest > *limit) {
+        if let Some(limit) = limits.max_binding_bytes.filter(|limit| step.largest_tensor > *limit) {
             return Err(Error::device(
                 format!(
-                    "a step of {pairs} pairs needs tensors of {}, but this device binds at most {}",
-                    bytes(widest),
+                    "a step needs tensors of {}, but this device binds at most {}",
+                    bytes(step.largest_tensor),
                     bytes(limit)
                 ),
                 lower,
             ));
         }
-        let plan = Self { step_bytes, ..plan };
+        let plan = Self { step_bytes: step.total, ..plan };
         plan.check_available(limits, format!("lower num_entity_vectors; or {lower}"))?;
         Ok(plan)
     }
@@ -260,15 +276,17 @@ impl MemoryPlan {
         let row_bytes = 4 * h.vector_dim as u64;
         let table_bytes = row_bytes * h.num_entity_vectors as u64;
         let max_rows = limits.max_binding_bytes.map_or(u64::MAX, |limit| limit / (4 * widest_row as u64));
-        let layer_bytes = row_bytes * h.vector_dim as u64;
-        if let Some(limit) = limits.max_binding_bytes.filter(|limit| layer_bytes > *limit || max_rows == 0) {
+        // All layers are one tensor.
+        let encoder_bytes = 4 * encoder_shape(h).num_parameters() as u64;
+        if let Some(limit) = limits.max_binding_bytes.filter(|limit| encoder_bytes > *limit || max_rows == 0)
+        {
             return Err(Error::device(
                 format!(
-                    "an encoder layer of {} does not fit a buffer binding of {}",
-                    bytes(layer_bytes),
+                    "an encoder of {} does not fit a buffer binding of {}",
+                    bytes(encoder_bytes),
                     bytes(limit)
                 ),
-                "lower vector_dim",
+                "lower vector_dim or num_ip_encoder_layers",
             ));
         }
         Ok(Self {
@@ -287,6 +305,40 @@ impl MemoryPlan {
             )),
             _ => Ok(()),
         }
+    }
+}
+
+fn encoder_shape(h: &Hyperparameters) -> EncoderShape {
+    EncoderShape { vector_dim: h.vector_dim, num_hidden: h.num_ip_encoder_layers }
+}
+
+/// What a step allocates beside the table, in bytes.
+struct StepMemory {
+    largest_tensor: u64,
+    total: u64,
+}
+
+impl StepMemory {
+    fn new(h: &Hyperparameters, on_gpu: bool) -> Self {
+        let num_pairs = 1 + h.random_negative_sampling_rate + h.shuffled_negative_sampling_rate;
+        // Addresses, mask, logits, gradients and rows of the pairs are such a tensor each.
+        let pairs = 4 * (h.mini_batch_size * num_pairs) as u64;
+        // So are entity rows, their gradients, q and s, at most, where every positive has a row of its own.
+        let rows = 4 * (h.mini_batch_size * (h.vector_dim + 1)) as u64;
+        let encoder = 4 * encoder_shape(h).num_parameters() as u64;
+        if on_gpu {
+            // Activations are kept only where there are products of hidden layers.
+            let kept = if h.num_ip_encoder_layers > 1 { pairs * h.vector_dim as u64 } else { 0 };
+            const SLICES: u64 = 2 * (16 << 20);
+            return Self {
+                largest_tensor: pairs.max(rows).max(encoder).max(kept),
+                total: 5 * pairs + 4 * rows + 4 * encoder + kept * h.num_ip_encoder_layers as u64 + SLICES,
+            };
+        }
+        // Parameters, moments, gradient; each layer packed two ways; and a gradient a chunk.
+        let buckets = 4 * (NUM_BUCKETS * h.vector_dim) as u64;
+        let chunks = h.mini_batch_size.div_ceil(MIN_POSITIVES_PER_CHUNK).min(CHUNKS_AT_ONCE) as u64 + 1;
+        Self { largest_tensor: rows, total: 5 * pairs + 6 * encoder + chunks * (encoder + buckets) }
     }
 }
 
@@ -346,9 +398,28 @@ mod tests {
         let limits = DeviceLimits { max_binding_bytes: Some(128 << 20), available_bytes: None };
         let mut large = hyperparameters(1000, 128);
         large.mini_batch_size = 500_000;
+        large.random_negative_sampling_rate = 500;
         let error = MemoryPlan::for_training(&large, &limits).unwrap_err();
         assert!(error.to_string().contains("128.0 MiB"), "{error}");
         assert!(error.help().unwrap().contains("mini_batch_size"), "{error:?}");
+    }
+
+    #[test]
+    fn an_encoder_and_its_activations_must_fit_a_binding() {
+        let limits = DeviceLimits { max_binding_bytes: Some(128 << 20), available_bytes: None };
+        let mut deep = hyperparameters(1000, 4096);
+        deep.num_ip_encoder_layers = 2;
+        deep.mini_batch_size = 100;
+        let error = MemoryPlan::for_training(&deep, &limits).unwrap_err();
+        assert!(error.to_string().contains("an encoder of 128.5 MiB"), "{error}");
+        assert_eq!(error.exit_code(), 5);
+
+        let mut wide = hyperparameters(1000, 128);
+        wide.mini_batch_size = 100_000;
+        assert!(MemoryPlan::for_training(&wide, &limits).is_ok(), "one layer's activations are not kept");
+        wide.num_ip_encoder_layers = 2;
+        let error = MemoryPlan::for_training(&wide, &limits).unwrap_err();
+        assert!(error.to_string().contains("a step needs tensors of 146.5 MiB"), "{error}");
     }
 
     #[test]

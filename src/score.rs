@@ -1,5 +1,7 @@
 //! The only inference path: training's validation, `evaluate` and `score` all go through it.
 
+use std::ops::Range;
+
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use ipsight_kernels::encoder::EncoderShape;
 use ipsight_kernels::scores::{fold, lookup_tables, scores};
@@ -7,11 +9,14 @@ use rayon::prelude::*;
 
 use crate::data::segments;
 use crate::event::entity_row;
-use crate::model::{EntityEmbedding, IpInsights, index_tensor};
+use crate::model::{EntityEmbedding, IpInsights, Sharding, index_tensor};
 use crate::{Error, Event, Result};
 
-/// Pairs that are scored at once: enough for all cores and for a device, little enough for its memory.
+/// Pairs that are scored at once, at most: enough for all cores and for a device.
 pub const PAIRS_PER_BATCH: usize = 32_768;
+
+/// The largest tensor of a batch: any device binds as much.
+pub const MAX_BATCH_BYTES: usize = 64 << 20;
 
 /// Pairs that are too few to hand to another thread.
 const PAIRS_PER_THREAD: usize = 2048;
@@ -39,8 +44,8 @@ pub struct Scorer {
 /// The entities, with the encoder's output layer folded in (see [`ipsight_kernels::scores`]).
 #[derive(Debug)]
 enum Vectors {
-    /// All of them, shard by shard: `[rows, width + 1]`, and the rows of a shard.
-    Folded(Vec<Tensor<2>>, usize),
+    /// All of them, shard by shard: `[rows, width + 1]`.
+    Folded(Vec<Tensor<2>>, Sharding),
     /// None yet: those that are asked for are folded then.
     Plain(EntityEmbedding),
 }
@@ -51,10 +56,10 @@ impl Scorer {
     pub fn new(model: IpInsights, row_counts: Vec<u32>) -> Self {
         let IpInsights { entity_embedding, ip_encoder } = model;
         let (shape, parameters) = (ip_encoder.shape(), ip_encoder.parameters());
-        let rows_per_shard = entity_embedding.rows_per_shard();
+        let sharding = entity_embedding.sharding();
         let (device, shards) = (entity_embedding.device(), entity_embedding.shards);
         let folded = shards.into_iter().map(|shard| fold(shard.into_value(), parameters.clone(), shape));
-        let vectors = Vectors::Folded(folded.collect(), rows_per_shard);
+        let vectors = Vectors::Folded(folded.collect(), sharding);
         Self::with(vectors, shape, parameters, device, row_counts)
     }
 
@@ -89,11 +94,12 @@ impl Scorer {
     ///
     /// [`Error::Device`] where the device fails.
     pub fn dot_products(&self, events: &[Event]) -> Result<Vec<f32>> {
-        if events.len() <= PAIRS_PER_BATCH {
+        let at_once = self.pairs_at_once();
+        if events.len() <= at_once && !events.is_empty() {
             return self.score_batch(events);
         }
         let mut scores = Vec::with_capacity(events.len());
-        for events in events.chunks(PAIRS_PER_BATCH) {
+        for events in events.chunks(at_once) {
             scores.append(&mut self.score_batch(events)?);
         }
         Ok(scores)
@@ -106,6 +112,12 @@ impl Scorer {
     /// As [`Scorer::dot_products`].
     pub fn dot_product(&self, event: Event) -> Result<f32> {
         Ok(self.dot_products(&[event])?[0])
+    }
+
+    /// Pairs whose rows or activations are at most [`MAX_BATCH_BYTES`].
+    fn pairs_at_once(&self) -> usize {
+        let widest = self.shape.vector_dim.max(self.shape.output_width() + 1);
+        (MAX_BATCH_BYTES / (4 * widest)).clamp(1, PAIRS_PER_BATCH)
     }
 
     fn row(&self, entity: u64) -> u32 {
@@ -145,18 +157,11 @@ impl Scorer {
                 let folded = fold(table.forward(&table.index(&unique)), self.parameters.clone(), self.shape);
                 self.scores(&folded, local, ips)
             }
-            Vectors::Folded(shards, rows_per_shard) => {
-                let mut parts = Vec::new();
-                let mut start = 0;
-                while start < rows.len() {
-                    let shard = rows[start] as usize / rows_per_shard;
-                    let first_row = (shard * rows_per_shard) as u32;
-                    let len = rows[start..].partition_point(|row| *row as usize / rows_per_shard == shard);
-                    let local = rows[start..start + len].iter().map(|row| (row - first_row) as i32).collect();
-                    parts.push(self.scores(&shards[shard], local, ips[start..start + len].to_vec()));
-                    start += len;
-                }
-                Tensor::cat(parts, 0)
+            Vectors::Folded(shards, sharding) => {
+                let of_shard = |(shard, range, local): (usize, Range<usize>, Vec<i32>)| {
+                    self.scores(&shards[shard], local, ips[range].to_vec())
+                };
+                Tensor::cat(sharding.split(&rows).into_iter().map(of_shard).collect(), 0)
             }
         };
         let mut scores = vec![0.0; events.len()];

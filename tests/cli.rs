@@ -77,6 +77,20 @@ fn copy_folder(from: &str, to: &str) -> PathBuf {
 }
 
 #[test]
+fn one_thread_trains_the_same_model_as_many() {
+    let train = ["train", "--config", "small.toml", "--output", "single"];
+    let trained = std::process::Command::new(env!("CARGO_BIN_EXE_ipsight"))
+        .args(train)
+        .current_dir(root())
+        .env("RAYON_NUM_THREADS", "1")
+        .output()
+        .unwrap();
+    assert!(trained.status.success(), "{trained:?}");
+    let weights = |run: &str| fs::read(root().join(run).join("model/model.safetensors")).unwrap();
+    assert!(weights("single") == weights("run"), "the weights differ");
+}
+
+#[test]
 fn train_tells_epochs_and_the_end_as_json() {
     let lines = FIXTURE.trained.json_lines();
     assert_eq!(lines.len(), 7);

@@ -568,6 +568,62 @@ fn one_thread_and_many_give_the_same_bits() {
     assert!(one == run(2) && one == run(7));
 }
 
+/// A step on a table in shards, which cut the chunks, is the gradients and then row Adam; and what the memory held
+/// that is used again, even NaN, does not show.
+#[test]
+fn a_step_on_shards_is_its_parts_whatever_its_memory_held() {
+    let counts: Vec<i32> = (0..700).map(|i| 1 + 300 / (1 + i * i)).collect();
+    let adam = AdamStep::at(3, 0.01, 1e-3);
+    let mut mismatches = Mismatches::default();
+    for (vector_dim, num_hidden) in [(20, 1), (16, 2), (9, 0)] {
+        let case = FoldedCase::new(vector_dim, num_hidden, &counts, 3);
+        let inputs = FoldedInputs {
+            segments: &case.segments,
+            pair_ips: &case.pair_ips,
+            mask: &case.mask,
+            parameters: &case.parameters,
+            shape: case.shape,
+        };
+        let nan = vec![f32::NAN; case.vectors.len()];
+        assert!(folded_on_slices(inputs, &nan).1.parameters.iter().any(|g| g.is_nan()));
+
+        // Unique row u is row 2 u of shards of 1, 640 and 759 rows; of the first only that one is touched.
+        let mut tables =
+            [floats(1400 * vector_dim, 61), floats(1400 * vector_dim, 62), vec![0.5; 1400 * vector_dim]];
+        let touched: Vec<i32> = (0..700).map(|u| 2 * u).collect();
+        let mut expected = tables.clone();
+        let vectors = gather_reference(&tables[0], &touched, vector_dim);
+        let (gradients, of_parameters) = folded_on_slices(inputs, &vectors);
+        let rows =
+            TouchedRows { rows: &touched, segments: &case.segments, gradients: &gradients, vector_dim };
+        let [w, m, v] = &mut expected;
+        row_adam_reference(RowsMut { w, m, v }, rows, &adam);
+
+        let borders = [0, 1, 641, 1400];
+        let local: Vec<Vec<i32>> = borders
+            .windows(2)
+            .map(|range| {
+                touched.iter().filter(|r| (range[0]..range[1]).contains(*r)).map(|r| r - range[0]).collect()
+            })
+            .collect();
+        let [mut w, mut m, mut v] = tables.each_mut().map(|table| &mut **table);
+        let mut shards = Vec::new();
+        for (range, rows) in borders.windows(2).zip(&local) {
+            let len = (range[1] - range[0]) as usize * vector_dim;
+            let (w1, m1, v1);
+            ((w1, w), (m1, m), (v1, v)) = (w.split_at_mut(len), m.split_at_mut(len), v.split_at_mut(len));
+            shards.push(ShardMut { table: RowsMut { w: w1, m: m1, v: v1 }, rows });
+        }
+        let outputs = folded_step_on_slices(inputs, shards, &adam);
+        let at = format!("d = {vector_dim}, L = {num_hidden}");
+        mismatches.check(&format!("{at}: gradients"), &outputs.parameters, &of_parameters.parameters, 1e-6);
+        for ((what, found), expected) in ["w", "m", "v"].iter().zip(&tables).zip(&expected) {
+            mismatches.check(&format!("{at}: {what}"), found, expected, 2e-6);
+        }
+    }
+    mismatches.assert_none();
+}
+
 /// Neither in a whole step: table, moments, gradients of the encoder and loss.
 #[test]
 fn a_step_on_one_thread_and_on_many_gives_the_same_bits() {

@@ -442,6 +442,40 @@ fn a_step_makes_few_launches_and_keeps_no_memory() {
 }
 
 #[test]
+fn no_events_have_no_scores() {
+    for (_, device) in devices() {
+        for max_rows_per_shard in [17, 50] {
+            let (mut config, _) = small_model(1);
+            config.max_rows_per_shard = max_rows_per_shard;
+            let model = || config.init(&device);
+            for scorer in [Scorer::new(model(), vec![1; 50]), Scorer::of_training(model(), vec![1; 50])] {
+                assert!(scorer.dot_products(&[]).unwrap().is_empty());
+            }
+        }
+    }
+}
+
+/// A model in training is scored from its plain rows, a finished one from folded rows.
+#[test]
+fn scores_while_training_equal_those_of_the_finished_model() {
+    let mut mismatches = Mismatches::default();
+    for (name, device) in devices() {
+        for num_layers in [0, 1, 2] {
+            let (config, _) = small_model(num_layers);
+            let model = || config.init(&device);
+            let batch = batch_at(0);
+            let events: Vec<Event> =
+                (0..64).map(|i| Event { entity: batch.entity_rows[i].into(), ip: batch.ips[i] }).collect();
+            let [found, expected] =
+                [Scorer::of_training(model(), vec![1; 50]), Scorer::new(model(), vec![1; 50])]
+                    .map(|scorer| scorer.dot_products(&events).unwrap());
+            mismatches.check(&format!("{name}, L = {num_layers}"), &found, &expected, 1e-7);
+        }
+    }
+    mismatches.assert_none();
+}
+
+#[test]
 fn scores_in_batches_equal_single_scores() {
     for (name, device) in devices() {
         for num_layers in [0, 1, 3] {

@@ -164,9 +164,12 @@ fn sum_of_rows<S: Simd, const NUM: usize>(simd: S, rows: &[&[S::f32s]; NUM], k: 
 const NUM_NIBBLES: usize = 8;
 const NIBBLE_VALUES: usize = 16;
 
+/// Buckets of an address's gradients: one for each value of each nibble.
+pub const NUM_BUCKETS: usize = NUM_NIBBLES * NIBBLE_VALUES;
+
 /// Floats of the buckets of a first layer, `[8, 16, padded width]`: its gradients, gathered by nibble.
 pub(crate) fn num_buckets(width: usize) -> usize {
-    NUM_NIBBLES * NIBBLE_VALUES * width
+    NUM_BUCKETS * width
 }
 
 /// Adds the gradient of one address's activations to its buckets.

@@ -107,7 +107,10 @@ const ROWS_PER_BLOCK: usize = 60;
 const PAIRS_PER_GROUP: usize = 512;
 
 /// Positives of a chunk, at least: below it, adding up the chunks' sums costs more than it spreads.
-const MIN_POSITIVES_PER_CHUNK: usize = 256;
+pub const MIN_POSITIVES_PER_CHUNK: usize = 256;
+
+/// Chunks whose sums are held at once, each as large as the encoder's gradient.
+pub const CHUNKS_AT_ONCE: usize = 32;
 
 /// Chunks that a mini-batch is cut into while their number of positives is not above 1024.
 const CHUNKS: usize = 16;
@@ -175,18 +178,25 @@ pub(crate) fn run_chunks<R: ChunkRows>(
         (part, rest) = rest.split_at_mut(inputs.positives_of(&rows).len() * inputs.num_pairs());
         tasks.push(Chunk { inputs, encoder: &encoder, rows, entity_rows, logits: part });
     }
-    let chunks: Vec<ChunkSums> =
-        tasks.into_par_iter().with_max_len(1).map(|chunk| pulp::Arch::new().dispatch(chunk)).collect();
+    let mut totals = AlignedVec::zeros(PaddedShape(inputs.shape).len());
     let mut sums = LossSums::default();
-    chunks.iter().for_each(|chunk| sums.add(chunk.loss));
-    FoldedOutputs { logits, sums, parameters: add_up(&inputs.shape, chunks) }
+    let mut tasks = tasks.into_iter();
+    loop {
+        let wave: Vec<_> = tasks.by_ref().take(CHUNKS_AT_ONCE).collect();
+        if wave.is_empty() {
+            break;
+        }
+        let chunks: Vec<ChunkSums> =
+            wave.into_par_iter().with_max_len(1).map(|chunk| pulp::Arch::new().dispatch(chunk)).collect();
+        chunks.iter().for_each(|chunk| sums.add(chunk.loss));
+        add_up(&inputs.shape, chunks, &mut totals);
+    }
+    FoldedOutputs { logits, sums, parameters: unpadded(&inputs.shape, &totals) }
 }
 
-/// Adds up the chunks' gradients in their order.
-fn add_up(shape: &EncoderShape, chunks: Vec<ChunkSums>) -> Vec<f32> {
+/// Adds the chunks' gradients to `totals`, in their order.
+fn add_up(shape: &EncoderShape, chunks: Vec<ChunkSums>, totals: &mut [f32]) {
     const PER_TASK: usize = 4096;
-    let padded_shape = PaddedShape(*shape);
-    let mut totals = AlignedVec::zeros(padded_shape.len());
     totals.par_chunks_mut(PER_TASK).enumerate().for_each(|(i, totals)| {
         for chunk in &chunks {
             let part = &chunk.gradients[i * PER_TASK..][..totals.len()];
@@ -194,6 +204,11 @@ fn add_up(shape: &EncoderShape, chunks: Vec<ChunkSums>) -> Vec<f32> {
         }
     });
     chunks.into_iter().for_each(|chunk| SPARE_GRADIENTS.give(*shape, chunk.gradients));
+}
+
+/// The parameters' gradients as the encoder lays them out.
+fn unpadded(shape: &EncoderShape, totals: &[f32]) -> Vec<f32> {
+    let padded_shape = PaddedShape(*shape);
     let mut parameters = vec![0.0; shape.num_parameters()];
     for l in padded_shape.products() {
         // Weights and biases are rows of one matrix.
@@ -549,6 +564,9 @@ pub fn folded(
     parameters: Tensor<2>,
     shape: EncoderShape,
 ) -> Folded {
+    assert_eq!(pair_ips.dims(), mask.dims(), "every pair has a mask");
+    assert_eq!(segments.dims()[0], vectors.dims()[0] + 1, "every row has a segment");
+    assert_eq!(parameters.dims(), [1, shape.num_parameters()]);
     let (logits, sums, vectors, parameters) = Dispatch::folded(
         vectors.into_dispatch(),
         segments.into_dispatch(),

@@ -159,6 +159,10 @@ pub fn folded_step(
     shape: EncoderShape,
     adam: AdamStep,
 ) -> Stepped {
+    let num_rows: usize = shards.iter().map(|shard| shard.rows.dims()[0]).sum();
+    assert_eq!(pair_ips.dims(), mask.dims(), "every pair has a mask");
+    assert_eq!(segments.dims()[0], num_rows + 1, "every row has a segment");
+    assert_eq!(parameters.dims(), [1, shape.num_parameters()]);
     let shards = shards.into_iter().map(|shard| TouchedShard {
         w: shard.table.0.into_dispatch(),
         m: shard.table.1.into_dispatch(),

@@ -8,7 +8,8 @@ use burn_ndarray::{NdArrayTensor, SharedArray};
 /// How often a table had to be copied because somebody still held a clone of it. Stays 0 in training.
 static TABLE_COPIES: AtomicUsize = AtomicUsize::new(0);
 
-/// The number of whole-table copies made by [`crate::row_adam::row_adam`] in this process, all backends.
+/// The number of whole-table copies made by [`crate::row_adam::row_adam`] and
+/// [`crate::folded_step::folded_step`] in this process, all backends.
 pub fn num_table_copies() -> usize {
     TABLE_COPIES.load(Ordering::Relaxed)
 }

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A score is the encoder's hidden layers, of which the first is four lookups on a CPU, and one dot product:
-//! with one hidden layer 4 d additions and 2 d FLOP more, 8 d bytes from the tables in cache and 4 d + 4 from
+//! with one hidden layer 4 d additions and 2 d FLOP more, 16 d bytes from the tables in cache and 4 d + 4 from
 //! the entity's row, which comes from memory. Memory is the floor: a row at d = 128 is nine cache lines.
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
@@ -207,6 +207,7 @@ pub fn scores(
     parameters: Tensor<2>,
     shape: EncoderShape,
 ) -> Tensor<1> {
+    assert_eq!(rows.dims(), ips.dims(), "every pair has a row and an address");
     Tensor::from_dispatch(Dispatch::scores(
         folded.into_dispatch(),
         rows.into_dispatch(),

@@ -121,6 +121,8 @@ pub(super) struct Blocks {
     current: Block,
     /// Bytes of the current block that were taken.
     num_taken: usize,
+    /// Whether the current block is the input's last.
+    has_ended: bool,
 }
 
 impl Blocks {
@@ -151,7 +153,7 @@ impl Blocks {
             .name("reader".into())
             .spawn(|| reader.run())
             .map_err(Error::io("start a thread to read", &name))?;
-        Ok(Blocks { name, in_order, used, current: Block::default(), num_taken: 0 })
+        Ok(Blocks { name, in_order, used, current: Block::default(), num_taken: 0, has_ended: false })
     }
 
     /// Takes the next block, which begins at `line`: hands its events on to `intake`, and to `take_odd` the odd
@@ -189,9 +191,20 @@ impl Blocks {
             // A reader that has ended needs no more blocks.
             let _ = self.used.send(used);
         }
-        let Ok(on_its_way) = self.in_order.recv() else { return Ok(false) };
-        self.current = on_its_way?.recv().expect("parsing does not panic");
+        let Ok(on_its_way) = self.in_order.recv() else {
+            // Without its last block the reader did not end but fail, and the rest would be lost in silence.
+            return match self.has_ended {
+                true => Ok(false),
+                false => Err(self.failed("the thread that reads it failed")),
+            };
+        };
+        self.current = on_its_way?.recv().map_err(|_| self.failed("the thread that parses it failed"))?;
+        self.has_ended = self.current.at_end;
         Ok(true)
+    }
+
+    fn failed(&self, what: &str) -> Error {
+        Error::io("read", &self.name)(std::io::Error::other(what.to_string()))
     }
 }
 
@@ -231,7 +244,7 @@ impl<P: Fn(&[u8], bool, &mut Parsed) + Send + Sync + 'static> Reader<P> {
                 block.cut(&mut begun);
             }
             // Rows before the place where an input breaks off are read before that is told.
-            let is_wanted = block.len == 0 || self.start_parsing(block);
+            let is_wanted = (block.len == 0 && !block.at_end) || self.start_parsing(block);
             if let Err(error) = filled {
                 let _ = self.send.send(Err(error));
             }

@@ -87,7 +87,11 @@ fn pair_at(rest: &[u8], special: usize) -> Option<(Event, usize)> {
     let (ip, len) = ipv4_at(rest[comma + 1..].first_chunk()?)?;
     let mut end = comma + 1 + len;
     if rest[end..].starts_with(b",") {
-        end = special.min(end + memchr(b'\n', &rest[end..])?);
+        end = match memchr(b'\n', &rest[end..special.max(end)]) {
+            Some(found) => end + found,
+            None if special < rest.len() => special,
+            None => return None,
+        };
     }
     let terminator = match rest[end..] {
         [b'\n', ..] => 1,

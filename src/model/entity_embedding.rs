@@ -31,7 +31,7 @@ pub struct EntityEmbeddingConfig {
 /// binding of a GPU is limited (128 MiB to 2 GiB through wgpu).
 ///
 /// It lives on a plain device, never on an autodiff one: a gradient of the table would be as large as the
-/// table. The step makes the gathered rows its leaf instead.
+/// table, and a step needs it for the touched rows only.
 #[derive(Module, Debug)]
 pub struct EntityEmbedding {
     /// `[rows, vector_dim]` each; all but the last have the same number of rows.
@@ -102,6 +102,31 @@ pub struct ShardRows {
     pub rows: Tensor<1, Int>,
 }
 
+/// Which shard of a table has which rows.
+#[derive(Clone, Copy, Debug)]
+pub struct Sharding {
+    /// Of every shard but the last, which may have fewer.
+    rows_per_shard: usize,
+}
+
+impl Sharding {
+    /// Splits ascending rows by shard: its number, which of the rows are in it, and their numbers within it.
+    pub fn split(&self, rows: &[u32]) -> Vec<(usize, Range<usize>, Vec<i32>)> {
+        debug_assert!(rows.is_sorted());
+        let mut parts = Vec::new();
+        let mut start = 0;
+        while start < rows.len() {
+            let shard = rows[start] as usize / self.rows_per_shard;
+            let first_row = (shard * self.rows_per_shard) as u32;
+            let len = rows[start..].partition_point(|row| *row as usize / self.rows_per_shard == shard);
+            let local = rows[start..start + len].iter().map(|row| (row - first_row) as i32).collect();
+            parts.push((shard, start..start + len, local));
+            start += len;
+        }
+        parts
+    }
+}
+
 impl EntityEmbedding {
     /// N, rows of the table.
     pub fn num_entity_vectors(&self) -> usize {
@@ -113,9 +138,9 @@ impl EntityEmbedding {
         self.vector_dim
     }
 
-    /// Rows of every shard but the last, which may have fewer.
-    pub fn rows_per_shard(&self) -> usize {
-        self.rows_per_shard
+    /// Which shard has which rows.
+    pub fn sharding(&self) -> Sharding {
+        Sharding { rows_per_shard: self.rows_per_shard }
     }
 
     /// The device of the table.
@@ -125,19 +150,11 @@ impl EntityEmbedding {
 
     /// Uploads row numbers; `rows` must be ascending (duplicates are welcome). One shard's are neighbours then.
     pub fn index(&self, rows: &[u32]) -> RowIndex {
-        debug_assert!(rows.is_sorted());
         let device = self.device();
-        let mut parts = Vec::new();
-        let mut start = 0;
-        while start < rows.len() {
-            let shard = rows[start] as usize / self.rows_per_shard;
-            let first_row = (shard * self.rows_per_shard) as u32;
-            let len = rows[start..].partition_point(|row| *row as usize / self.rows_per_shard == shard);
-            let range = start..start + len;
-            let local = rows[range.clone()].iter().map(|row| (row - first_row) as i32).collect();
-            start = range.end;
-            parts.push(ShardRows { shard, range, rows: index_tensor(local, &device) });
-        }
+        let split = self.sharding().split(rows).into_iter();
+        let parts = split
+            .map(|(shard, range, local)| ShardRows { shard, range, rows: index_tensor(local, &device) })
+            .collect();
         RowIndex { parts }
     }
 

@@ -30,9 +30,9 @@ pub struct IpEncoder {
 }
 
 impl IpEncoderConfig {
-    /// Input and output width of layer `layer` in `0..=L`.
-    pub fn layer_shape(&self, layer: usize) -> [usize; 2] {
-        [if layer == 0 { NUM_BITS } else { self.vector_dim }, self.vector_dim]
+    /// Width and number of the hidden layers.
+    pub fn shape(&self) -> EncoderShape {
+        EncoderShape { vector_dim: self.vector_dim, num_hidden: self.num_ip_encoder_layers }
     }
 
     /// Makes the encoder with weights and biases uniform in ±1/sqrt(fan-in), as PyTorch's `nn.Linear` does
@@ -46,7 +46,7 @@ impl IpEncoderConfig {
         };
         let layers = (0..=self.num_ip_encoder_layers)
             .map(|layer| {
-                let [d_input, d_output] = self.layer_shape(layer);
+                let [d_input, d_output] = self.shape().layer_shape(layer);
                 let bound = 1.0 / (d_input as f32).sqrt();
                 let tensor_id = 1 + 2 * layer as u32;
                 let mut weight = on_device([d_input, d_output], tensor_id, bound);

@@ -11,7 +11,9 @@ mod ip_encoder;
 mod ip_insights;
 mod named_tensors;
 
-pub use entity_embedding::{EntityEmbedding, EntityEmbeddingConfig, RowIndex, ShardRows, index_tensor};
+pub use entity_embedding::{
+    EntityEmbedding, EntityEmbeddingConfig, RowIndex, ShardRows, Sharding, index_tensor,
+};
 pub use ip_encoder::{IpEncoder, IpEncoderConfig};
 pub use ip_insights::{IpInsights, IpInsightsConfig};
 pub use named_tensors::NamedTensor;

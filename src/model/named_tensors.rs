@@ -59,7 +59,7 @@ impl IpInsightsConfig {
         let encoder = self.ip_encoder();
         let mut layers = Vec::new();
         for l in 0..=self.num_ip_encoder_layers {
-            let shape = encoder.layer_shape(l);
+            let shape = encoder.shape().layer_shape(l);
             let weight = tensor(&format!("ip_encoder.layers.{l}.weight"), &shape)?;
             let bias = tensor(&format!("ip_encoder.layers.{l}.bias"), &shape[1..])?;
             layers.push(Linear {

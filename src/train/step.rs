@@ -100,13 +100,26 @@ impl TrainState {
         Ok(())
     }
 
+    /// The sum of the encoder's parameters: not finite where one of them is not.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::Error::Device`].
+    pub fn sum_of_parameters(&self) -> Result<f32> {
+        Ok(read_floats(self.encoder.0.clone().sum())?[0])
+    }
+
     /// The model alone.
     pub fn into_model(self) -> IpInsights {
         self.snapshot()
     }
 
     /// One step on a mini-batch: makes the negatives, forward, backward, Adam for the encoder, row-sparse
-    /// Adam for the table.
+    /// Adam for the table. An empty mini-batch is no step.
+    ///
+    /// # Panics
+    ///
+    /// Where the mini-batch is empty.
     pub fn step(&mut self, batch: &MiniBatch, negatives: Negatives) -> StepLoss {
         let uploaded = self.upload(batch);
         let pairs = pairs(uploaded.ips.clone(), negatives);
@@ -173,6 +186,7 @@ impl TrainState {
     }
 
     fn upload(&self, batch: &MiniBatch) -> Uploaded {
+        assert!(!batch.is_empty(), "a step needs a positive pair");
         let (unique, offsets) = segments(&batch.entity_rows);
         Uploaded {
             index: self.entity_embedding.index(&unique),

@@ -306,6 +306,8 @@ impl Run<'_> {
         // The loss is that before the last update, which may have been one too many.
         let sample: Vec<_> = self.inputs.events.iter().take(PAIRS_PER_BATCH).collect();
         self.check_finite("score", scorer.dot_products(&sample)?.iter().sum())?;
+        // A ReLU turns a weight that is no number into a score that is one.
+        self.check_finite("sum of the encoder's weights", self.state.sum_of_parameters()?)?;
         let Some(validation) = self.inputs.validation else { return Ok(None) };
         let mut evaluator = Evaluator::against_random_ipv4(&scorer, self.inputs.config.training.seed);
         for event in validation.iter() {
