@@ -336,7 +336,7 @@ impl<R: ChunkRows> pulp::WithSimd for Chunk<'_, R> {
         let Self { inputs, encoder, rows, mut entity_rows, logits } = self;
         let (shape, num_pairs) = (inputs.shape, inputs.num_pairs());
         let positives_per_group = match shape.num_hidden {
-            0 | 1 => 1,
+            0 | 1 => 8,
             _ => (PAIRS_PER_GROUP / num_pairs).max(1),
         };
         let mut sums = ChunkSums::zeros(&shape);
