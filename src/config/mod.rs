@@ -41,6 +41,29 @@ pub struct TrainingConfig {
     pub seed: u64,
     /// The device that trains.
     pub device: DeviceChoice,
+    /// How the learning rate goes on from `hyperparameters.learning_rate`.
+    pub learning_rate_schedule: LearningRateSchedule,
+}
+
+/// How the learning rate goes on from its first value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LearningRateSchedule {
+    /// It stays, as in the reference system.
+    #[default]
+    Constant,
+    /// It falls in a straight line, to 0 behind the last step of the last epoch.
+    Linear,
+}
+
+impl LearningRateSchedule {
+    /// The rate of step `step` (from 0) of `num_steps`, of a first rate.
+    pub fn rate(self, first_rate: f64, step: usize, num_steps: usize) -> f64 {
+        match self {
+            LearningRateSchedule::Constant => first_rate,
+            LearningRateSchedule::Linear => first_rate * (1.0 - step as f64 / num_steps as f64).max(0.0),
+        }
+    }
 }
 
 /// The device that trains or scores.

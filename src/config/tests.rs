@@ -27,6 +27,13 @@ fn configs() -> PathBuf {
 }
 
 #[test]
+fn the_learning_rate_stays_or_falls_to_zero() {
+    let rates = |schedule: LearningRateSchedule| [0, 1, 3, 4].map(|step| schedule.rate(0.8, step, 4));
+    assert_eq!(rates(LearningRateSchedule::Constant), [0.8; 4]);
+    assert_eq!(rates(LearningRateSchedule::Linear), [0.8, 0.8 * 0.75, 0.8 * 0.25, 0.0]);
+}
+
+#[test]
 fn every_file_in_configs_is_valid_and_round_trips() {
     let mut count = 0;
     for entry in fs::read_dir(configs()).unwrap() {
@@ -58,7 +65,11 @@ fn nothing_given_is_the_defaults() {
 
 #[test]
 fn a_full_configuration_round_trips() {
-    let training = TrainingConfig { seed: i64::MAX as u64, device: DeviceChoice::Ndarray };
+    let training = TrainingConfig {
+        seed: i64::MAX as u64,
+        device: DeviceChoice::Ndarray,
+        learning_rate_schedule: LearningRateSchedule::Linear,
+    };
     let mut config = Config { training, ..Config::default() };
     config.data.validation = vec!["a b.csv".into(), "quote\"d".into()];
     config.data.entity_column = Some("user".into());

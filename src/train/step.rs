@@ -71,6 +71,11 @@ impl TrainState {
         }
     }
 
+    /// What the next steps take as learning rate.
+    pub fn set_learning_rate(&mut self, learning_rate: f64) {
+        self.learning_rate = learning_rate;
+    }
+
     /// Steps done.
     pub fn num_steps(&self) -> usize {
         self.num_steps

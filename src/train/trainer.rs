@@ -256,6 +256,7 @@ impl Run<'_> {
                 epoch,
                 step as u32,
             );
+            self.state.set_learning_rate(self.learning_rate());
             let sums = self.state.step(&batch, negatives).sums;
             on_device = Some(on_device.map_or(sums.clone(), |total| total + sums));
             if epoch == 0 {
@@ -278,6 +279,14 @@ impl Run<'_> {
         of_epoch.add(of_interval);
         of_epoch.add(self.read(&mut on_device)?);
         Ok(Ok(of_epoch))
+    }
+
+    /// Of the next step.
+    fn learning_rate(&self) -> f64 {
+        let h = self.hyperparameters();
+        let num_steps = self.inputs.events.len().div_ceil(h.mini_batch_size).saturating_mul(h.epochs);
+        let schedule = self.inputs.config.training.learning_rate_schedule;
+        schedule.rate(h.learning_rate, self.state.num_steps(), num_steps)
     }
 
     /// Takes the sums that are on the device.
