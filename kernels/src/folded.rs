@@ -66,8 +66,11 @@ pub(crate) trait ChunkRows: Send {
     /// Copies a unique row of the mini-batch.
     fn load(&self, row: usize, out: &mut [f32]);
 
-    /// Fetches what `load` and `store` will need of a unique row, which may be past the chunk's last.
-    fn prefetch(&self, row: usize);
+    /// Fetches what `load` will need of a unique row, which may be past the chunk's last.
+    fn prefetch_for_load(&self, row: usize);
+
+    /// Fetches what `store` will need of a unique row beside it.
+    fn prefetch_for_store(&self, row: usize);
 
     /// Takes a row's gradient of the mean loss.
     fn store(&mut self, row: usize, gradient: &[f32]);
@@ -91,7 +94,10 @@ impl ChunkRows for GatheredRows<'_> {
 
     /// They are neighbours: the hardware sees it.
     #[inline(always)]
-    fn prefetch(&self, _: usize) {}
+    fn prefetch_for_load(&self, _: usize) {}
+
+    #[inline(always)]
+    fn prefetch_for_store(&self, _: usize) {}
 
     #[inline(always)]
     fn store(&mut self, row: usize, gradient: &[f32]) {
@@ -343,7 +349,7 @@ impl<R: ChunkRows> pulp::WithSimd for Chunk<'_, R> {
         let key = (shape, positives_per_group * num_pairs);
         let mut workspace = SPARE_WORKSPACES.take(&key, || Workspace::new(key));
         let first_positive = inputs.segments[rows.start] as usize;
-        rows.clone().take(ROWS_PER_BLOCK).for_each(|row| entity_rows.prefetch(row));
+        rows.clone().take(ROWS_PER_BLOCK).for_each(|row| entity_rows.prefetch_for_load(row));
         for start in rows.clone().step_by(ROWS_PER_BLOCK) {
             let block = start..(start + ROWS_PER_BLOCK).min(rows.end);
             let padded_rows = workspace.e.chunks_exact_mut(padded(shape.vector_dim));
@@ -359,11 +365,15 @@ impl<R: ChunkRows> pulp::WithSimd for Chunk<'_, R> {
                     (group.start - first_positive) * num_pairs..(group.end - first_positive) * num_pairs;
                 let group = Group { inputs: &inputs, encoder, block_start: block.start, positives: group };
                 let last_row = group.run(simd, row, &mut workspace, &mut logits[place], &mut sums);
-                // While this block computes, the next one's memory comes.
-                (row..last_row.max(row)).for_each(|row| entity_rows.prefetch(row + ROWS_PER_BLOCK));
+                // While this block computes, its moments come, and the next one's rows.
+                for row in row..last_row {
+                    entity_rows.prefetch_for_store(row);
+                    entity_rows.prefetch_for_load(row + ROWS_PER_BLOCK);
+                }
                 row = last_row;
             }
-            entity_rows.prefetch(row + ROWS_PER_BLOCK);
+            entity_rows.prefetch_for_store(row);
+            entity_rows.prefetch_for_load(row + ROWS_PER_BLOCK);
             unfold_block(simd, &inputs, encoder, block.len(), &mut workspace, &mut sums.gradients);
             for (row, de) in block.zip(workspace.de.chunks_exact(padded(shape.vector_dim))) {
                 entity_rows.store(row, &de[..shape.vector_dim]);

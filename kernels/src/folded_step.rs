@@ -102,14 +102,18 @@ impl ChunkRows for TableRows<'_> {
     }
 
     #[inline(always)]
-    fn prefetch(&self, row: usize) {
+    fn prefetch_for_load(&self, row: usize) {
         let i = row - self.first_unique;
         if i < self.rows.len() {
-            let place = self.place(i);
-            prefetch(&self.table.w[place.clone()]);
-            prefetch(&self.table.m[place.clone()]);
-            prefetch(&self.table.v[place]);
+            prefetch(&self.table.w[self.place(i)]);
         }
+    }
+
+    #[inline(always)]
+    fn prefetch_for_store(&self, row: usize) {
+        let place = self.place(row - self.first_unique);
+        prefetch(&self.table.m[place.clone()]);
+        prefetch(&self.table.v[place]);
     }
 
     #[inline(always)]
