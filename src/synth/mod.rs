@@ -67,8 +67,11 @@ impl GeneratedLogins {
 
 /// The entity of a user: `user_123`.
 pub fn user_name(user: u32) -> String {
-    format!("user_{user}")
+    format!("{USER_PREFIX}{user}")
 }
+
+/// What the entities of users begin with; their number follows.
+const USER_PREFIX: &str = "user_";
 
 /// Generates the logins of `options.num_users` users.
 ///

@@ -73,8 +73,8 @@ impl AddressRanges {
 
     /// The row that holds an address, if one does.
     pub fn row_of(&self, ip: u32) -> Option<usize> {
-        let rows = self.rows_within(ip, ip);
-        (!rows.is_empty()).then_some(rows.start)
+        let row = self.rows.partition_point(|&(_, end)| end < ip);
+        self.rows.get(row).is_some_and(|&(start, _)| start <= ip).then_some(row)
     }
 
     /// The rows that hold any of the addresses from `first` to `last`, both inclusive.
