@@ -19,7 +19,7 @@ use rayon::prelude::*;
 
 pub use self::attacks::{AttackKind, AttackMix, LabelledLogin, LabelledTest, NORMAL, NUM_KINDS};
 pub use self::files::write_files;
-pub use self::population::{Densities, Population, UserProfile};
+pub use self::population::{Densities, P_TRAVEL_BETA, Population, UserProfile};
 use self::population::{ip_in, sample};
 pub use self::ranges::AddressRanges;
 use crate::event::hash_entity;

@@ -11,8 +11,9 @@ use super::{AddressRanges, stream};
 /// Table rows between home and work at most.
 const MAX_COMMUTE: usize = 50_000;
 
-/// The mean of Beta(1, 30), the distribution of p_travel.
-const MEAN_P_TRAVEL: f64 = 1.0 / 31.0;
+/// The parameters of the Beta distribution that users' p_travel is drawn from: its mean is 1/31. A detector that
+/// saw n logins of a user, m of them from far away, expects (1 + m) / (31 + n).
+pub const P_TRAVEL_BETA: (f64, f64) = (1.0, 30.0);
 
 /// What decides where a user's logins come from.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,7 +33,7 @@ impl UserProfile {
         let last_row = ranges.len() - 1;
         let home = rng.random_range(0..=last_row);
         let work = rng.random_range(home.saturating_sub(MAX_COMMUTE)..=last_row.min(home + MAX_COMMUTE));
-        let p_travel = sample(Beta::new(1.0, 30.0), rng);
+        let p_travel = sample(Beta::new(P_TRAVEL_BETA.0, P_TRAVEL_BETA.1), rng);
         let p_home = sample(Beta::new(3.0, 5.0), rng);
         UserProfile { home, work, p_travel, p_home }
     }
@@ -83,7 +84,7 @@ pub(super) fn log_ratio(attack: f64, normal: f64) -> f64 {
 
 /// The users and the table of a generative model: what is known of the logins that [`super::generate`] makes.
 ///
-/// Holds 40 bytes a user.
+/// Holds 48 bytes a user, and 16 for each row that is anyone's home or work.
 pub struct Population<'a> {
     ranges: &'a AddressRanges,
     spread: RowSpread,
@@ -116,12 +117,12 @@ impl<'a> Population<'a> {
         Population { ranges, spread: RowSpread::new(), users, bases }
     }
 
-    /// The same, as a detector sees it that knows everyone's home and work but not who travels how much: each
-    /// p_travel is the population's mean, 1/31.
+    /// The same, as a detector sees it that knows everyone's home and work but not who travels how much, and
+    /// takes each user's p_travel (0..=1) to be `p_travel(user)`: the mean of all users, or an estimate.
     #[must_use]
-    pub fn with_mean_travel_rate(mut self) -> Self {
-        for user in &mut self.users {
-            user.profile.p_travel = MEAN_P_TRAVEL;
+    pub fn assuming_p_travel(mut self, p_travel: impl Fn(u32) -> f64) -> Self {
+        for (user, number) in self.users.iter_mut().zip(0..) {
+            user.profile.p_travel = p_travel(number);
         }
         self
     }
