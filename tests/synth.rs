@@ -67,6 +67,36 @@ fn densities_sum_to_one() {
     }
 }
 
+/// Where an attack comes from another user it is a login of one who never travels: the mean over all others. To
+/// the far tails, where the user's own share of a row is all but everything.
+#[test]
+fn other_users_are_the_mean_of_all_others() {
+    let row = |i: u32| format!("1.{}.{}.0\t1.{0}.{1}.3\t1\tUS\tA\n", i / 256, i % 256);
+    let table = (0..1000).map(row).collect::<String>();
+    let ranges = AddressRanges::from_tsv(table.as_bytes(), "rows").unwrap();
+    let mut smallest = 1.0_f64;
+    for num_users in [2, 5, 60] {
+        let population = Population::new(&ranges, num_users, 17).assuming_p_travel(|_| 0.0);
+        let users = 0..num_users as u32;
+        for row in 0..ranges.len() {
+            let ip = ranges.get(row).0;
+            let normal: Vec<f64> = users.clone().map(|user| population.densities(user, ip).normal).collect();
+            for user in users.clone() {
+                let others = users.clone().filter(|&other| other != user).map(|other| normal[other as usize]);
+                let expected = others.sum::<f64>() / (num_users - 1) as f64;
+                let found = population.densities(user, ip).attacks[AttackKind::OtherUsers as usize];
+                // Below 1e-300 the numbers themselves lose digits.
+                let tolerance = (1e-9 * expected).max(1e-300);
+                assert!((found - expected).abs() <= tolerance, "{user}, row {row}: {found:e}, {expected:e}");
+                if expected > 0.0 && expected < 1e-9 * normal[user as usize] {
+                    smallest = smallest.min(expected);
+                }
+            }
+        }
+    }
+    assert!(smallest < 1e-40, "no far tail was compared: {smallest}");
+}
+
 /// The density of a login against the logins themselves, at every address of the table.
 #[test]
 fn addresses_of_logins_are_as_frequent_as_their_density() {

@@ -84,13 +84,15 @@ pub(super) fn log_ratio(attack: f64, normal: f64) -> f64 {
 
 /// The users and the table of a generative model: what is known of the logins that [`super::generate`] makes.
 ///
-/// Holds 48 bytes a user, and 16 for each row that is anyone's home or work.
+/// Holds 48 bytes a user and up to 24 a row.
 pub struct Population<'a> {
     ranges: &'a AddressRanges,
     spread: RowSpread,
     users: Vec<User>,
     /// The rows that are someone's home or work, ascending, each with the sum of its users' probabilities.
     bases: Vec<(usize, f64)>,
+    /// For each row, the sum over all users of the probability of a login that is not made while travelling.
+    usual: Vec<f64>,
 }
 
 #[derive(Clone, Copy)]
@@ -114,7 +116,21 @@ impl<'a> Population<'a> {
             weights[row] += weight;
         }
         let bases = weights.into_iter().enumerate().filter(|&(_, weight)| weight > 0.0).collect();
-        Population { ranges, spread: RowSpread::new(), users, bases }
+        let (spread, usual) = (RowSpread::new(), vec![0.0; ranges.len()]);
+        let mut population = Population { ranges, spread, users, bases, usual };
+        population.sum_usual_rows();
+        population
+    }
+
+    fn sum_usual_rows(&mut self) {
+        let (last_row, max_away) = (self.ranges.len() - 1, self.spread.max_away());
+        for &(base, weight) in &self.bases {
+            let first = base.saturating_sub(max_away);
+            let reached = &mut self.usual[first..=last_row.min(base + max_away)];
+            for (row, sum) in (first..).zip(reached) {
+                *sum += weight * self.spread.probability(base, row, last_row);
+            }
+        }
     }
 
     /// The same, as a detector sees it that knows everyone's home and work but not who travels how much, and
@@ -180,15 +196,23 @@ impl<'a> Population<'a> {
         if self.users.len() < 2 {
             return 0.0;
         }
-        let first = self.bases.partition_point(|&(base, _)| base + self.spread.max_away() < row);
-        let near = self.bases[first..].iter().take_while(|&&(base, _)| base <= row + self.spread.max_away());
-        // The user's own share is taken away from the sum of its base, not from the sum over bases: where the
-        // user is alone on a base nothing remains, and the far tails of others keep their precision.
+        let own: f64 = user.bases().into_iter().map(|(base, p)| p * self.spread(base, row)).sum();
+        let all = self.usual[row];
+        let others = if own <= 0.5 * all { all - own } else { self.usual_of_others(user, row) };
+        others / (self.users.len() - 1) as f64
+    }
+
+    /// What the subtraction of the user's own share would lose to rounding where it is most of the sum: here it
+    /// is taken away from each base, so that nothing remains of a base on which the user is alone.
+    fn usual_of_others(&self, user: &UserProfile, row: usize) -> f64 {
+        let max_away = self.spread.max_away();
+        let first = self.bases.partition_point(|&(base, _)| base + max_away < row);
+        let near = self.bases[first..].iter().take_while(|&&(base, _)| base <= row + max_away);
         let of_others = |&(base, weight): &(usize, f64)| {
             let own = user.bases().iter().filter(|own| own.0 == base).fold(0.0, |sum, own| sum + own.1);
             (weight - own).max(0.0) * self.spread(base, row)
         };
-        near.map(of_others).sum::<f64>() / (self.users.len() - 1) as f64
+        near.map(of_others).sum()
     }
 
     /// The address of an attack on `user`, which must be a kind that [`Population::allows`].
