@@ -70,7 +70,8 @@ pub struct Densities {
 }
 
 impl Densities {
-    /// ln p(ip | attack of this kind) - ln p(ip | login). High = anomalous; see [`log_ratio`].
+    /// ln p(ip | attack of this kind) - ln p(ip | login). High = anomalous: `inf` where no login can
+    /// come from the address, whether or not an attack can, and `-inf` where only logins can.
     pub fn log_likelihood_ratio(&self, kind: AttackKind) -> f64 {
         log_ratio(self.attacks[kind as usize], self.normal)
     }
