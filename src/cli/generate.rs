@@ -3,7 +3,9 @@ use std::io::BufReader;
 use std::path::PathBuf;
 
 use clap::Args;
-use ipsight::synth::{AddressRanges, GenerateOptions, generate, write_files};
+use ipsight::synth::{
+    AddressRanges, AttackMix, GenerateOptions, LabelledTest, Population, generate, write_files,
+};
 use ipsight::{Error, Result};
 
 use super::output;
@@ -19,7 +21,14 @@ pub struct GenerateArgs {
     /// Determines the logins
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Folder for train.csv, validation.csv, test.csv and test_labelled.csv (the test with as many attacks)
+    /// Kinds of attacks in test_labelled.csv, each with their number as a fraction of the test's logins. Kinds:
+    /// uniform_ipv4 (any address), address_ranges (any range), other_users (around another user's home or work),
+    /// neighbour (a range next to the user's home or work range, or in the same /16). By default there are as many
+    /// attacks as logins, in equal shares of all kinds
+    #[arg(long, value_name = "KIND=FRACTION", num_args = 1..)]
+    attacks: Vec<String>,
+    /// Folder for train.csv, validation.csv, test.csv, test_labelled.csv (the test and attacks: entity, ip, label, kind)
+    /// and truth.csv (the same rows with their true log likelihood ratios, the best possible anomaly score)
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
     /// Address ranges to draw from instead of the built-in ones: iptoasn's TSV, `start end asn country name`
@@ -37,13 +46,26 @@ pub fn run(args: GenerateArgs) -> Result<()> {
     };
     let options =
         GenerateOptions { num_users: args.users as usize, num_days: args.days as usize, seed: args.seed };
+    // The flag is checked before the work is done.
+    let population = Population::new(&ranges, options.num_users, options.seed);
+    let mix = match &args.attacks[..] {
+        [] => AttackMix::equal_shares(&population),
+        attacks => AttackMix::parse(attacks)?,
+    };
+    mix.check(&population)?;
     let logins = generate(&ranges, &options);
-    write_files(&logins, &args.output)?;
+    let labelled = LabelledTest::draw(&population, &logins.test, mix, options.seed)?;
+    write_files(&logins, &labelled, &args.output)?;
     for (name, logins) in
         [("train", &logins.train), ("validation", &logins.validation), ("test", &logins.test)]
     {
         talk!("{name}.csv: {} logins", output::count(logins.len() as u64));
     }
-    talk!("test_labelled.csv: the test's logins and as many attacks");
+    let count =
+        |kind| output::count(labelled.rows().iter().filter(|row| row.kind == Some(kind)).count() as u64);
+    let kinds =
+        labelled.mix().fractions().iter().map(|&(kind, _)| format!("{} {}", count(kind), kind.name()));
+    talk!("test_labelled.csv: the test's logins and attacks: {}", kinds.collect::<Vec<_>>().join(", "));
+    talk!("truth.csv: their true log likelihood ratios");
     Ok(())
 }

@@ -1,19 +1,26 @@
 //! A generative model of logins, for trying out and measuring without anyone's data.
 //!
 //! It is that of the example notebook of SageMaker IP Insights: users with a home and a work network, some of
-//! whom travel. Attacks are logins of a real user from a network drawn at random. As the model is known, so
-//! is the best that any detector can do on its logins.
+//! whom travel. Attacks are logins of a real user from somewhere else, of several kinds. As the model is known,
+//! so is the best that any detector can do on its logins: [`Population::densities`] are exact, and by the lemma
+//! of Neyman and Pearson no score has a better ROC than [`AttackMix::log_likelihood_ratio`].
 
+mod attacks;
 mod files;
+mod population;
 mod ranges;
+mod row_spread;
 
 use rand::seq::SliceRandom;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use rand_distr::{Beta, Distribution, Normal, Pareto};
+use rand_distr::Pareto;
 use rayon::prelude::*;
 
+pub use self::attacks::{AttackKind, AttackMix, LabelledLogin, LabelledTest, NORMAL, NUM_KINDS};
 pub use self::files::write_files;
+pub use self::population::{Densities, P_TRAVEL_BETA, Population, UserProfile};
+use self::population::{ip_in, sample};
 pub use self::ranges::AddressRanges;
 use crate::event::hash_entity;
 
@@ -49,8 +56,6 @@ pub struct GeneratedLogins {
     pub validation: Vec<Login>,
     /// The last 10 %.
     pub test: Vec<Login>,
-    /// `attacks[i]` is `test[i]` with an address from a table row drawn uniformly.
-    pub attacks: Vec<Login>,
 }
 
 impl GeneratedLogins {
@@ -62,8 +67,11 @@ impl GeneratedLogins {
 
 /// The entity of a user: `user_123`.
 pub fn user_name(user: u32) -> String {
-    format!("user_{user}")
+    format!("{USER_PREFIX}{user}")
 }
+
+/// What the entities of users begin with; their number follows.
+const USER_PREFIX: &str = "user_";
 
 /// Generates the logins of `options.num_users` users.
 ///
@@ -94,20 +102,11 @@ pub fn generate(ranges: &AddressRanges, options: &GenerateOptions) -> GeneratedL
     logins.train.shuffle(&mut rng);
     logins.validation.shuffle(&mut rng);
     logins.test.shuffle(&mut rng);
-    let mut rng = stream(options.seed, ATTACK_STREAM);
-    let attack = |login: &Login| {
-        let row = rng.random_range(0..ranges.len());
-        Login { ip: ip_in(ranges, row, &mut rng), ..*login }
-    };
-    logins.attacks = logins.test.iter().map(attack).collect();
     logins
 }
 
 /// The most whole days whose seconds fit in a `u32`.
 const MAX_DAYS: u32 = u32::MAX / 86_400;
-
-/// Table rows between home and work at most.
-const MAX_COMMUTE: usize = 50_000;
 
 // Streams below 2^32 belong to the users.
 const SHUFFLE_STREAM: u64 = 1 << 32;
@@ -121,33 +120,14 @@ fn stream(seed: u64, stream: u64) -> ChaCha8Rng {
 }
 
 fn user_logins(ranges: &AddressRanges, user: u32, num_seconds: u32, rng: &mut impl Rng) -> Vec<Login> {
-    let last_row = ranges.len() - 1;
-    let home = rng.random_range(0..=last_row);
-    let work = rng.random_range(home.saturating_sub(MAX_COMMUTE)..=last_row.min(home + MAX_COMMUTE));
-    let p_travel = sample(Beta::new(1.0, 30.0), rng);
-    let p_home = sample(Beta::new(3.0, 5.0), rng);
+    let profile = UserProfile::draw(ranges, rng);
     // numpy's pareto is Lomax, so the notebook's `pareto(1) + 1` is Pareto with scale 1. The cast saturates.
     let num_logins = ((50.0 * sample(Pareto::new(1.0, 1.0), rng)) as usize).min(10_000);
     let login = |_| {
-        let row = if rng.random::<f64>() < p_travel {
-            rng.random_range(0..=last_row)
-        } else {
-            let base = if rng.random::<f64>() < p_home { home } else { work };
-            let away = sample(Normal::new(0.0, 10.0), rng).round();
-            (base as f64 + away).clamp(0.0, last_row as f64) as usize
-        };
+        let row = profile.login_row(ranges.len() - 1, rng);
         Login { user, ip: ip_in(ranges, row, rng), seconds: rng.random_range(0..num_seconds) }
     };
     (0..num_logins).map(login).collect()
-}
-
-fn ip_in(ranges: &AddressRanges, row: usize, rng: &mut impl Rng) -> u32 {
-    let (start, end) = ranges.get(row);
-    rng.random_range(start..=end)
-}
-
-fn sample<D: Distribution<f64>, E: std::fmt::Debug>(distribution: Result<D, E>, rng: &mut impl Rng) -> f64 {
-    distribution.expect("the parameters are constants within their domain").sample(rng)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The table of IPv4 address ranges from which the logins come.
 
 use std::io::BufRead;
+use std::ops::Range;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -68,6 +69,18 @@ impl AddressRanges {
     /// If `row` is not below [`AddressRanges::len`].
     pub fn get(&self, row: usize) -> (u32, u32) {
         self.rows[row]
+    }
+
+    /// The row that holds an address, if one does.
+    pub fn row_of(&self, ip: u32) -> Option<usize> {
+        let row = self.rows.partition_point(|&(_, end)| end < ip);
+        self.rows.get(row).is_some_and(|&(start, _)| start <= ip).then_some(row)
+    }
+
+    /// The rows that hold any of the addresses from `first` to `last`, both inclusive.
+    pub fn rows_within(&self, first: u32, last: u32) -> Range<usize> {
+        let begin = self.rows.partition_point(|&(_, end)| end < first);
+        begin..begin + self.rows[begin..].partition_point(|&(start, _)| start <= last)
     }
 }
 
@@ -160,6 +173,23 @@ mod tests {
             let ip = parse_ipv4(private.as_bytes()).unwrap();
             assert!(table.rows.iter().all(|&(start, end)| !(start..=end).contains(&ip)), "{private}");
         }
+    }
+
+    #[test]
+    fn the_rows_of_an_address_and_of_a_network_are_found() {
+        let table =
+            read("1.0.0.0\t1.0.0.255\t1\tUS\tA\n1.0.2.0\t1.0.2.0\t1\tUS\tA\n1.0.4.0\t1.1.0.9\t1\tUS\tA\n")
+                .unwrap();
+        let row_of = |ip: &str| table.row_of(parse_ipv4(ip.as_bytes()).unwrap());
+        for (ip, row) in [("1.0.0.0", 0), ("1.0.0.255", 0), ("1.0.2.0", 1), ("1.0.4.0", 2), ("1.1.0.9", 2)] {
+            assert_eq!(row_of(ip), Some(row), "{ip}");
+        }
+        for ip in ["0.0.0.0", "1.0.1.0", "1.0.2.1", "1.1.0.10", "255.255.255.255"] {
+            assert_eq!(row_of(ip), None, "{ip}");
+        }
+        assert_eq!(table.rows_within(0x0100_0000, 0x0100_FFFF), 0..3);
+        assert_eq!(table.rows_within(0x0101_0000, 0x0101_FFFF), 2..3);
+        assert!(table.rows_within(0x0100_0100, 0x0100_01FF).is_empty());
     }
 
     #[test]

@@ -63,7 +63,7 @@ fn logins_are_split_by_time_and_shuffled() {
     let total = (logins.train.len() + logins.validation.len() + logins.test.len()) as f64;
     assert!((logins.train.len() as f64 / total - 0.7).abs() < 0.02);
     assert!((logins.test.len() as f64 / total - 0.1).abs() < 0.01);
-    for part in [&logins.train, &logins.validation, &logins.test, &logins.attacks] {
+    for part in [&logins.train, &logins.validation, &logins.test] {
         assert!(!part.is_sorted_by_key(|login| login.user));
     }
     // Any number of days does.
@@ -74,19 +74,112 @@ fn logins_are_split_by_time_and_shuffled() {
     assert_eq!(generate(&thousand_rows(), &options(0, 3)), GeneratedLogins::default());
 }
 
+/// The labelled test of `logins` with the default attacks or those of `attacks`.
+fn labelled<'a>(population: &'a Population, logins: &GeneratedLogins, attacks: &[&str]) -> LabelledTest<'a> {
+    let mix = match attacks {
+        [] => AttackMix::equal_shares(population),
+        attacks => AttackMix::parse(attacks).unwrap(),
+    };
+    LabelledTest::draw(population, &logins.test, mix, 4).unwrap()
+}
+
 #[test]
-fn an_attack_is_a_test_login_from_a_uniform_row() {
-    let logins = generate(&thousand_rows(), &options(500, 4));
-    assert_eq!(logins.attacks.len(), logins.test.len());
+fn an_attack_is_a_test_login_from_elsewhere() {
+    let ranges = thousand_rows();
+    let logins = generate(&ranges, &options(500, 4));
+    let population = Population::new(&ranges, 500, 4);
+    let attacks = |texts: &[&str]| -> Vec<Login> {
+        let labelled = labelled(&population, &logins, texts);
+        let normal = labelled.rows().iter().filter(|row| row.kind.is_none()).count();
+        assert_eq!(normal, logins.test.len());
+        labelled.rows().iter().filter(|row| row.kind.is_some()).map(|row| row.login).collect()
+    };
+    let without_address = |logins: &[Login]| {
+        let mut logins: Vec<(u32, u32)> = logins.iter().map(|login| (login.user, login.seconds)).collect();
+        logins.sort_unstable();
+        logins
+    };
+    let all = attacks(&[]);
+    assert_eq!(without_address(&all), without_address(&logins.test), "one for each by default");
+    // Fractions that do not divide the number still add up to it, and more than one each begins again.
+    assert_eq!(attacks(&["uniform_ipv4=0.3", "neighbour=0.3", "other_users=0.4"]).len(), logins.test.len());
+    let num_test = logins.test.len() as f64;
+    assert_eq!(attacks(&["uniform_ipv4=0.01"]).len(), (0.01 * num_test).round() as usize);
+    assert_eq!(attacks(&["neighbour=2.5"]).len(), (2.5 * num_test).round() as usize);
+
+    let from_ranges = attacks(&["address_ranges=1"]);
     let mut tenths = [0_usize; 10];
-    for (login, attack) in logins.test.iter().zip(&logins.attacks) {
-        assert_eq!((login.user, login.seconds), (attack.user, attack.seconds));
+    for attack in &from_ranges {
         tenths[row_of(attack.ip) / 100] += 1;
     }
-    let expected = logins.attacks.len() as f64 / 10.0;
+    let expected = from_ranges.len() as f64 / 10.0;
     // Five standard deviations of a binomial count.
     let tolerance = 5.0 * (expected * 0.9).sqrt();
     assert!(tenths.iter().all(|&count| (count as f64 - expected).abs() < tolerance), "{tenths:?}");
+}
+
+#[test]
+fn attacks_that_cannot_be_are_refused() {
+    for (texts, what) in [
+        (&["neighbor=1"][..], "unknown kind of attack `neighbor`"),
+        (&["neighbour"], "`neighbour` is not KIND=FRACTION"),
+        (&["neighbour=half"], "`half` in `neighbour=half` is not a number"),
+        (&["neighbour=0"], "neighbour=0 is out of range"),
+        (&["neighbour=NaN"], "neighbour=NaN is out of range"),
+        (&["neighbour=101"], "neighbour=101 is out of range"),
+        (&["neighbour=1", "uniform_ipv4=1", "neighbour=1"], "neighbour is given twice"),
+        (&[], "there is no kind of attack"),
+    ] {
+        let error = AttackMix::parse(texts).unwrap_err();
+        assert_eq!((error.to_string(), error.exit_code()), (format!("--attacks: {what}"), 2));
+        assert!(error.help().is_some());
+    }
+    assert_eq!("neighbor".parse::<AttackKind>().unwrap_err().help().unwrap(), "did you mean `neighbour`?");
+
+    let one_row = AddressRanges::from_tsv("1.0.0.0\t1.0.0.9\t1\tUS\tA\n".as_bytes(), "one").unwrap();
+    let thousand_rows = thousand_rows();
+    for (ranges, num_users, kind, what) in [
+        (&thousand_rows, 1, "other_users", "other_users needs at least two users"),
+        (&one_row, 2, "neighbour", "neighbour needs a table of at least two address ranges"),
+    ] {
+        let population = Population::new(ranges, num_users, 4);
+        let logins = generate(ranges, &options(num_users, 4));
+        let mix = AttackMix::parse(&[format!("{kind}=1")]).unwrap();
+        let Err(error) = LabelledTest::draw(&population, &logins.test, mix, 4) else { panic!("{kind}") };
+        assert_eq!((error.to_string(), error.exit_code()), (format!("--attacks: {what}"), 2));
+        // By default it is the one that is left out.
+        let default = labelled(&population, &logins, &[]);
+        let kinds: Vec<&str> = default.mix().fractions().iter().map(|(kind, _)| kind.name()).collect();
+        assert!(kinds.len() == 3 && !kinds.contains(&kind), "{kinds:?}");
+        assert_eq!(default.rows().len(), 2 * logins.test.len());
+        for row in default.rows() {
+            let ratio = default.mix().log_likelihood_ratio(&default.densities(row));
+            assert!(!ratio.is_nan(), "{row:?}");
+        }
+    }
+}
+
+/// The profile that densities are computed from is the one that the logins were drawn with.
+#[test]
+fn the_population_is_that_of_the_logins() {
+    let ranges = AddressRanges::built_in();
+    let population = Population::new(&ranges, 200, 9);
+    assert_eq!(population.num_users(), 200);
+    for (user, logins) in by_user(&generate(&ranges, &options(200, 9))) {
+        let profile = population.profile(user);
+        let near = |row: usize, base: usize| row.abs_diff(base) <= 60;
+        let rows: Vec<usize> = logins.iter().map(|login| ranges.row_of(login.ip).unwrap()).collect();
+        let num_logins = rows.len() as f64;
+        let travels = rows.iter().filter(|&&row| !near(row, profile.home) && !near(row, profile.work));
+        let expected = num_logins * profile.p_travel;
+        let tolerance = 5.0 * expected.sqrt() + 2.0;
+        assert!((travels.count() as f64 - expected).abs() < tolerance, "user {user}");
+        if profile.home.abs_diff(profile.work) > 120 {
+            let home = rows.iter().filter(|&&row| near(row, profile.home)).count() as f64;
+            let expected = num_logins * (1.0 - profile.p_travel) * profile.p_home;
+            assert!((home - expected).abs() < 5.0 * expected.sqrt() + 2.0, "user {user}: {home}");
+        }
+    }
 }
 
 #[test]
@@ -150,7 +243,7 @@ fn rows_stay_in_a_table_of_three() {
     let ranges = AddressRanges::from_tsv(text.as_bytes(), "three").unwrap();
     let logins = generate(&ranges, &options(50, 7));
     let mut seen = HashMap::new();
-    for login in logins.train.iter().chain(&logins.attacks) {
+    for login in logins.train.iter().chain(&logins.test) {
         *seen.entry(login.ip).or_insert(0) += 1;
     }
     assert_eq!(seen.len(), 6, "{seen:?}");
@@ -161,49 +254,74 @@ fn rows_stay_in_a_table_of_three() {
 
 #[test]
 fn files_read_back_as_what_was_generated() {
-    let logins = generate(&thousand_rows(), &options(30, 8));
+    let ranges = thousand_rows();
+    let logins = generate(&ranges, &options(30, 8));
+    let population = Population::new(&ranges, 30, 8);
+    let labelled = labelled(&population, &logins, &[]);
     let folder = tempfile::tempdir().unwrap();
     let target = folder.path().join("new/folder");
-    write_files(&logins, &target).unwrap();
+    write_files(&logins, &labelled, &target).unwrap();
     // Files that exist are replaced.
-    write_files(&logins, &target).unwrap();
-    let read = |name: &str| -> Vec<(String, u32, Option<String>)> {
-        let text = fs::read_to_string(target.join(name)).unwrap();
-        let parse = |line: &str| {
-            let fields: Vec<&str> = line.split(',').collect();
-            let ip = parse_ipv4(fields[1].as_bytes()).unwrap();
-            (fields[0].to_string(), ip, fields.get(2).map(ToString::to_string))
-        };
-        text.lines().map(parse).collect()
+    write_files(&logins, &labelled, &target).unwrap();
+    let read = |name: &str| fs::read_to_string(target.join(name)).unwrap();
+    let parse = |line: &str| {
+        let (user, ip) = line.split_once(',').unwrap();
+        (user.to_string(), parse_ipv4(ip.as_bytes()).unwrap())
     };
-    let rows = |logins: &[Login], label: Option<&str>| -> Vec<(String, u32, Option<String>)> {
-        logins.iter().map(|l| (user_name(l.user), l.ip, label.map(str::to_string))).collect()
-    };
-    assert_eq!(read("train.csv"), rows(&logins.train, None));
-    assert_eq!(read("validation.csv"), rows(&logins.validation, None));
-    assert_eq!(read("test.csv"), rows(&logins.test, None));
-    let labelled = read("test_labelled.csv");
-    let half = &labelled[..labelled.len() / 2];
-    let attacks = half.iter().filter(|row| row.2.as_deref() == Some("1")).count() as f64;
-    assert!((attacks / half.len() as f64 - 0.5).abs() < 0.1, "interleaved");
-    let (mut labelled, mut expected) = (labelled, rows(&logins.test, Some("0")));
-    expected.extend(rows(&logins.attacks, Some("1")));
-    labelled.sort();
-    expected.sort();
-    assert_eq!(labelled, expected);
-    assert_eq!(fs::read_dir(&target).unwrap().count(), 4, "no temporary file is left");
+    for (name, logins) in
+        [("train.csv", &logins.train), ("validation.csv", &logins.validation), ("test.csv", &logins.test)]
+    {
+        let expected: Vec<_> = logins.iter().map(|login| (user_name(login.user), login.ip)).collect();
+        assert_eq!(read(name).lines().map(parse).collect::<Vec<_>>(), expected, "{name}");
+    }
+
+    let (labelled_text, truth) = (read("test_labelled.csv"), read("truth.csv"));
+    assert_eq!(labelled_text.lines().count(), 2 * logins.test.len());
+    let mut truth = truth.lines();
+    assert_eq!(
+        truth.next(),
+        Some(
+            "entity,ip,label,kind,log_likelihood_ratio,log_likelihood_ratio_uniform_ipv4,\
+             log_likelihood_ratio_address_ranges,log_likelihood_ratio_other_users,log_likelihood_ratio_neighbour"
+        )
+    );
+    let mut num_attacks = 0;
+    for (i, (line, row)) in labelled_text.lines().zip(labelled.rows()).enumerate() {
+        let ip = std::net::Ipv4Addr::from(row.login.ip);
+        let label = u8::from(row.kind.is_some());
+        assert_eq!(line, format!("{},{ip},{label},{}", user_name(row.login.user), row.kind_name()));
+        // Interleaved: the labels of the first rows do not all agree.
+        num_attacks += usize::from(i < 100 && label == 1);
+        let truth = truth.next().unwrap();
+        let ratios = truth.strip_prefix(line).unwrap_or_else(|| panic!("{truth} is not about {line}"));
+        let densities = labelled.densities(row);
+        let by_kind = AttackKind::ALL.map(|kind| densities.log_likelihood_ratio(kind));
+        let expected = [&[labelled.mix().log_likelihood_ratio(&densities)][..], &by_kind].concat();
+        for (text, expected) in ratios[1..].split(',').zip(&expected) {
+            let ratio: f64 = text.parse().unwrap();
+            assert!(ratio == *expected || (ratio - expected).abs() < 1e-6, "{text} is not {expected}");
+        }
+        assert_eq!(ratios.split(',').count(), 6);
+    }
+    assert_eq!(truth.next(), None);
+    assert!((20..80).contains(&num_attacks), "{num_attacks} of the first 100 rows are attacks");
+    assert_eq!(fs::read_dir(&target).unwrap().count(), 5, "no temporary file is left");
 }
 
 #[test]
 fn a_folder_that_cannot_be_written_is_named() {
+    let ranges = thousand_rows();
+    let population = Population::new(&ranges, 2, 0);
+    let logins = GeneratedLogins::default();
+    let labelled = labelled(&population, &logins, &[]);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
-    let error = write_files(&GeneratedLogins::default(), &file).unwrap_err();
+    let error = write_files(&logins, &labelled, &file).unwrap_err();
     assert!(error.to_string().contains("/file: cannot create"), "{error}");
     // A folder in the place of a file: nothing is left behind.
     fs::create_dir_all(folder.path().join("out/train.csv/x")).unwrap();
-    write_files(&GeneratedLogins::default(), &folder.path().join("out")).unwrap_err();
+    write_files(&logins, &labelled, &folder.path().join("out")).unwrap_err();
     assert_eq!(fs::read_dir(folder.path().join("out")).unwrap().count(), 1);
 }
 

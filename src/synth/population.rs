@@ -1,0 +1,279 @@
+//! The users of the generative model, and the exact densities of their logins and of attacks on them.
+
+use rand::{Rng, RngExt};
+use rand_distr::{Beta, Distribution, Normal};
+use rayon::prelude::*;
+
+use super::attacks::{AttackKind, NUM_KINDS};
+use super::row_spread::{ROWS_AWAY, RowSpread};
+use super::{AddressRanges, stream};
+
+/// Table rows between home and work at most.
+const MAX_COMMUTE: usize = 50_000;
+
+/// The parameters of the Beta distribution that users' p_travel is drawn from: its mean is 1/31. A detector that
+/// saw n logins of a user, m of them from far away, expects (1 + m) / (31 + n).
+pub const P_TRAVEL_BETA: (f64, f64) = (1.0, 30.0);
+
+/// What decides where a user's logins come from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct UserProfile {
+    /// Row of the home network.
+    pub home: usize,
+    /// Row of the work network.
+    pub work: usize,
+    /// Probability that a login is made while travelling, from any row of the table: 0..1.
+    pub p_travel: f64,
+    /// Probability that a login which is not is made from home rather than from work: 0..1.
+    pub p_home: f64,
+}
+
+impl UserProfile {
+    pub(super) fn draw(ranges: &AddressRanges, rng: &mut impl Rng) -> Self {
+        let last_row = ranges.len() - 1;
+        let home = rng.random_range(0..=last_row);
+        let work = rng.random_range(home.saturating_sub(MAX_COMMUTE)..=last_row.min(home + MAX_COMMUTE));
+        let p_travel = sample(Beta::new(P_TRAVEL_BETA.0, P_TRAVEL_BETA.1), rng);
+        let p_home = sample(Beta::new(3.0, 5.0), rng);
+        UserProfile { home, work, p_travel, p_home }
+    }
+
+    /// The row of a login.
+    pub(super) fn login_row(&self, last_row: usize, rng: &mut impl Rng) -> usize {
+        if rng.random::<f64>() < self.p_travel {
+            rng.random_range(0..=last_row)
+        } else {
+            self.usual_row(last_row, rng)
+        }
+    }
+
+    /// The row of a login that is not made while travelling.
+    fn usual_row(&self, last_row: usize, rng: &mut impl Rng) -> usize {
+        let base = if rng.random::<f64>() < self.p_home { self.home } else { self.work };
+        let away = sample(Normal::new(0.0, ROWS_AWAY), rng).round();
+        (base as f64 + away).clamp(0.0, last_row as f64) as usize
+    }
+
+    /// Home and work with their probabilities; they may be the same row.
+    fn bases(&self) -> [(usize, f64); 2] {
+        [(self.home, self.p_home), (self.work, 1.0 - self.p_home)]
+    }
+}
+
+/// Probabilities of one address, as that of a login of one user and as that of an attack on this user.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Densities {
+    /// Of a login.
+    pub normal: f64,
+    /// Of an attack of each kind, in the order of [`AttackKind::ALL`]; 0 for a kind that is not possible.
+    pub attacks: [f64; NUM_KINDS],
+}
+
+impl Densities {
+    /// ln p(ip | attack of this kind) - ln p(ip | login). High = anomalous: `inf` where no login can
+    /// come from the address, whether or not an attack can, and `-inf` where only logins can.
+    pub fn log_likelihood_ratio(&self, kind: AttackKind) -> f64 {
+        log_ratio(self.attacks[kind as usize], self.normal)
+    }
+}
+
+/// ln(attack / normal): `inf` where no login can come from there, whether or not an attack can; `-inf` where
+/// only logins can.
+pub(super) fn log_ratio(attack: f64, normal: f64) -> f64 {
+    if normal > 0.0 { attack.ln() - normal.ln() } else { f64::INFINITY }
+}
+
+/// The users and the table of a generative model: what is known of the logins that [`super::generate`] makes.
+///
+/// Holds 48 bytes a user and up to 24 a row.
+pub struct Population<'a> {
+    ranges: &'a AddressRanges,
+    spread: RowSpread,
+    users: Vec<User>,
+    /// The rows that are someone's home or work, ascending, each with the sum of its users' probabilities.
+    bases: Vec<(usize, f64)>,
+    /// For each row, the sum over all users of the probability of a login that is not made while travelling.
+    usual: Vec<f64>,
+}
+
+#[derive(Clone, Copy)]
+struct User {
+    profile: UserProfile,
+    /// First and last neighbour of home and of work; the row itself lies among them but is none.
+    neighbours: [(u32, u32); 2],
+}
+
+impl<'a> Population<'a> {
+    /// The users whose logins `generate` makes with the same table, number of users and seed.
+    pub fn new(ranges: &'a AddressRanges, num_users: usize, seed: u64) -> Self {
+        let num_users = u32::try_from(num_users).unwrap_or(u32::MAX);
+        let user = |user: u32| {
+            let profile = UserProfile::draw(ranges, &mut stream(seed, u64::from(user)));
+            User { profile, neighbours: [profile.home, profile.work].map(|row| neighbours(ranges, row)) }
+        };
+        let users: Vec<User> = (0..num_users).into_par_iter().map(user).collect();
+        let mut weights = vec![0.0; ranges.len()];
+        for (row, weight) in users.iter().flat_map(|user| user.profile.bases()) {
+            weights[row] += weight;
+        }
+        let bases = weights.into_iter().enumerate().filter(|&(_, weight)| weight > 0.0).collect();
+        let (spread, usual) = (RowSpread::new(), vec![0.0; ranges.len()]);
+        let mut population = Population { ranges, spread, users, bases, usual };
+        population.sum_usual_rows();
+        population
+    }
+
+    fn sum_usual_rows(&mut self) {
+        let (last_row, max_away) = (self.ranges.len() - 1, self.spread.max_away());
+        for &(base, weight) in &self.bases {
+            let first = base.saturating_sub(max_away);
+            let reached = &mut self.usual[first..=last_row.min(base + max_away)];
+            for (row, sum) in (first..).zip(reached) {
+                *sum += weight * self.spread.probability(base, row, last_row);
+            }
+        }
+    }
+
+    /// The same, as a detector sees it that knows everyone's home and work but not who travels how much, and
+    /// takes each user's p_travel (0..=1) to be `p_travel(user)`: the mean of all users, or an estimate.
+    #[must_use]
+    pub fn assuming_p_travel(mut self, p_travel: impl Fn(u32) -> f64) -> Self {
+        for (user, number) in self.users.iter_mut().zip(0..) {
+            user.profile.p_travel = p_travel(number);
+        }
+        self
+    }
+
+    /// Number of users.
+    pub fn num_users(&self) -> usize {
+        self.users.len()
+    }
+
+    /// What decides where a user's logins come from.
+    ///
+    /// # Panics
+    /// If there is no such user.
+    pub fn profile(&self, user: u32) -> &UserProfile {
+        &self.users[user as usize].profile
+    }
+
+    /// Whether there can be attacks of this kind: other users are there, or a row has a neighbour.
+    pub fn allows(&self, kind: AttackKind) -> bool {
+        match kind {
+            AttackKind::UniformIpv4 | AttackKind::AddressRanges => true,
+            AttackKind::OtherUsers => self.users.len() > 1,
+            AttackKind::Neighbour => self.ranges.len() > 1,
+        }
+    }
+
+    /// The probabilities of the address `ip` for a login of `user` and for the attacks on it, each a sum over
+    /// the ways in which the address can come about. No two rows overlap, so these are the ways to its row.
+    ///
+    /// # Panics
+    /// If there is no such user.
+    pub fn densities(&self, user: u32, ip: u32) -> Densities {
+        let mut densities = Densities { normal: 0.0, attacks: [0.0; NUM_KINDS] };
+        densities.attacks[AttackKind::UniformIpv4 as usize] = 1.0 / (1_u64 << 32) as f64;
+        let Some(row) = self.ranges.row_of(ip) else { return densities };
+        let (start, end) = self.ranges.get(row);
+        let in_row = 1.0 / (f64::from(end - start) + 1.0);
+        let any_row = 1.0 / self.ranges.len() as f64;
+        let user = &self.users[user as usize];
+        let p_travel = user.profile.p_travel;
+        let usual = user.profile.bases().map(|(base, p)| p * self.spread(base, row));
+        densities.normal = in_row * (p_travel * any_row + (1.0 - p_travel) * (usual[0] + usual[1]));
+        densities.attacks[AttackKind::AddressRanges as usize] = in_row * any_row;
+        densities.attacks[AttackKind::OtherUsers as usize] = in_row * self.row_of_others(&user.profile, row);
+        densities.attacks[AttackKind::Neighbour as usize] = in_row * user.row_of_neighbours(row);
+        densities
+    }
+
+    fn spread(&self, base: usize, row: usize) -> f64 {
+        self.spread.probability(base, row, self.ranges.len() - 1)
+    }
+
+    /// The probability of the row for a login of another user, drawn uniformly, from around home or work.
+    fn row_of_others(&self, user: &UserProfile, row: usize) -> f64 {
+        if self.users.len() < 2 {
+            return 0.0;
+        }
+        let own: f64 = user.bases().into_iter().map(|(base, p)| p * self.spread(base, row)).sum();
+        let all = self.usual[row];
+        let others = if own <= 0.5 * all { all - own } else { self.usual_of_others(user, row) };
+        others / (self.users.len() - 1) as f64
+    }
+
+    /// What the subtraction of the user's own share would lose to rounding where it is most of the sum: here it
+    /// is taken away from each base, so that nothing remains of a base on which the user is alone.
+    fn usual_of_others(&self, user: &UserProfile, row: usize) -> f64 {
+        let max_away = self.spread.max_away();
+        let first = self.bases.partition_point(|&(base, _)| base + max_away < row);
+        let near = self.bases[first..].iter().take_while(|&&(base, _)| base <= row + max_away);
+        let of_others = |&(base, weight): &(usize, f64)| {
+            let own = user.bases().iter().filter(|own| own.0 == base).fold(0.0, |sum, own| sum + own.1);
+            (weight - own).max(0.0) * self.spread(base, row)
+        };
+        near.map(of_others).sum()
+    }
+
+    /// The address of an attack on `user`, which must be a kind that [`Population::allows`].
+    pub(super) fn draw_attack(&self, kind: AttackKind, user: u32, rng: &mut impl Rng) -> u32 {
+        let last_row = self.ranges.len() - 1;
+        let row = match kind {
+            AttackKind::UniformIpv4 => return rng.random(),
+            AttackKind::AddressRanges => rng.random_range(0..=last_row),
+            AttackKind::OtherUsers => {
+                let other = rng.random_range(0..self.users.len() - 1);
+                let other = other + usize::from(other >= user as usize);
+                self.users[other].profile.usual_row(last_row, rng)
+            }
+            AttackKind::Neighbour => self.users[user as usize].draw_neighbour(rng),
+        };
+        ip_in(self.ranges, row, rng)
+    }
+}
+
+impl User {
+    fn own_rows(&self) -> [usize; 2] {
+        [self.profile.home, self.profile.work]
+    }
+
+    fn draw_neighbour(&self, rng: &mut impl Rng) -> usize {
+        let which = usize::from(rng.random::<bool>());
+        let (own, (first, last)) = (self.own_rows()[which], self.neighbours[which]);
+        let row = rng.random_range(first..last) as usize;
+        row + usize::from(row >= own)
+    }
+
+    /// The probability that [`User::draw_neighbour`] draws the row.
+    fn row_of_neighbours(&self, row: usize) -> f64 {
+        let of = |(own, (first, last)): (usize, (u32, u32))| {
+            let is_neighbour = row != own && (first as usize..=last as usize).contains(&row);
+            if is_neighbour { 0.5 / f64::from(last - first) } else { 0.0 }
+        };
+        self.own_rows().into_iter().zip(self.neighbours).map(of).sum()
+    }
+}
+
+/// First and last of the rows that are next to `row` or that hold addresses of a /16 of which it holds some.
+fn neighbours(ranges: &AddressRanges, row: usize) -> (u32, u32) {
+    let (start, end) = ranges.get(row);
+    let same_16 = ranges.rows_within(start & 0xFFFF_0000, end | 0xFFFF);
+    let first = same_16.start.min(row.saturating_sub(1));
+    let last = (same_16.end - 1).max((row + 1).min(ranges.len() - 1));
+    // A table has at most 2^32 rows.
+    (first as u32, last as u32)
+}
+
+pub(super) fn ip_in(ranges: &AddressRanges, row: usize, rng: &mut impl Rng) -> u32 {
+    let (start, end) = ranges.get(row);
+    rng.random_range(start..=end)
+}
+
+pub(super) fn sample<D, E>(distribution: Result<D, E>, rng: &mut impl Rng) -> f64
+where
+    D: Distribution<f64>,
+    E: std::fmt::Debug,
+{
+    distribution.expect("the parameters are constants within their domain").sample(rng)
+}
