@@ -20,7 +20,19 @@ struct Fixture {
 static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
-    let generate = ["generate", "--users", "300", "--days", "10", "--seed", "7", "--output", "logins"];
+    let generate = [
+        "generate",
+        "--users",
+        "300",
+        "--days",
+        "10",
+        "--seed",
+        "7",
+        "--output",
+        "logins",
+        "--attacks",
+        "address_ranges=1",
+    ];
     ipsight(root, &generate, b"").expect(0, &["train.csv", "test_labelled.csv"]);
     fs::write(root.join("small.toml"), SMALL).unwrap();
     let train =
