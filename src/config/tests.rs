@@ -124,7 +124,7 @@ fn an_unknown_name_at_every_level_is_named_with_its_line_and_the_nearest_name() 
 
     let (at, _, help) = refusal("", &["training.devise=wgpu"]);
     assert_eq!(at, "--set training.devise=wgpu");
-    assert_eq!(help, "did you mean `device`? valid keys: seed, device");
+    assert_eq!(help, "did you mean `device`? valid keys: seed, device, learning_rate_schedule");
 }
 
 #[test]
