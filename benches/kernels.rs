@@ -490,7 +490,7 @@ fn folded_step(bench: &Bench, floors: &Floors, data: &Data) -> Row {
     let batch = &data.batches[0];
     let (few, rows) = (batch.inputs(data, FEW_ROWS), &batch.rows[..FEW_ROWS]);
     let reference = || {
-        let (gradients, _) = folded_reference(few, &gather_reference(&tables[0], rows, D));
+        let (_, gradients, _) = folded_reference(few, &gather_reference(&tables[0], rows, D));
         let touched = TouchedRows { rows, segments: few.segments, gradients: &gradients, vector_dim: D };
         let [w, m, v] = &mut tables;
         row_adam_reference(RowsMut { w, m, v }, touched, &adam);

@@ -53,8 +53,6 @@ pub struct FoldedInputs<'a> {
 /// What the mini-batch gives beside the gradients of its entity rows.
 #[derive(Clone, Debug, Default)]
 pub struct FoldedOutputs {
-    /// `[B, P]`
-    pub logits: Vec<f32>,
     /// The published sums.
     pub sums: LossSums,
     /// `[num_parameters]`: gradients of the mean loss.
@@ -72,6 +70,9 @@ pub(crate) trait ChunkRows: Send {
     /// Fetches what `store` will need of a unique row beside it.
     fn prefetch_for_store(&self, row: usize);
 
+    /// Sees the logits of pairs from `first_pair` on.
+    fn see_logits(&mut self, first_pair: usize, logits: &[f32]);
+
     /// Takes a row's gradient of the mean loss.
     fn store(&mut self, row: usize, gradient: &[f32]);
 }
@@ -83,6 +84,9 @@ struct GatheredRows<'a> {
     first_row: usize,
     /// `[rows of the chunk, d]`
     gradients: &'a mut [f32],
+    first_pair: usize,
+    /// `[positives of the chunk, P]`
+    logits: &'a mut [f32],
     vector_dim: usize,
 }
 
@@ -98,6 +102,11 @@ impl ChunkRows for GatheredRows<'_> {
 
     #[inline(always)]
     fn prefetch_for_store(&self, _: usize) {}
+
+    #[inline(always)]
+    fn see_logits(&mut self, first_pair: usize, logits: &[f32]) {
+        self.logits[first_pair - self.first_pair..][..logits.len()].copy_from_slice(logits);
+    }
 
     #[inline(always)]
     fn store(&mut self, row: usize, gradient: &[f32]) {
@@ -154,20 +163,30 @@ impl FoldedInputs<'_> {
     }
 }
 
-/// The CPU twin, from gathered rows `[U, d]`: the gradients of the rows, `[U, d]`, and the rest.
-pub fn folded_on_slices(inputs: FoldedInputs<'_>, vectors: &[f32]) -> (Vec<f32>, FoldedOutputs) {
+/// The CPU twin, from gathered rows `[U, d]`: the logits, `[B, P]`, the gradients of the rows, `[U, d]`, and the
+/// rest.
+pub fn folded_on_slices(inputs: FoldedInputs<'_>, vectors: &[f32]) -> (Vec<f32>, Vec<f32>, FoldedOutputs) {
     let d = inputs.shape.vector_dim;
-    let mut gradients = vec![0.0; vectors.len()];
-    let mut rest = &mut *gradients;
+    let (mut logits, mut gradients) = (vec![0.0; inputs.mask.len()], vec![0.0; vectors.len()]);
+    let (mut rest_of_logits, mut rest) = (&mut *logits, &mut *gradients);
     let mut tasks = Vec::new();
     for rows in inputs.chunks(&[inputs.segments.len() - 1]) {
-        let part;
-        (part, rest) = rest.split_at_mut(rows.len() * d);
-        let rows_of_chunk = GatheredRows { vectors, first_row: rows.start, gradients: part, vector_dim: d };
-        tasks.push((rows, rows_of_chunk));
+        let positives = inputs.positives_of(&rows);
+        let (of_pairs, of_rows);
+        (of_pairs, rest_of_logits) = rest_of_logits.split_at_mut(positives.len() * inputs.num_pairs());
+        (of_rows, rest) = rest.split_at_mut(rows.len() * d);
+        let gathered = GatheredRows {
+            vectors,
+            first_row: rows.start,
+            gradients: of_rows,
+            first_pair: positives.start * inputs.num_pairs(),
+            logits: of_pairs,
+            vector_dim: d,
+        };
+        tasks.push((rows, gathered));
     }
     let outputs = run_chunks(inputs, tasks);
-    (gradients, outputs)
+    (logits, gradients, outputs)
 }
 
 /// Runs chunks, which must follow each other and cover the mini-batch.
@@ -176,17 +195,11 @@ pub(crate) fn run_chunks<R: ChunkRows>(
     chunks: Vec<(Range<usize>, R)>,
 ) -> FoldedOutputs {
     let encoder = Encoder::new(&inputs);
-    let mut logits = vec![0.0; inputs.mask.len()];
-    let mut rest = &mut *logits;
-    let mut tasks = Vec::new();
-    for (rows, entity_rows) in chunks {
-        let part;
-        (part, rest) = rest.split_at_mut(inputs.positives_of(&rows).len() * inputs.num_pairs());
-        tasks.push(Chunk { inputs, encoder: &encoder, rows, entity_rows, logits: part });
-    }
+    let tasks =
+        chunks.into_iter().map(|(rows, entity_rows)| Chunk { inputs, encoder: &encoder, rows, entity_rows });
     let mut totals = AlignedVec::zeros(PaddedShape(inputs.shape).len());
     let mut sums = LossSums::default();
-    let mut tasks = tasks.into_iter();
+    let mut tasks = tasks;
     loop {
         let wave: Vec<_> = tasks.by_ref().take(CHUNKS_AT_ONCE).collect();
         if wave.is_empty() {
@@ -197,7 +210,7 @@ pub(crate) fn run_chunks<R: ChunkRows>(
         chunks.iter().for_each(|chunk| sums.add(chunk.loss));
         add_up(&inputs.shape, chunks, &mut totals);
     }
-    FoldedOutputs { logits, sums, parameters: unpadded(&inputs.shape, &totals) }
+    FoldedOutputs { sums, parameters: unpadded(&inputs.shape, &totals) }
 }
 
 /// Adds the chunks' gradients to `totals`, in their order.
@@ -314,7 +327,6 @@ struct Chunk<'a, R> {
     encoder: &'a Encoder<'a>,
     rows: Range<usize>,
     entity_rows: R,
-    logits: &'a mut [f32],
 }
 
 /// Memory of a chunk's blocks, used again for each.
@@ -330,7 +342,8 @@ struct Workspace {
     g: Vec<f32>,
     /// For each hidden layer `[pairs of a group, padded width]`; backward, gradients replace activations.
     hidden: Vec<AlignedVec>,
-    /// `[pairs of a group]`
+    /// `[pairs of a group]` each
+    logits: Vec<f32>,
     pair_gradients: Vec<f32>,
 }
 
@@ -339,7 +352,7 @@ impl<R: ChunkRows> pulp::WithSimd for Chunk<'_, R> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> ChunkSums {
-        let Self { inputs, encoder, rows, mut entity_rows, logits } = self;
+        let Self { inputs, encoder, rows, mut entity_rows } = self;
         let (shape, num_pairs) = (inputs.shape, inputs.num_pairs());
         let positives_per_group = match shape.num_hidden {
             0 | 1 => 8,
@@ -348,7 +361,6 @@ impl<R: ChunkRows> pulp::WithSimd for Chunk<'_, R> {
         let mut sums = ChunkSums::zeros(&shape);
         let key = (shape, positives_per_group * num_pairs);
         let mut workspace = SPARE_WORKSPACES.take(&key, || Workspace::new(key));
-        let first_positive = inputs.segments[rows.start] as usize;
         rows.clone().take(ROWS_PER_BLOCK).for_each(|row| entity_rows.prefetch_for_load(row));
         for start in rows.clone().step_by(ROWS_PER_BLOCK) {
             let block = start..(start + ROWS_PER_BLOCK).min(rows.end);
@@ -361,10 +373,10 @@ impl<R: ChunkRows> pulp::WithSimd for Chunk<'_, R> {
             let mut row = block.start;
             for first in positives.clone().step_by(positives_per_group) {
                 let group = first..(first + positives_per_group).min(positives.end);
-                let place =
-                    (group.start - first_positive) * num_pairs..(group.end - first_positive) * num_pairs;
                 let group = Group { inputs: &inputs, encoder, block_start: block.start, positives: group };
-                let last_row = group.run(simd, row, &mut workspace, &mut logits[place], &mut sums);
+                let pairs = group.pairs();
+                let last_row = group.run(simd, row, &mut workspace, &mut sums);
+                entity_rows.see_logits(pairs.start, &workspace.logits[..pairs.len()]);
                 // While this block computes, its moments come, and the next one's rows.
                 for row in row..last_row {
                     entity_rows.prefetch_for_store(row);
@@ -401,6 +413,7 @@ impl Workspace {
             hidden: (0..shape.num_hidden.max(1))
                 .map(|_| AlignedVec::staggered(pairs_per_group * width, 0))
                 .collect(),
+            logits: vec![0.0; pairs_per_group],
             pair_gradients: vec![0.0; pairs_per_group],
         }
     }
@@ -457,6 +470,11 @@ struct Group<'a> {
 }
 
 impl Group<'_> {
+    fn pairs(&self) -> Range<usize> {
+        let num_pairs = self.inputs.num_pairs();
+        self.positives.start * num_pairs..self.positives.end * num_pairs
+    }
+
     /// Forward and backward; `row` is the unique row of the first positive or one before it, and the last
     /// positive's is returned.
     #[inline(always)]
@@ -465,16 +483,15 @@ impl Group<'_> {
         simd: S,
         mut row: usize,
         workspace: &mut Workspace,
-        logits: &mut [f32],
         sums: &mut ChunkSums,
     ) -> usize {
         let (inputs, num_pairs) = (self.inputs, self.inputs.num_pairs());
         let num_hidden = inputs.shape.num_hidden;
         let width = self.encoder.tables.width();
         let len = width / S::F32_LANES;
-        let pairs = self.positives.start * num_pairs..self.positives.end * num_pairs;
+        let pairs = self.pairs();
         let ips = &inputs.pair_ips[pairs.clone()];
-        let Workspace { q, s, c, g, hidden, pair_gradients, .. } = workspace;
+        let Workspace { q, s, c, g, hidden, logits, pair_gradients, .. } = workspace;
         for (ip, h) in ips.iter().zip(vectors_mut::<S>(&mut hidden[0]).chunks_exact_mut(len)) {
             self.encoder.tables.encode(simd, *ip, h);
         }
@@ -627,9 +644,9 @@ impl FoldedBackend for burn_ndarray::NdArray {
             parameters: slice(&parameters),
             shape,
         };
-        let (gradients, outputs) = folded_on_slices(inputs, slice(&vectors));
+        let (logits, gradients, outputs) = folded_on_slices(inputs, slice(&vectors));
         (
-            tensor(outputs.logits, mask.shape()),
+            tensor(logits, mask.shape()),
             tensor(outputs.sums.to_vec(), &[3]),
             tensor(gradients, vectors.shape()),
             tensor(outputs.parameters, parameters.shape()),

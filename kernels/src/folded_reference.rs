@@ -11,8 +11,8 @@ use crate::encoder::EncoderShape;
 use crate::folded::{FoldedInputs, FoldedOutputs};
 use crate::pair_loss::LossSums;
 
-/// The gradients of the entity rows, `[U, d]`, and the rest.
-pub fn folded_reference(inputs: FoldedInputs<'_>, vectors: &[f32]) -> (Vec<f32>, FoldedOutputs) {
+/// The logits, `[B, P]`, the gradients of the entity rows, `[U, d]`, and the rest.
+pub fn folded_reference(inputs: FoldedInputs<'_>, vectors: &[f32]) -> (Vec<f32>, Vec<f32>, FoldedOutputs) {
     let d = inputs.shape.vector_dim;
     let num_pairs = inputs.mask.len() / inputs.segments[inputs.segments.len() - 1] as usize;
     let num_counting: f64 = inputs.mask.iter().map(|counts| *counts as f64).sum();
@@ -39,7 +39,7 @@ pub fn folded_reference(inputs: FoldedInputs<'_>, vectors: &[f32]) -> (Vec<f32>,
         }
     }
     let single = |values: Vec<f64>| values.into_iter().map(|value| value as f32).collect();
-    (single(of_vectors), FoldedOutputs { logits, sums, parameters: single(of_parameters) })
+    (logits, single(of_vectors), FoldedOutputs { sums, parameters: single(of_parameters) })
 }
 
 /// The bits, every hidden layer's activations, and the output of one address.

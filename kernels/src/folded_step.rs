@@ -116,6 +116,10 @@ impl ChunkRows for TableRows<'_> {
         prefetch(&self.table.v[place]);
     }
 
+    /// Nobody asks for them.
+    #[inline(always)]
+    fn see_logits(&mut self, _: usize, _: &[f32]) {}
+
     #[inline(always)]
     fn store(&mut self, row: usize, gradient: &[f32]) {
         let i = row - self.first_unique;

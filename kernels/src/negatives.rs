@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! pair_ips[b, 0]         = ips[b]
-//! pair_ips[b, 1 + r]     = word r mod 4 of philox((b, r div 4, step, epoch), key)        r in 0..R
+//! pair_ips[b, 1 + r]     = word i mod 4 of philox((i div 4, 0, step, epoch), key)   i = b R + r, r in 0..R
 //! pair_ips[b, 1 + R + s] = ips[permutation_s(b)]                                        s in 0..S
 //! mask[b, p]             = 0 where p > 0 and pair_ips[b, p] = ips[b], else 1
 //! ```
@@ -51,6 +51,11 @@ impl Negatives {
         1 + self.num_random + self.num_shuffled
     }
 
+    /// Four random addresses.
+    fn random_block(&self, block: usize) -> [u32; 4] {
+        philox4x32_10([block as u32, 0, self.step, self.epoch], self.random_key)
+    }
+
     /// The permutation of a mini-batch of `len` rows for shuffled negative `s`.
     fn permutation(&self, s: usize, len: usize) -> Permutation {
         Permutation::new(len as u64, [s as u32, 0, self.step, self.epoch], self.shuffled_key)
@@ -62,9 +67,8 @@ pub fn pair_reference(negatives: &Negatives, ips: &[u32], row: usize, column: us
     let ip = if column == 0 {
         return (ips[row], 1.0);
     } else if column <= negatives.num_random {
-        let r = column - 1;
-        let counter = [row as u32, (r / 4) as u32, negatives.step, negatives.epoch];
-        philox4x32_10(counter, negatives.random_key)[r % 4]
+        let i = row * negatives.num_random + column - 1;
+        negatives.random_block(i / 4)[i % 4]
     } else {
         let s = column - 1 - negatives.num_random;
         ips[negatives.permutation(s, ips.len()).apply(row as u64) as usize]
@@ -72,26 +76,37 @@ pub fn pair_reference(negatives: &Negatives, ips: &[u32], row: usize, column: us
     (ip, if ip == ips[row] { 0.0 } else { 1.0 })
 }
 
+/// Rows of a task of the CPU twin: a multiple of 4, so that its first random address begins a block.
+const ROWS_PER_TASK: usize = 512;
+
 /// The CPU twin: fills `pair_ips` and `mask`, both `[ips.len(), P]`.
 pub fn pairs_on_slices(negatives: &Negatives, ips: &[u32], pair_ips: &mut [u32], mask: &mut [f32]) {
     let permutations: Vec<_> =
         (0..negatives.num_shuffled).map(|s| negatives.permutation(s, ips.len())).collect();
     let num_pairs = negatives.num_pairs();
-    let rows = pair_ips.par_chunks_mut(num_pairs).zip(mask.par_chunks_mut(num_pairs));
-    rows.enumerate().with_min_len(256).for_each(|(row, (pair_ips, mask))| {
-        let (own, others) = pair_ips.split_first_mut().expect("P >= 1");
-        *own = ips[row];
-        let (random, shuffled) = others.split_at_mut(negatives.num_random);
-        for (block, words) in random.chunks_mut(4).enumerate() {
-            let counter = [row as u32, block as u32, negatives.step, negatives.epoch];
-            words.copy_from_slice(&philox4x32_10(counter, negatives.random_key)[..words.len()]);
-        }
-        for (ip, permutation) in shuffled.iter_mut().zip(&permutations) {
-            *ip = ips[permutation.apply(row as u64) as usize];
-        }
-        mask[0] = 1.0;
-        for (counts, ip) in mask[1..].iter_mut().zip(others.iter()) {
-            *counts = if *ip == ips[row] { 0.0 } else { 1.0 };
+    let tasks = pair_ips
+        .par_chunks_mut(ROWS_PER_TASK * num_pairs)
+        .zip(mask.par_chunks_mut(ROWS_PER_TASK * num_pairs));
+    tasks.enumerate().for_each(|(task, (pair_ips, mask))| {
+        let mut words = [0; 4];
+        let rows = pair_ips.chunks_exact_mut(num_pairs).zip(mask.chunks_exact_mut(num_pairs));
+        for (row, (pair_ips, mask)) in (task * ROWS_PER_TASK..).zip(rows) {
+            let (own, others) = pair_ips.split_first_mut().expect("P >= 1");
+            *own = ips[row];
+            let (random, shuffled) = others.split_at_mut(negatives.num_random);
+            for (i, ip) in (row * negatives.num_random..).zip(random) {
+                if i % 4 == 0 {
+                    words = negatives.random_block(i / 4);
+                }
+                *ip = words[i % 4];
+            }
+            for (ip, permutation) in shuffled.iter_mut().zip(&permutations) {
+                *ip = ips[permutation.apply(row as u64) as usize];
+            }
+            mask[0] = 1.0;
+            for (counts, ip) in mask[1..].iter_mut().zip(others.iter()) {
+                *counts = if *ip == ips[row] { 0.0 } else { 1.0 };
+            }
         }
     });
 }
@@ -165,9 +180,9 @@ mod device {
         let mut ip = own;
         if column > 0u32 {
             if column <= num_random {
-                let r = column - 1u32;
-                let block = philox_block(row, r / 4u32, step, epoch, random_key0, random_key1);
-                ip = word(block, r % 4u32);
+                let i = row * num_random + column - 1u32;
+                let block = philox_block(i / 4u32, 0u32, step, epoch, random_key0, random_key1);
+                ip = word(block, i % 4u32);
             } else {
                 let s = column - 1u32 - num_random;
                 let keys = philox_block(s, 0u32, step, epoch, shuffled_key0, shuffled_key1);
