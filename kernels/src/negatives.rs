@@ -88,6 +88,14 @@ pub fn pairs_on_slices(negatives: &Negatives, ips: &[u32], pair_ips: &mut [u32],
         .par_chunks_mut(ROWS_PER_TASK * num_pairs)
         .zip(mask.par_chunks_mut(ROWS_PER_TASK * num_pairs));
     tasks.enumerate().for_each(|(task, (pair_ips, mask))| {
+        let images: Vec<Vec<u32>> = permutations
+            .iter()
+            .map(|permutation| {
+                let mut images = vec![0; pair_ips.len() / num_pairs];
+                permutation.apply_to_range((task * ROWS_PER_TASK) as u32, &mut images);
+                images
+            })
+            .collect();
         let mut words = [0; 4];
         let rows = pair_ips.chunks_exact_mut(num_pairs).zip(mask.chunks_exact_mut(num_pairs));
         for (row, (pair_ips, mask)) in (task * ROWS_PER_TASK..).zip(rows) {
@@ -100,8 +108,8 @@ pub fn pairs_on_slices(negatives: &Negatives, ips: &[u32], pair_ips: &mut [u32],
                 }
                 *ip = words[i % 4];
             }
-            for (ip, permutation) in shuffled.iter_mut().zip(&permutations) {
-                *ip = ips[permutation.apply(row as u64) as usize];
+            for (ip, images) in shuffled.iter_mut().zip(&images) {
+                *ip = ips[images[row - task * ROWS_PER_TASK] as usize];
             }
             mask[0] = 1.0;
             for (counts, ip) in mask[1..].iter_mut().zip(others.iter()) {

@@ -28,6 +28,18 @@ impl Permutation {
         Self { len, half_bits: half_bits(len), round_keys: philox4x32_10(counter, key) }
     }
 
+    /// Where the indices from `start` on go, one by one as [`Permutation::apply`] has it, for lengths up to 2^32.
+    ///
+    /// The network runs over all of them at once, in the vectors of the CPU, and again over those that are not
+    /// below the length yet: a loop for each would end where no CPU foresees it.
+    pub fn apply_to_range(&self, start: u32, images: &mut [u32]) {
+        debug_assert!(self.len <= 1 << 32);
+        for (index, image) in (start..).zip(images.iter_mut()) {
+            *image = index;
+        }
+        pulp::Arch::new().dispatch(Walk { permutation: self, images });
+    }
+
     /// Where `index` goes; `index` must be below the length.
     pub fn apply(&self, index: u64) -> u64 {
         debug_assert!(index < self.len);
@@ -47,12 +59,47 @@ impl Permutation {
     }
 }
 
+struct Walk<'a> {
+    permutation: &'a Permutation,
+    images: &'a mut [u32],
+}
+
+impl pulp::WithSimd for Walk<'_> {
+    type Output = ();
+
+    /// Element by element, for the compiler to turn into the vectors of the instruction set.
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        let Permutation { len, half_bits, round_keys } = *self.permutation;
+        let (mask, last) = (((1u64 << half_bits) - 1) as u32, (len - 1) as u32);
+        let mut is_first = true;
+        loop {
+            let mut outside = 0;
+            for image in self.images.iter_mut() {
+                let (mut left, mut right) = (*image >> half_bits, *image & mask);
+                for key in round_keys {
+                    (left, right) = (right, left ^ (round_function(right, key) & mask));
+                }
+                let next = left << half_bits | right;
+                let walks_on = is_first | (*image > last);
+                *image = if walks_on { next } else { *image };
+                outside |= u32::from(*image > last);
+            }
+            if outside == 0 {
+                return;
+            }
+            is_first = false;
+        }
+    }
+}
+
 /// Half of the domain's bits: the smallest `h >= 1` with `4^h >= len`, at most 32.
 pub(crate) fn half_bits(len: u64) -> u32 {
     let bits = u64::BITS - len.saturating_sub(1).leading_zeros();
     bits.div_ceil(2).max(1)
 }
 
+#[inline(always)]
 fn round_function(right: u32, key: u32) -> u32 {
     let mut x = right.wrapping_mul(0x9E37_79B1).wrapping_add(key);
     x ^= x >> 16;
@@ -106,6 +153,20 @@ mod tests {
                 for index in 0..len {
                     let to = permutation.apply(index) as usize;
                     assert!(!std::mem::replace(&mut seen[to], true), "len {len} epoch {epoch}: {to} twice");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_range_goes_where_its_indices_go() {
+        for len in [1, 2, 5, 64, 65, 1000, 10_000, 70_000, (1 << 32) - 1] {
+            let permutation = Permutation::new(len, [1, 2, 3, 4], [5, 6]);
+            for start in [0, len / 3] {
+                let mut images = vec![0; (len - start).min(300) as usize];
+                permutation.apply_to_range(start as u32, &mut images);
+                for (index, image) in (start..).zip(images) {
+                    assert_eq!(permutation.apply(index), image as u64, "{len}: {index}");
                 }
             }
         }
