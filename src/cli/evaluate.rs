@@ -1,12 +1,14 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use ipsight::artifact::{self, Artifact};
 use ipsight::data::{OnBadRow, ReadOptions, Row, load_events, read_rows, resolve_inputs};
+use ipsight::evaluate::report::{Subject, write_html, write_plots};
 use ipsight::evaluate::{
     Attacks, EvaluateOptions, EvaluatedEvent, Evaluation, Evaluator, Figures, History, parse_attacks,
 };
 use ipsight::event::hash_entity;
-use ipsight::{Error, Event, Result, artifact};
+use ipsight::{Error, Event, Result};
 
 use super::evaluation_text;
 use super::read_args::{ReadArgs, parse_fraction, talk_about};
@@ -43,7 +45,8 @@ pub struct EvaluateArgs {
     #[arg(long, value_name = "PATH", num_args = 1..)]
     history: Vec<String>,
     /// The true likelihood ratios of the events, for the best possible detector: CSV with the columns `label` and
-    /// `log_likelihood_ratio` (high for attacks), a row for each event in the same order
+    /// `log_likelihood_ratio` (high for attacks), and `log_likelihood_ratio_KIND` for each kind of attack where it
+    /// is known, a row for each event in the same order
     #[arg(long, value_name = "FILE", requires = "labels")]
     truth: Option<PathBuf>,
     /// Exit with 1 where the AUC is below this
@@ -52,6 +55,12 @@ pub struct EvaluateArgs {
     /// Exit with 1 where the false positive rate at detection rate T is above F (may be repeated)
     #[arg(long, value_name = "T=F", value_parser = parse_gate)]
     max_fpr_at_tpr: Vec<(f64, f64)>,
+    /// Write a report: one HTML page with curves, histograms and tables that opens anywhere
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Write the report's drawings as SVG files into this folder
+    #[arg(long, value_name = "DIR")]
+    plots: Option<PathBuf>,
     /// Seed of the attacks' addresses
     #[arg(long, default_value_t = 0, conflicts_with = "labels")]
     seed: u64,
@@ -73,7 +82,7 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
     let read = args.read.options()?;
     let mut truth = args.truth.as_deref().map(Truth::open).transpose()?;
     let device = args.device.choose()?;
-    let scorer = artifact::load(&args.model, &device)?.scorer;
+    let Artifact { manifest, config, scorer } = artifact::load(&args.model, &device)?;
     let history = read_history(&args.history, &read)?;
     let mut evaluator = Evaluator::new(
         &scorer,
@@ -82,6 +91,7 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
             seed: args.seed,
             history: history.as_ref(),
             tpr_targets: args.max_fpr_at_tpr.iter().map(|(tpr, _)| *tpr).collect(),
+            truth_kinds: truth.as_ref().map(|truth| truth.kinds().to_vec()).unwrap_or_default(),
         },
     );
     let options = ReadOptions {
@@ -92,8 +102,11 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
         ..read
     };
     let report = read_rows(&resolve_inputs(&args.data)?, &options, &mut |row| {
-        let log_likelihood_ratio = truth.as_mut().map(|truth| truth.next_of(&row)).transpose()?;
-        evaluator.push(evaluated(&row, log_likelihood_ratio))
+        let log_likelihood_ratios = match &mut truth {
+            Some(truth) => truth.next_of(&row)?,
+            None => &[],
+        };
+        evaluator.push(evaluated(&row, log_likelihood_ratios))
     })?;
     if let Some(truth) = truth {
         truth.finish()?;
@@ -105,16 +118,27 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
     } else {
         output::line(evaluation_text::text(&evaluation))?;
     }
+    // Before the gates: whoever misses one wants to see why.
+    if let Some(path) = &args.report {
+        let (data, history) = (args.data.as_slice(), args.history.as_slice());
+        write_html(path, &evaluation, &Subject { manifest: &manifest, config: &config, data, history })?;
+        talk!("report: {}", path.display());
+    }
+    if let Some(folder) = &args.plots {
+        for path in write_plots(folder, &evaluation)? {
+            talk!("plot: {}", path.display());
+        }
+    }
     check_gates(&args, &evaluation)
 }
 
-fn evaluated<'a>(row: &Row<'a>, log_likelihood_ratio: Option<f32>) -> EvaluatedEvent<'a> {
+fn evaluated<'a>(row: &Row<'a>, log_likelihood_ratios: &'a [f32]) -> EvaluatedEvent<'a> {
     EvaluatedEvent {
         event: Event { entity: hash_entity(row.entity), ip: row.ip },
         is_attack: row.label.unwrap_or(false),
         kind: row.kind,
         seconds: row.seconds,
-        log_likelihood_ratio,
+        log_likelihood_ratios,
     }
 }
 

@@ -1,5 +1,6 @@
 //! What `evaluate` tells people: the model's figures, and a table of all detectors.
 
+use ipsight::evaluate::report::points_lost;
 use ipsight::evaluate::{Detector, Evaluation, Figures, OperatingPoint};
 
 use super::output::count;
@@ -24,6 +25,9 @@ pub fn text(evaluation: &Evaluation) -> String {
     ];
     lines.push(String::new());
     lines.extend(table(&detector_rows(evaluation)));
+    lines.extend(
+        points_lost(evaluation).iter().map(|point| format!("better by more than the intervals: {point}")),
+    );
     for (title, parts) in parts(model) {
         if parts.iter().filter(|(_, figures)| figures.auc.is_some()).count() > 0 {
             lines.push(String::new());

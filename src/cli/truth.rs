@@ -9,14 +9,19 @@ use ipsight::{Error, Result, nearest};
 
 const HELP: &str = "give the truth that was generated with the data: a row for each event, in the same order";
 
-/// A CSV file with the columns `label` and `log_likelihood_ratio`, read row by row beside the events. Where it has
-/// a column `ip`, that is compared too.
+const RATIO: &str = "log_likelihood_ratio";
+
+/// A CSV file with the columns `label`, `log_likelihood_ratio` and any number of `log_likelihood_ratio_KIND`, read
+/// row by row beside the events. Where it has a column `ip`, that is compared too.
 pub struct Truth {
     path: PathBuf,
     reader: csv::Reader<File>,
     record: csv::ByteRecord,
     label: usize,
-    ratio: usize,
+    /// The columns of the ratios: that against all attacks, then those against each of `kinds`.
+    ratio_columns: Vec<usize>,
+    ratios: Vec<f32>,
+    kinds: Vec<String>,
     ip: Option<usize>,
 }
 
@@ -31,17 +36,33 @@ impl Truth {
         let find = |wanted: &str| {
             names.iter().position(|name| name == wanted).ok_or_else(|| {
                 let near = nearest(wanted, names.iter().map(String::as_str));
-                let help = near.map_or(HELP.into(), |near| format!("did you mean its column `{near}`? {HELP}"));
+                let help =
+                    near.map_or(HELP.into(), |near| format!("did you mean its column `{near}`? {HELP}"));
                 Error::data(&at, format!("there is no column `{wanted}`"), help)
             })
         };
-        let (label, ratio) = (find("label")?, find("log_likelihood_ratio")?);
+        let label = find("label")?;
+        let mut ratio_columns = vec![find(RATIO)?];
+        let mut kinds = Vec::new();
+        for (column, name) in names.iter().enumerate() {
+            if let Some(kind) = name.strip_prefix(RATIO).and_then(|rest| rest.strip_prefix('_')) {
+                ratio_columns.push(column);
+                kinds.push(kind.to_string());
+            }
+        }
         let ip = names.iter().position(|name| name == "ip");
-        Ok(Truth { path: path.into(), reader, record: csv::ByteRecord::new(), label, ratio, ip })
+        let (record, ratios) = (csv::ByteRecord::new(), Vec::new());
+        Ok(Truth { path: path.into(), reader, record, label, ratio_columns, ratios, kinds, ip })
     }
 
-    /// The log likelihood ratio of the next event, which must be `row`; high for attacks.
-    pub fn next_of(&mut self, row: &Row<'_>) -> Result<f32> {
+    /// The kinds of attacks against which ratios are known.
+    pub fn kinds(&self) -> &[String] {
+        &self.kinds
+    }
+
+    /// The log likelihood ratios of the next event, which must be `row`, high for attacks: against all attacks,
+    /// and against each kind.
+    pub fn next_of(&mut self, row: &Row<'_>) -> Result<&[f32]> {
         if !self.read()? {
             return Err(self.error("ends before the events do".into()));
         }
@@ -57,11 +78,15 @@ impl Truth {
         if self.ip.is_some_and(|ip| parse_ipv4(field(ip)) != Some(row.ip)) {
             return Err(self.error("its address is not that of the event".into()));
         }
-        let text = String::from_utf8_lossy(field(self.ratio));
-        match text.parse::<f32>() {
-            Ok(ratio) if !ratio.is_nan() => Ok(ratio),
-            _ => Err(self.error(format!("`{text}` is no log likelihood ratio"))),
+        self.ratios.clear();
+        for column in &self.ratio_columns {
+            let text = String::from_utf8_lossy(field(*column));
+            match text.parse::<f32>() {
+                Ok(ratio) if !ratio.is_nan() => self.ratios.push(ratio),
+                _ => return Err(self.error(format!("`{text}` is no log likelihood ratio"))),
+            }
         }
+        Ok(&self.ratios)
     }
 
     /// Refuses rows that belong to no event.

@@ -105,12 +105,7 @@ impl<'a> Intake<'a> {
     }
 
     /// Checks a row and hands it on; `raw` is the row as it stands.
-    pub(super) fn row(
-        &mut self,
-        place: Place<'_>,
-        fields: Fields<'_>,
-        raw: &[u8],
-    ) -> Result<()> {
+    pub(super) fn row(&mut self, place: Place<'_>, fields: Fields<'_>, raw: &[u8]) -> Result<()> {
         match check(fields) {
             Ok(row) => {
                 self.report.num_rows += 1;

@@ -4,7 +4,8 @@
 /// 3339, with a space for the `T` and without an offset (then UTC) too.
 pub(super) fn unix_seconds(text: &[u8]) -> Option<i64> {
     let text = std::str::from_utf8(text).ok()?;
-    let whole = text.split_once('.').map_or(Some(text), |(whole, fraction)| is_digits(fraction).then_some(whole));
+    let whole =
+        text.split_once('.').map_or(Some(text), |(whole, fraction)| is_digits(fraction).then_some(whole));
     match whole.and_then(|whole| whole.parse().ok()) {
         Some(seconds) => Some(seconds),
         None => rfc3339(text),

@@ -188,7 +188,8 @@ mod tests {
         assert_eq!(read("default").unwrap(), DEFAULT);
         let other = AddedAttacks { kind: AttackKind::OtherUsers, fraction: 1.0 };
         assert_eq!(read("other_users=1").unwrap(), other);
-        for text in ["uniform_ipv4", "uniform=0.1", "neighbour=0", "neighbour=1.5", "neighbour=nan", "=", ""] {
+        for text in ["uniform_ipv4", "uniform=0.1", "neighbour=0", "neighbour=1.5", "neighbour=nan", "=", ""]
+        {
             let error = read(text).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{text}");
             assert!(error.help().is_some_and(|help| !help.is_empty()), "{text}");

@@ -83,15 +83,9 @@ pub(super) fn roc(ties: impl Iterator<Item = Tie>, m: u64, n: u64) -> Vec<CurveP
 }
 
 /// The histograms of ties over `range`; scores outside of it, if there are any, count for the bins at the ends.
-pub(super) fn histogram(
-    ties: impl Iterator<Item = Tie>,
-    range: (f32, f32),
-    m: u64,
-    n: u64,
-) -> Histogram {
+pub(super) fn histogram(ties: impl Iterator<Item = Tie>, range: (f32, f32), m: u64, n: u64) -> Histogram {
     let (low, high) = (f64::from(range.0), f64::from(range.1));
-    let mut histogram =
-        Histogram { range, ordinary: vec![0.0; NUM_BINS], attacks: vec![0.0; NUM_BINS] };
+    let mut histogram = Histogram { range, ordinary: vec![0.0; NUM_BINS], attacks: vec![0.0; NUM_BINS] };
     for tie in ties {
         let place = (f64::from(tie.score) - low) / (high - low) * NUM_BINS as f64;
         // A cast of a float saturates, and takes 0 for what is no number (all scores equal).

@@ -124,6 +124,9 @@ pub struct EvaluateOptions<'a> {
     pub history: Option<&'a History>,
     /// Detection rates at which the false positive rate is wanted beside those of [`TPR_TARGETS`], 0..=1.
     pub tpr_targets: Vec<f64>,
+    /// Kinds of attacks for which the true likelihood ratio is known by itself. Against one kind, another ratio is
+    /// the best than against the mix of all.
+    pub truth_kinds: Vec<String>,
 }
 
 /// An event of the data with what is known of it.
@@ -137,8 +140,9 @@ pub struct EvaluatedEvent<'a> {
     pub kind: Option<&'a [u8]>,
     /// Unix seconds.
     pub seconds: Option<i64>,
-    /// The true log likelihood ratio, high for attacks; for all events or for none.
-    pub log_likelihood_ratio: Option<f32>,
+    /// The true log likelihood ratios, high for attacks: that against all attacks, then those against each of
+    /// [`EvaluateOptions::truth_kinds`]. Empty where they are unknown; for all events or for none.
+    pub log_likelihood_ratios: &'a [f32],
 }
 
 /// Collects events, scores them in batches, and keeps 8 bytes an event and detector until
@@ -153,7 +157,10 @@ pub struct Evaluator<'a> {
     times: Times,
     model: Scores,
     baselines: [Scores; BASELINES.len()],
-    bayes: Scores,
+    /// True likelihood ratios of the pending events, all of an event one after the other.
+    truths: Vec<f32>,
+    /// The true likelihood ratios against all attacks, then those against each kind.
+    bayes: Vec<Scores>,
     num_events: u64,
     num_truths: u64,
 }
@@ -164,15 +171,14 @@ struct Pending {
     event: Event,
     /// The index of the attack's kind.
     kind: Option<u8>,
-    truth: Option<f32>,
 }
 
 impl<'a> Evaluator<'a> {
     /// For events without labels: each is scored against one random IPv4 address of the same entity, the same for
     /// the same `seed` and position.
     pub fn against_random_ipv4(scorer: &'a Scorer, seed: u64) -> Self {
-        let (attacks, tpr_targets) = (Attacks::RandomIpv4, Vec::new());
-        Self::new(scorer, EvaluateOptions { attacks, seed, history: None, tpr_targets })
+        let (attacks, tpr_targets, truth_kinds) = (Attacks::RandomIpv4, Vec::new(), Vec::new());
+        Self::new(scorer, EvaluateOptions { attacks, seed, history: None, tpr_targets, truth_kinds })
     }
 
     /// Evaluates `scorer` as `options` say.
@@ -182,6 +188,7 @@ impl<'a> Evaluator<'a> {
             Attacks::RandomIpv4 => vec![AttackKind::UniformIpv4.name().into()],
             Attacks::Added(added) => added.iter().map(|added| added.kind.name().into()).collect(),
         };
+        let bayes = (0..=options.truth_kinds.len()).map(|_| Scores::default()).collect();
         Self {
             scorer,
             options,
@@ -192,7 +199,8 @@ impl<'a> Evaluator<'a> {
             times: Times::default(),
             model: Scores::default(),
             baselines: Default::default(),
-            bayes: Scores::default(),
+            truths: Vec::new(),
+            bayes,
             num_events: 0,
             num_truths: 0,
         }
@@ -204,8 +212,8 @@ impl<'a> Evaluator<'a> {
     ///
     /// As [`Evaluator::push`].
     pub fn push_event(&mut self, event: Event) -> Result<()> {
-        let (kind, seconds, log_likelihood_ratio) = (None, None, None);
-        self.push(EvaluatedEvent { event, is_attack: false, kind, seconds, log_likelihood_ratio })
+        let (kind, seconds) = (None, None);
+        self.push(EvaluatedEvent { event, is_attack: false, kind, seconds, log_likelihood_ratios: &[] })
     }
 
     /// Adds an event, and the attacks that belong beside it.
@@ -215,7 +223,8 @@ impl<'a> Evaluator<'a> {
     /// [`Error::Device`] where scoring fails, [`Error::Data`] where there are more than 255 kinds of attacks.
     pub fn push(&mut self, row: EvaluatedEvent<'_>) -> Result<()> {
         let kind = if row.is_attack { Some(self.kind_index(row.kind)?) } else { None };
-        self.pending.push(Pending { event: row.event, kind, truth: row.log_likelihood_ratio });
+        self.pending.push(Pending { event: row.event, kind });
+        self.truths.extend(row.log_likelihood_ratios);
         if !row.is_attack {
             self.times.add(row.event.entity, row.seconds);
         }
@@ -227,7 +236,7 @@ impl<'a> Evaluator<'a> {
     fn add_attacks(&mut self, event: Event) {
         let (seed, position) = (self.options.seed, self.num_positions);
         let mut add = |kind, ip| {
-            self.pending.push(Pending { event: Event { ip, ..event }, kind: Some(kind), truth: None });
+            self.pending.push(Pending { event: Event { ip, ..event }, kind: Some(kind) });
         };
         match &self.options.attacks {
             Attacks::Labelled => {}
@@ -236,7 +245,8 @@ impl<'a> Evaluator<'a> {
                 if added.iter().any(|added| added.kind == AttackKind::OtherUsers) {
                     self.other_users.add(event);
                 }
-                for (index, added) in added.iter().enumerate().filter(|(_, added)| added.hits(seed, position)) {
+                for (index, added) in added.iter().enumerate().filter(|(_, added)| added.hits(seed, position))
+                {
                     let kind = index as u8;
                     match added.kind {
                         AttackKind::UniformIpv4 => add(kind, random_ipv4(seed, position)),
@@ -296,13 +306,25 @@ impl<'a> Evaluator<'a> {
         let baselines = BASELINES.into_iter().zip(self.baselines).filter(|_| has_history);
         let has_truth = self.num_truths > 0;
         if has_truth && self.num_truths < self.num_events {
-            let what = format!("{} of {} events have no likelihoods", self.num_events - self.num_truths, self.num_events);
+            let what = format!(
+                "{} of {} events have no likelihoods",
+                self.num_events - self.num_truths,
+                self.num_events
+            );
             return Err(Error::data("--truth", what, "give the file that belongs to the data"));
         }
-        for (name, scores) in baselines.chain(has_truth.then_some((BAYES, self.bayes))) {
+        let mut bayes = self.bayes.into_iter();
+        let of_all = bayes.next().filter(|_| has_truth).map(|scores| (BAYES, scores));
+        for (name, scores) in baselines.chain(of_all) {
             let (figures, curve) = detector(name, &scores.sort(name)?, &self.kinds, &targets)?;
             detectors.push((name.to_string(), figures));
             curves.push(curve);
+        }
+        if has_truth && let Some((_, truth)) = detectors.last_mut() {
+            for (kind, scores) in self.options.truth_kinds.iter().zip(bayes) {
+                let Some(i) = self.kinds.iter().position(|known| known == kind) else { continue };
+                truth.by_kind[i].1 = of_kind(&scores.sort(BAYES)?, i, &targets);
+            }
         }
         Ok(Evaluation {
             auc,
@@ -331,7 +353,7 @@ impl<'a> Evaluator<'a> {
         };
         let attacks = std::mem::take(&mut self.other_users).attacks(self.options.seed)?;
         for events in attacks.chunks(PAIRS_PER_BATCH) {
-            let pending = |event: &Event| Pending { event: *event, kind: Some(kind as u8), truth: None };
+            let pending = |event: &Event| Pending { event: *event, kind: Some(kind as u8) };
             self.pending.extend(events.iter().map(pending));
             self.score_pending()?;
         }
@@ -346,6 +368,7 @@ impl<'a> Evaluator<'a> {
             Some(history) => events.par_iter().map(|event| history.scores(*event)).collect(),
             None => Vec::new(),
         };
+        let num_ratios = self.bayes.len();
         for (i, (pending, dot_product)) in self.pending.iter().zip(dot_products).enumerate() {
             let entity = pending.event.entity;
             let num_training_events = match history {
@@ -358,11 +381,15 @@ impl<'a> Evaluator<'a> {
             for (scores, score) in self.baselines.iter_mut().zip(of_history.get(i).into_iter().flatten()) {
                 scores.push(*score, code);
             }
-            if let Some(truth) = pending.truth {
-                self.bayes.push(truth, code);
+            // Where an event has none of its own, `finish` finds them missing.
+            if self.truths.len() == self.pending.len() * self.bayes.len() {
+                for (scores, truth) in self.bayes.iter_mut().zip(&self.truths[i * num_ratios..]) {
+                    scores.push(*truth, code);
+                }
                 self.num_truths += 1;
             }
         }
+        self.truths.clear();
         self.num_events += self.pending.len() as u64;
         self.pending.clear();
         Ok(())
@@ -416,10 +443,7 @@ fn detector(
         let missing = if all.num_attacks == 0 { "attacks (label 1)" } else { "ordinary events (label 0)" };
         return Err(Error::data("labels", format!("there are no {missing}"), "an AUC needs both classes"));
     }
-    let by_kind = kinds.iter().enumerate().map(|(i, kind)| {
-        let kind_or_ordinary = |code: Code| !code.is_attack() || code.is_of_kind(i as u8);
-        (kind.clone(), of(&kind_or_ordinary))
-    });
+    let by_kind = kinds.iter().enumerate().map(|(i, kind)| (kind.clone(), of_kind(sorted, i, targets)));
     let by_seen = [("seen", true), ("unseen", false)]
         .map(|(name, is_seen)| (name.to_string(), of(&|code: Code| code.is_seen() == is_seen)));
     let by_history = HistoryBucket::ALL
@@ -434,6 +458,11 @@ fn detector(
     };
     let (by_kind, by_seen, by_history) = (by_kind.collect(), by_seen.into(), by_history.into());
     Ok((Detector { all, by_kind, by_seen, by_history }, curve))
+}
+
+/// The figures for the attacks of a kind against all ordinary events.
+fn of_kind(sorted: &SortedScores, kind: usize, targets: &Targets) -> Figures {
+    figures(|| sorted.ties(|code| !code.is_attack() || code.is_of_kind(kind as u8)), targets)
 }
 
 /// The ties among given scores, the highest first.
