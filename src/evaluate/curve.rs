@@ -3,9 +3,9 @@
 use super::figures::Flagged;
 use super::scores::Tie;
 
-/// Points per decade of the false positive rate, and points over the whole of the detection rate.
+/// Points per decade of the false positive rate, and points over the whole of either rate.
 const POINTS_PER_DECADE: f64 = 50.0;
-const POINTS_OF_TPR: f64 = 300.0;
+const POINTS_OF_RATE: f64 = 300.0;
 
 /// Bins of a histogram.
 pub const NUM_BINS: usize = 60;
@@ -57,7 +57,7 @@ pub(super) fn roc(ties: impl Iterator<Item = Tie>, m: u64, n: u64) -> Vec<CurveP
     // The cell of the drawing that a point falls in. Below one in a hundred million all is one column.
     let cell = |point: &CurvePoint| {
         let column = (point.fpr.max(1e-8).log10() * POINTS_PER_DECADE).floor();
-        (column as i64, (point.tpr * POINTS_OF_TPR).floor() as i64)
+        (column as i64, (point.fpr * POINTS_OF_RATE) as i64, (point.tpr * POINTS_OF_RATE) as i64)
     };
     let mut flagged = Flagged::default();
     let mut last = point(&flagged);
@@ -121,7 +121,7 @@ mod tests {
         assert!((300..3000).contains(&points.len()), "{}", points.len());
         for pair in points.windows(2) {
             assert!(pair[0].fpr <= pair[1].fpr && pair[0].tpr <= pair[1].tpr);
-            assert!(pair[1].tpr - pair[0].tpr <= 1.0 / POINTS_OF_TPR + 1e-4, "{pair:?}");
+            assert!(pair[1].tpr - pair[0].tpr <= 1.0 / POINTS_OF_RATE + 1e-4, "{pair:?}");
         }
     }
 

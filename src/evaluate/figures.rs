@@ -43,7 +43,8 @@ pub struct Figures {
 /// A threshold and what it does.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct OperatingPoint {
-    /// Events with a score at or above this are flagged; `None` where no threshold will do and nothing is.
+    /// Events with a score at or above this are flagged; `None` where no threshold will do and nothing is. JSON has
+    /// no infinite numbers: there such a threshold, which only true likelihood ratios have, is `null` too.
     pub threshold: Option<f32>,
     /// Share of attacks that are flagged.
     pub tpr: f64,

@@ -27,7 +27,7 @@ table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums
 th,td{padding:.3rem .7rem;text-align:right;border-bottom:1px solid var(--line)}\
 td,tbody th{white-space:nowrap}thead th{vertical-align:bottom;font-weight:600;min-width:5.5rem}\
 th:first-child{text-align:left;position:sticky;left:0;background:var(--paper)}\
-tbody th{font-weight:500}tbody tr:first-child th{font-weight:600}\
+tbody th{font-weight:500}thead th:first-child{white-space:nowrap}small{color:var(--soft);font-size:.8rem}\
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.15rem 1rem;margin:.5rem 0}dt{color:var(--soft)}\
 dd{margin:0;overflow-wrap:anywhere}\
 pre{background:var(--box);border:1px solid var(--line);border-radius:8px;padding:.7rem;overflow-x:auto;font-size:.85rem}\
@@ -114,9 +114,9 @@ fn heading(evaluation: &Evaluation, subject: &Subject<'_>) -> String {
     };
     let text = format!(
         "{} events of {}: {} {attacks}.",
-        evaluation.num_events,
+        tables::grouped(evaluation.num_events),
         subject.data.join(", "),
-        evaluation.num_attacks
+        tables::grouped(evaluation.num_attacks)
     );
     format!(
         "<h1>How well the model tells attacks from ordinary events</h1>\n<p>{}</p>\n\
@@ -147,6 +147,7 @@ fn figures(evaluation: &Evaluation) -> String {
         "ROC. The dots are the model's operating points; point at a curve for its values.",
         "Anomaly scores of the model. Marked are the thresholds of the reference article, 0 and 10, where in range.",
         "Precision and recall, at the share of attacks in this data.",
+        "What a threshold flags: of the ordinary events and of the attacks.",
     ];
     let figures: String = plots::all(evaluation)
         .iter()
@@ -175,7 +176,7 @@ fn training(subject: &Subject<'_>) -> String {
     let weights = manifest.files.get("model.safetensors").map(|file| file.blake3.clone());
     let files = |files: &[String]| Some(files.join(", ")).filter(|files| !files.is_empty());
     let entries = [
-        ("events", Some(training.num_events.to_string())),
+        ("events", Some(tables::grouped(training.num_events))),
         (
             "table rows seen",
             Some(format!("{} of {}", training.num_entity_rows_seen, manifest.num_entity_vectors)),

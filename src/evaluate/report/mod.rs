@@ -38,7 +38,7 @@ pub fn write_html(path: &Path, evaluation: &Evaluation, subject: &Subject<'_>) -
     write(path, &html::page(evaluation, subject))
 }
 
-/// Writes the drawings `roc.svg`, `scores.svg` and `precision_recall.svg` into a folder, which is made if it is
+/// Writes the drawings `roc.svg`, `scores.svg`, `precision_recall.svg` and `thresholds.svg` into a folder, which is made if it is
 /// missing, and returns their paths.
 ///
 /// # Errors

@@ -15,6 +15,7 @@ pub(super) fn all(evaluation: &Evaluation) -> Vec<(&'static str, String)> {
         ("roc", roc(evaluation)),
         ("scores", histogram(&evaluation.curves[0])),
         ("precision_recall", precision_recall(evaluation)),
+        ("thresholds", thresholds(&evaluation.curves[0])),
     ]
 }
 
@@ -47,7 +48,11 @@ fn precision_recall(evaluation: &Evaluation) -> String {
     let unit = Scale::Linear(0.0, 1.0);
     let mut plot = Plot::new(unit, "recall (true positive rate)", unit, "precision");
     for (i, curve) in evaluation.curves.iter().enumerate().rev() {
-        plot.steps(i, curve.roc.iter().map(|point| (point.tpr, point.precision)));
+        // As average precision has it: a gain in recall comes at the precision behind it. The first point flags
+        // nothing and has no precision.
+        let points = || curve.roc.iter().skip(1).map(|point| (point.tpr, point.precision));
+        let start = points().next().map(|(_, precision)| (0.0, precision));
+        plot.steps_back(i, start.into_iter().chain(points()));
     }
     for curve in evaluation.curves.iter().rev() {
         for point in spread(&curve.roc, |point| (point.tpr, point.precision)) {
@@ -86,8 +91,34 @@ fn histogram(curve: &DetectorCurve) -> String {
             plot.mark(threshold, &threshold.to_string());
         }
     }
-    plot.bar_legend(&[("normal", "ordinary events"), ("attack", "attacks")]);
+    plot.class_legend([("normal", "ordinary events"), ("attack", "attacks")]);
     plot.finish("Histograms of the model's anomaly scores of ordinary events and of attacks")
+}
+
+/// What is flagged over the threshold: the rates of both classes.
+fn thresholds(curve: &DetectorCurve) -> String {
+    let (low, high) = curve.histogram.range;
+    let mut plot = Plot::new(
+        Scale::Linear(low.into(), high.into()),
+        "threshold (anomaly score)",
+        Scale::Linear(0.0, 1.0),
+        "share that is flagged",
+    );
+    let points = || curve.roc.iter().filter_map(|point| Some((f64::from(point.threshold?), point)));
+    // From the highest score downwards a share holds until the next score.
+    plot.steps_of_class("normal", points().map(|(threshold, point)| (threshold, point.fpr)));
+    plot.steps_of_class("attack", points().map(|(threshold, point)| (threshold, point.tpr)));
+    let place = |point: &CurvePoint| {
+        let threshold = point.threshold.unwrap_or(high);
+        (f64::from((threshold - low) / (high - low)), point.tpr)
+    };
+    for point in spread(&curve.roc, place) {
+        let threshold = point.threshold.unwrap_or(high).into();
+        plot.hover((threshold, point.tpr), &told(&curve.name, point));
+        plot.hover((threshold, point.fpr), &told(&curve.name, point));
+    }
+    plot.class_legend([("normal", "ordinary (FPR)"), ("attack", "attacks (TPR)")]);
+    plot.finish("Shares of ordinary events and of attacks that the model flags, over the threshold")
 }
 
 fn names(evaluation: &Evaluation) -> impl Iterator<Item = &str> {

@@ -23,18 +23,41 @@ font:15px system-ui,-apple-system,Segoe UI,Roboto,Helvetica,Arial,sans-serif;bac
 --normal:#4aa8e8;--attack:#f08a4b}}\
 .plot text{fill:var(--ink)}.plot .tick{fill:var(--soft);font-size:13px}\
 .plot .grid{stroke:var(--grid);stroke-width:1}.plot .axis{stroke:var(--soft);stroke-width:1}\
-.plot .curve{fill:none;stroke-width:1.8}.plot .first{stroke-width:3}\
+.plot .curve{fill:none}\
 .plot .hover{fill:transparent;stroke:none}.plot .hover:hover{fill:var(--ink)}\
 .plot .legend{fill:var(--paper);fill-opacity:.85}.plot .mark{stroke:var(--soft);stroke-dasharray:4 3}\
 .plot .bar{fill-opacity:.55}.plot .bar:hover{fill-opacity:1}\
+@media screen and (max-width:600px){.plot{font-size:19px}.plot .tick{font-size:16px}}\
 @media print{.plot{print-color-adjust:exact;-webkit-print-color-adjust:exact}}";
 
 /// Dashes of the curves by their number.
-const DASHES: [&str; 7] = ["", "7 3", "2 3", "9 3 2 3", "5 5", "12 4", "3 2"];
+const DASHES: [&str; 7] = ["none", "7 3", "2 3", "9 3 2 3", "5 5", "12 4", "3 2"];
 
-/// The colour of a curve by its number.
-fn colour(curve: usize) -> String {
-    format!("var(--c{})", curve % 7)
+/// Wide enough for the names in the letters of a phone.
+const LEGEND_WIDTH: f64 = 206.0;
+
+/// How a line looks.
+struct Look {
+    /// A variable of [`STYLE`].
+    colour: String,
+    width: f64,
+    dash: &'static str,
+}
+
+impl Look {
+    /// The first curve is the one that matters.
+    fn of_curve(curve: usize) -> Self {
+        let width = if curve == 0 { 3.0 } else { 1.8 };
+        Look { colour: format!("c{}", curve % DASHES.len()), width, dash: DASHES[curve % DASHES.len()] }
+    }
+
+    fn of_class(variable: &str) -> Self {
+        Look { colour: variable.into(), width: 2.2, dash: "none" }
+    }
+
+    fn style(&self) -> String {
+        format!("stroke:var(--{});stroke-width:{};stroke-dasharray:{}", self.colour, self.width, self.dash)
+    }
 }
 
 /// How values become positions along one axis.
@@ -59,6 +82,8 @@ impl Scale {
     fn ticks(self) -> Vec<f64> {
         match self {
             Scale::Log10(low, high) => (low..=high).map(|exponent| power_of_ten(exponent)).collect(),
+            // All values are one, or there are none.
+            Scale::Linear(low, high) if !(low < high) => vec![low],
             Scale::Linear(low, high) => {
                 let rough = (high - low) / 6.0;
                 let unit = 10f64.powf(rough.log10().floor());
@@ -138,6 +163,20 @@ impl Plot {
 
     /// A curve through points, in steps: along x first, then along y.
     pub(super) fn steps(&mut self, curve: usize, points: impl Iterator<Item = (f64, f64)>) {
+        self.path(&Look::of_curve(curve), points, true);
+    }
+
+    /// As [`Plot::steps`], but along y first: between two points the value of the second holds.
+    pub(super) fn steps_back(&mut self, curve: usize, points: impl Iterator<Item = (f64, f64)>) {
+        self.path(&Look::of_curve(curve), points, false);
+    }
+
+    /// A curve in the colour of a class of events, in steps along x first.
+    pub(super) fn steps_of_class(&mut self, variable: &str, points: impl Iterator<Item = (f64, f64)>) {
+        self.path(&Look { width: 2.2, ..Look::of_class(variable) }, points, true);
+    }
+
+    fn path(&mut self, look: &Look, points: impl Iterator<Item = (f64, f64)>, x_first: bool) {
         let mut path = String::new();
         let mut last = None;
         for (x, y) in points {
@@ -145,22 +184,15 @@ impl Plot {
             match &last {
                 None => path += &format!("M{x} {y}"),
                 Some((last_x, last_y)) => {
-                    if *last_x != x {
-                        path += &format!("H{x}");
-                    }
-                    if *last_y != y {
-                        path += &format!("V{y}");
-                    }
+                    let along_x = if *last_x != x { format!("H{x}") } else { String::new() };
+                    let along_y = if *last_y != y { format!("V{y}") } else { String::new() };
+                    path += &if x_first { along_x + &along_y } else { along_y + &along_x };
                 }
             }
             last = Some((x, y));
         }
-        let class = if curve == 0 { "curve first" } else { "curve" };
-        let (colour, dash) = (colour(curve), DASHES[curve % DASHES.len()]);
-        self.push(format_args!(
-            r#"<path class="{class}" style="stroke:{colour};stroke-dasharray:{}" d="{path}"/>"#,
-            if dash.is_empty() { "none" } else { dash }
-        ));
+        let style = look.style();
+        self.push(format_args!(r#"<path class="curve" style="{style}" d="{path}"/>"#));
     }
 
     /// A spot that shows `text` when it is pointed at.
@@ -173,9 +205,10 @@ impl Plot {
 
     /// A spot that is always seen.
     pub(super) fn dot(&mut self, curve: usize, at: (f64, f64), text: &str) {
-        let ((x, y), text, colour) = ((self.x(at.0), self.y(at.1)), escaped(text), colour(curve));
+        let ((x, y), text, colour) =
+            ((self.x(at.0), self.y(at.1)), escaped(text), Look::of_curve(curve).colour);
         self.push(format_args!(
-            r#"<circle style="fill:{colour}" cx="{x:.1}" cy="{y:.1}" r="4.5"><title>{text}</title></circle>"#
+            r#"<circle style="fill:var(--{colour})" cx="{x:.1}" cy="{y:.1}" r="4.5"><title>{text}</title></circle>"#
         ));
     }
 
@@ -197,38 +230,26 @@ impl Plot {
 
     /// The names of the curves, in a box at the bottom: to the right or to the left.
     pub(super) fn curve_legend<'a>(&mut self, names: impl Iterator<Item = &'a str>, is_right: bool) {
-        let entries: Vec<_> = names
-            .enumerate()
-            .map(|(curve, name)| {
-                let dash = DASHES[curve % DASHES.len()];
-                let dash = if dash.is_empty() { "none" } else { dash };
-                let width = if curve == 0 { 3.0 } else { 1.8 };
-                let style = format!("stroke:{};stroke-width:{width};stroke-dasharray:{dash}", colour(curve));
-                (name.to_string(), style)
-            })
-            .collect();
-        self.legend(&entries, if is_right { RIGHT - 190.0 } else { LEFT + 12.0 }, None);
+        let entries: Vec<_> = names.enumerate().map(|(i, name)| (name, Look::of_curve(i))).collect();
+        self.legend(&entries, if is_right { RIGHT - LEGEND_WIDTH - 8.0 } else { LEFT + 8.0 }, None);
     }
 
-    /// The names of the bars, in a box at the top.
-    pub(super) fn bar_legend(&mut self, entries: &[(&str, &str)]) {
-        let entries: Vec<_> = entries
-            .iter()
-            .map(|(variable, name)| {
-                (name.to_string(), format!("stroke:var(--{variable});stroke-width:12;stroke-opacity:.6"))
-            })
-            .collect();
-        self.legend(&entries, RIGHT - 160.0, Some(TOP + 20.0));
+    /// The names of classes of events by their colours, in a box at the top.
+    pub(super) fn class_legend(&mut self, entries: [(&str, &str); 2]) {
+        let entries =
+            entries.map(|(variable, name)| (name, Look { width: 10.0, ..Look::of_class(variable) }));
+        self.legend(&entries, RIGHT - LEGEND_WIDTH, Some(TOP + 20.0));
     }
 
-    fn legend(&mut self, entries: &[(String, String)], x: f64, top: Option<f64>) {
-        const LINE: f64 = 20.0;
+    fn legend(&mut self, entries: &[(&str, Look)], x: f64, top: Option<f64>) {
+        const LINE: f64 = 21.0;
         let height = LINE * entries.len() as f64 + 8.0;
         let top = top.unwrap_or(BOTTOM - height - 8.0);
         self.push(format_args!(
-            r#"<rect class="legend" x="{x:.1}" y="{top:.1}" width="180" height="{height:.1}" rx="4"/>"#
+            r#"<rect class="legend" x="{x:.1}" y="{top:.1}" width="{LEGEND_WIDTH}" height="{height:.1}" rx="4"/>"#
         ));
-        for (i, (name, style)) in entries.iter().enumerate() {
+        for (i, (name, look)) in entries.iter().enumerate() {
+            let style = look.style();
             let y = top + 18.0 + LINE * i as f64;
             self.push(format_args!(
                 r#"<line style="{style}" x1="{:.1}" y1="{:.1}" x2="{:.1}" y2="{:.1}"/>"#,
@@ -286,6 +307,7 @@ mod tests {
     fn ticks_are_round_and_within() {
         assert_eq!(Scale::Linear(0.0, 1.0).ticks().len(), 6);
         assert_eq!(Scale::Log10(-3, 0).ticks(), [0.001, 0.01, 0.1, 1.0]);
+        assert_eq!(Scale::Linear(2.0, 2.0).ticks(), [2.0]);
         let ticks = Scale::Linear(-13.7, 8.2).ticks();
         assert_eq!(ticks, [-10.0, -5.0, 0.0, 5.0]);
         assert_eq!(tick_text(-0.30000000000000004), "\u{2212}0.3");

@@ -8,7 +8,14 @@ use crate::evaluate::{Detector, Evaluation, Figures, OperatingPoint};
 /// A table whose first column names the rows.
 fn table(header: &[String], rows: &[Vec<String>]) -> String {
     let cells = |tag: &str, cells: &[String]| -> String {
-        cells.iter().map(|cell| format!("<{tag}>{}</{tag}>", escaped(cell))).collect()
+        // What stands behind a line feed, an interval, goes below in small letters.
+        let cell = |cell: &String| match cell.split_once('\n') {
+            Some((value, more)) => {
+                format!("<{tag}>{}<br><small>{}</small></{tag}>", escaped(value), escaped(more))
+            }
+            None => format!("<{tag}>{}</{tag}>", escaped(cell)),
+        };
+        cells.iter().map(cell).collect()
     };
     let body: String = rows
         .iter()
@@ -32,10 +39,11 @@ fn number(value: Option<f64>) -> String {
 }
 
 fn with_interval(value: f64, [low, high]: [f64; 2]) -> String {
-    format!("{value:.5} ({low:.5} to {high:.5})")
+    format!("{value:.5}\n{low:.5} to {high:.5}")
 }
 
-fn grouped(number: u64) -> String {
+/// A count with thousands separated.
+pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
     groups.join(",")
