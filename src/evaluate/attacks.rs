@@ -120,7 +120,7 @@ pub(super) fn neighbour(seed: u64, position: u64, ip: u32) -> u32 {
 
 /// Maps a random word to `0..bound` by the multiply-shift of Lemire (2019); the bias is below bound / 2^32.
 fn below(word: u32, bound: u32) -> u32 {
-    (u64::from(word) * u64::from(bound) >> 32) as u32
+    ((u64::from(word) * u64::from(bound)) >> 32) as u32
 }
 
 /// Addresses of other entities for the events that wait for one: 8 bytes for each event of the data.
@@ -167,7 +167,7 @@ impl OtherUsers {
         for draw in 0..NUM_DRAWS {
             let [low, _, _, high] = words(seed, position, AttackKind::OtherUsers, draw);
             let word = u64::from(high) << 32 | u64::from(low);
-            start = (u128::from(word) * self.pool.len() as u128 >> 64) as usize;
+            start = ((u128::from(word) * self.pool.len() as u128) >> 64) as usize;
             let (other, ip) = self.pool[start];
             if other != entity {
                 return Some(ip);

@@ -67,7 +67,7 @@ fn by_target<S: Serializer>(points: &[(f64, OperatingPoint)], serializer: S) -> 
     map.end()
 }
 
-/// At which points [`figures`] are told.
+/// At which points [`Figures`] are told.
 #[derive(Clone, Debug)]
 pub(super) struct Targets {
     /// Detection rates.
@@ -86,56 +86,89 @@ pub(super) struct Flagged {
     pub(super) ordinary: u64,
 }
 
-/// The figures of events given as ties in descending order of score; `ties` is called twice.
-pub(super) fn figures<I: Iterator<Item = Tie>>(ties: impl Fn() -> I, targets: &Targets) -> Figures {
-    let (m, n) = ties().fold((0, 0), |(m, n), tie| (m + tie.num_attacks, n + tie.num_ordinary));
-    if m == 0 || n == 0 {
-        return Figures { num_attacks: m, num_ordinary: n, ..Figures::default() };
+/// Computes [`Figures`] from ties in descending order of score.
+#[derive(Debug)]
+pub(super) struct FiguresBuilder<'a> {
+    targets: &'a Targets,
+    /// Attacks and ordinary events in all.
+    m: u64,
+    n: u64,
+    flagged: Flagged,
+    ranks: Ranks,
+    average_precision: f64,
+    at_tpr: Vec<Option<Flagged>>,
+    at_fpr: Vec<Flagged>,
+}
+
+impl<'a> FiguresBuilder<'a> {
+    /// For `m` attacks and `n` ordinary events.
+    pub(super) fn new(m: u64, n: u64, targets: &'a Targets) -> Self {
+        FiguresBuilder {
+            targets,
+            m,
+            n,
+            flagged: Flagged::default(),
+            ranks: Ranks::default(),
+            average_precision: 0.0,
+            at_tpr: vec![None; targets.tpr.len()],
+            at_fpr: vec![Flagged::default(); targets.fpr.len()],
+        }
     }
-    let mut ranks = Ranks::default();
-    let mut average_precision = 0.0;
-    let mut flagged = Flagged::default();
-    let mut at_tpr: Vec<Option<Flagged>> = vec![None; targets.tpr.len()];
-    let mut at_fpr = vec![Flagged::default(); targets.fpr.len()];
-    for tie in ties() {
-        ranks.add(&flagged, &tie, n);
+
+    /// Adds the tie with the next lower score.
+    pub(super) fn add(&mut self, tie: &Tie) {
+        if tie.is_empty() || self.m == 0 || self.n == 0 {
+            return;
+        }
+        let flagged = &mut self.flagged;
+        self.ranks.add(flagged, tie, self.n);
         flagged.threshold = Some(tie.score);
         flagged.attacks += tie.num_attacks;
         flagged.ordinary += tie.num_ordinary;
-        let precision = flagged.attacks as f64 / (flagged.attacks + flagged.ordinary) as f64;
-        average_precision += tie.num_attacks as f64 / m as f64 * precision;
-        let (tpr, fpr) = (flagged.attacks as f64 / m as f64, flagged.ordinary as f64 / n as f64);
-        for (target, point) in targets.tpr.iter().zip(&mut at_tpr) {
+        if tie.num_attacks > 0 {
+            let precision = flagged.attacks as f64 / (flagged.attacks + flagged.ordinary) as f64;
+            self.average_precision += tie.num_attacks as f64 / self.m as f64 * precision;
+        }
+        let (tpr, fpr) = (flagged.attacks as f64 / self.m as f64, flagged.ordinary as f64 / self.n as f64);
+        for (target, point) in self.targets.tpr.iter().zip(&mut self.at_tpr) {
             if point.is_none() && tpr >= *target {
-                *point = Some(flagged);
+                *point = Some(*flagged);
             }
         }
-        for (target, point) in targets.fpr.iter().zip(&mut at_fpr) {
+        for (target, point) in self.targets.fpr.iter().zip(&mut self.at_fpr) {
             if fpr <= *target && flagged.attacks > point.attacks {
-                *point = flagged;
+                *point = *flagged;
             }
         }
     }
-    let point = |flagged: Flagged| operating_point(flagged, m, n, targets.user_days);
-    // The last threshold flags everything, so that every detection rate is reached.
-    let at_tpr = at_tpr.into_iter().map(|found| found.unwrap_or(flagged));
-    let (auc, variance) = ranks.auc(m, n);
-    Figures {
-        num_attacks: m,
-        num_ordinary: n,
-        auc: Some(auc),
-        auc_ci: variance.map(|variance| {
-            let half = Z * variance.sqrt();
-            [(auc - half).max(0.0), (auc + half).min(1.0)]
-        }),
-        average_precision: Some(average_precision),
-        fpr_at_tpr: targets.tpr.iter().copied().zip(at_tpr.map(point)).collect(),
-        tpr_at_fpr: targets.fpr.iter().copied().zip(at_fpr.into_iter().map(point)).collect(),
+
+    /// The figures, when all ties were added.
+    pub(super) fn finish(self) -> Figures {
+        let FiguresBuilder { targets, m, n, flagged, ranks, average_precision, at_tpr, at_fpr } = self;
+        if m == 0 || n == 0 {
+            return Figures { num_attacks: m, num_ordinary: n, ..Figures::default() };
+        }
+        let point = |flagged: Flagged| operating_point(flagged, m, n, targets.user_days);
+        // The last threshold flags everything, so that every detection rate is reached.
+        let at_tpr = at_tpr.into_iter().map(|found| found.unwrap_or(flagged));
+        let (auc, variance) = ranks.auc(m, n);
+        Figures {
+            num_attacks: m,
+            num_ordinary: n,
+            auc: Some(auc),
+            auc_ci: variance.map(|variance| {
+                let half = Z * variance.sqrt();
+                [(auc - half).max(0.0), (auc + half).min(1.0)]
+            }),
+            average_precision: Some(average_precision),
+            fpr_at_tpr: targets.tpr.iter().copied().zip(at_tpr.map(point)).collect(),
+            tpr_at_fpr: targets.fpr.iter().copied().zip(at_fpr.into_iter().map(point)).collect(),
+        }
     }
 }
 
 /// Sums over the ranks that the AUC and its variance are made of, in integers: exact up to 2^31 events a class.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Ranks {
     /// Pairs of an attack and an ordinary event with the attack higher, twice, and ties once.
     pairs: u128,

@@ -22,8 +22,9 @@ pub use history::{BASELINES, History};
 pub use roc::auc;
 
 use attacks::{OtherUsers, neighbour, random_ipv4};
-use figures::{Targets, figures};
-use scores::{Code, HistoryBucket, Scores, SortedScores};
+use curve::CurveBuilder;
+use figures::{FiguresBuilder, Targets};
+use scores::{Code, HistoryBucket, Scores, SortedScores, Tie};
 
 use crate::score::{PAIRS_PER_BATCH, Scorer, anomaly_score};
 use crate::{Error, Event, Result};
@@ -295,35 +296,37 @@ impl<'a> Evaluator<'a> {
         let user_days = num_days.zip(num_users).map(|(days, users)| days * users as f64 / 1000.0);
         let targets = Targets { tpr: tpr_targets, fpr: FPR_TARGETS.to_vec(), user_days };
 
-        let sorted = self.model.sort(MODEL)?;
-        let (tpr, fpr) = rates_above_zero(&sorted);
-        let (model, curve) = detector(MODEL, &sorted, &self.kinds, &targets)?;
-        drop(sorted);
-        let auc = model.all.auc.unwrap_or_default();
-        let num_attacks = model.all.num_attacks;
-        let (mut detectors, mut curves) = (vec![(MODEL.to_string(), model)], vec![curve]);
         let has_history = self.options.history.is_some();
-        let baselines = BASELINES.into_iter().zip(self.baselines).filter(|_| has_history);
         let has_truth = self.num_truths > 0;
         if has_truth && self.num_truths < self.num_events {
-            let what = format!(
-                "{} of {} events have no likelihoods",
-                self.num_events - self.num_truths,
-                self.num_events
-            );
+            let num_missing = self.num_events - self.num_truths;
+            let what = format!("{num_missing} of {} events have no likelihoods", self.num_events);
             return Err(Error::data("--truth", what, "give the file that belongs to the data"));
         }
+        let baselines = BASELINES.into_iter().zip(self.baselines).filter(|_| has_history);
         let mut bayes = self.bayes.into_iter();
         let of_all = bayes.next().filter(|_| has_truth).map(|scores| (BAYES, scores));
-        for (name, scores) in baselines.chain(of_all) {
-            let (figures, curve) = detector(name, &scores.sort(name)?, &self.kinds, &targets)?;
-            detectors.push((name.to_string(), figures));
+        let scores: Vec<_> = [(MODEL, self.model)].into_iter().chain(baselines).chain(of_all).collect();
+        let found: Vec<_> = scores
+            .into_par_iter()
+            .map(|(name, scores)| detector(name, &scores.sort(name)?, &self.kinds, &targets))
+            .collect::<Result<_>>()?;
+        let (tpr, fpr) = found[0].above_zero;
+        let (mut detectors, mut curves) = (Vec::new(), Vec::new());
+        for Found { detector, curve, .. } in found {
+            detectors.push((curve.name.clone(), detector));
             curves.push(curve);
         }
+        let (auc, num_attacks) = {
+            let model: &Detector = &detectors[0].1;
+            (model.all.auc.unwrap_or_default(), model.all.num_attacks)
+        };
         if has_truth && let Some((_, truth)) = detectors.last_mut() {
             for (kind, scores) in self.options.truth_kinds.iter().zip(bayes) {
                 let Some(i) = self.kinds.iter().position(|known| known == kind) else { continue };
-                truth.by_kind[i].1 = of_kind(&scores.sort(BAYES)?, i, &targets);
+                let part: [Part<'_>; 1] = [Box::new(move |code| is_kind_or_ordinary(code, i))];
+                let mut figures = walk(&scores.sort(BAYES)?, &part, &targets, |_| ());
+                truth.by_kind[i].1 = figures.remove(0);
             }
         }
         Ok(Evaluation {
@@ -417,61 +420,91 @@ impl Times {
     }
 }
 
-/// The shares of attacks and of ordinary events with a score above 0.
-fn rates_above_zero(sorted: &SortedScores) -> (f64, f64) {
-    let (mut all, mut above) = ([0, 0], [0, 0]);
-    for tie in sorted.ties(|_| true) {
-        let counts = [tie.num_attacks, tie.num_ordinary];
-        for i in 0..2 {
-            all[i] += counts[i];
-            above[i] += if tie.score > 0.0 { counts[i] } else { 0 };
+/// Which events a part of the figures is about.
+type Part<'a> = Box<dyn Fn(Code) -> bool + 'a>;
+
+fn is_kind_or_ordinary(code: Code, kind: usize) -> bool {
+    !code.is_attack() || code.is_of_kind(kind as u8)
+}
+
+/// The figures of each part, from one walk over the scores; `on_tie` sees every tie of all events.
+fn walk(
+    sorted: &SortedScores,
+    parts: &[Part<'_>],
+    targets: &Targets,
+    mut on_tie: impl FnMut(&Tie),
+) -> Vec<Figures> {
+    let codes = sorted.codes();
+    let builder = |part: &Part<'_>| {
+        let Tie { num_attacks, num_ordinary, .. } = Tie::of(0.0, &codes, part);
+        FiguresBuilder::new(num_attacks, num_ordinary, targets)
+    };
+    let mut builders: Vec<_> = parts.iter().map(builder).collect();
+    sorted.for_each_tie(|score, codes| {
+        on_tie(&Tie::of(score, codes, |_| true));
+        for (builder, part) in builders.iter_mut().zip(parts) {
+            builder.add(&Tie::of(score, codes, part));
         }
-    }
-    (above[0] as f64 / all[0] as f64, above[1] as f64 / all[1] as f64)
+    });
+    builders.into_iter().map(FiguresBuilder::finish).collect()
+}
+
+/// What was found of one detector.
+struct Found {
+    detector: Detector,
+    curve: DetectorCurve,
+    /// The shares of attacks and of ordinary events with a score above 0.
+    above_zero: (f64, f64),
 }
 
 /// All figures of a detector, and what is drawn of it.
-fn detector(
-    name: &str,
-    sorted: &SortedScores,
-    kinds: &[String],
-    targets: &Targets,
-) -> Result<(Detector, DetectorCurve)> {
-    let of = |is_wanted: &(dyn Fn(Code) -> bool + Sync)| figures(|| sorted.ties(is_wanted), targets);
-    let all = of(&|_| true);
-    if all.auc.is_none() {
-        let missing = if all.num_attacks == 0 { "attacks (label 1)" } else { "ordinary events (label 0)" };
+fn detector(name: &str, sorted: &SortedScores, kinds: &[String], targets: &Targets) -> Result<Found> {
+    let Tie { num_attacks: m, num_ordinary: n, .. } = Tie::of(0.0, &sorted.codes(), |_| true);
+    if m == 0 || n == 0 {
+        let missing = if m == 0 { "attacks (label 1)" } else { "ordinary events (label 0)" };
         return Err(Error::data("labels", format!("there are no {missing}"), "an AUC needs both classes"));
     }
-    let by_kind = kinds.iter().enumerate().map(|(i, kind)| (kind.clone(), of_kind(sorted, i, targets)));
-    let by_seen = [("seen", true), ("unseen", false)]
-        .map(|(name, is_seen)| (name.to_string(), of(&|code: Code| code.is_seen() == is_seen)));
-    let by_history = HistoryBucket::ALL
-        .map(|bucket| (bucket.name().to_string(), of(&|code: Code| code.is_of_history(bucket))));
-    let (m, n) = (all.num_attacks, all.num_ordinary);
-    let everything = || sorted.ties(|_: Code| true);
-    let histogram = sorted.range().map(|range| curve::histogram(everything(), range, m, n));
-    let curve = DetectorCurve {
-        name: name.to_string(),
-        roc: curve::roc(everything(), m, n),
-        histogram: histogram.unwrap_or_default(),
-    };
-    let (by_kind, by_seen, by_history) = (by_kind.collect(), by_seen.into(), by_history.into());
-    Ok((Detector { all, by_kind, by_seen, by_history }, curve))
+    let mut parts: Vec<Part<'_>> = vec![Box::new(|_| true)];
+    for kind in 0..kinds.len() {
+        parts.push(Box::new(move |code| is_kind_or_ordinary(code, kind)));
+    }
+    for is_seen in [true, false] {
+        parts.push(Box::new(move |code| code.is_seen() == is_seen));
+    }
+    for bucket in HistoryBucket::ALL {
+        parts.push(Box::new(move |code| code.is_of_history(bucket)));
+    }
+    let mut curve = CurveBuilder::new(m, n, sorted.range().unwrap_or_default());
+    let mut above = [0, 0];
+    let figures = walk(sorted, &parts, targets, |tie| {
+        curve.add(tie);
+        if tie.score > 0.0 {
+            above = [above[0] + tie.num_attacks, above[1] + tie.num_ordinary];
+        }
+    });
+    let mut figures = figures.into_iter();
+    let all = figures.next().unwrap_or_default();
+    let mut named = |names: Vec<String>| names.into_iter().zip(figures.by_ref()).collect();
+    Ok(Found {
+        detector: Detector {
+            all,
+            by_kind: named(kinds.to_vec()),
+            by_seen: named(["seen", "unseen"].map(String::from).to_vec()),
+            by_history: named(HistoryBucket::ALL.map(|bucket| bucket.name().into()).to_vec()),
+        },
+        curve: curve.finish(name),
+        above_zero: (above[0] as f64 / m as f64, above[1] as f64 / n as f64),
+    })
 }
 
-/// The figures for the attacks of a kind against all ordinary events.
-fn of_kind(sorted: &SortedScores, kind: usize, targets: &Targets) -> Figures {
-    figures(|| sorted.ties(|code| !code.is_attack() || code.is_of_kind(kind as u8)), targets)
-}
-
-/// The ties among given scores, the highest first.
-fn ties_of(positives: &[f32], negatives: &[f32]) -> Result<SortedScores> {
+/// The figures of given scores.
+fn figures_of(positives: &[f32], negatives: &[f32], targets: &Targets) -> Result<Figures> {
     let mut scores = Scores::default();
     let code = |kind| Code::new(kind, true, HistoryBucket::None);
     positives.iter().for_each(|score| scores.push(*score, code(Some(0))));
     negatives.iter().for_each(|score| scores.push(*score, code(None)));
-    scores.sort("scores")
+    let everything: [Part<'_>; 1] = [Box::new(|_| true)];
+    Ok(walk(&scores.sort("scores")?, &everything, targets, |_| ()).remove(0))
 }
 
 #[cfg(test)]

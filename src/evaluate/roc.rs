@@ -1,7 +1,7 @@
 //! The AUC of two lists of scores.
 
-use super::figures::{Targets, figures};
-use super::ties_of;
+use super::figures::Targets;
+use super::figures_of;
 use crate::{Error, Result};
 
 /// Area under the ROC curve: the probability that a positive scores higher than a negative, ties counting
@@ -11,9 +11,8 @@ use crate::{Error, Result};
 ///
 /// [`Error::Data`] where a score is not a number or a class has no members.
 pub fn auc(positives: &[f32], negatives: &[f32]) -> Result<f64> {
-    let sorted = ties_of(positives, negatives)?;
     let targets = Targets { tpr: Vec::new(), fpr: Vec::new(), user_days: None };
-    figures(|| sorted.ties(|_| true), &targets)
+    figures_of(positives, negatives, &targets)?
         .auc
         .ok_or_else(|| Error::data("scores", "a class has no members", "an AUC needs both classes"))
 }

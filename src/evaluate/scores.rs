@@ -1,10 +1,15 @@
 //! The scores of one detector, 8 bytes an event, and the walk over them in order.
+//!
+//! They are sorted in chunks where they stand and merged on the walk: one sorted whole would be a copy.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 use rayon::slice::ParallelSliceMut;
 
 use crate::{Error, Result};
 
-/// Scores of one chunk (8 MiB): chunks are let go one by one while the sorted column fills.
+/// Scores of one chunk (8 MiB).
 const CHUNK: usize = 1 << 20;
 
 /// What there is to know of an event but its score, in 16 bits.
@@ -73,6 +78,7 @@ impl HistoryBucket {
 /// Collects anomaly scores with their codes.
 #[derive(Debug, Default)]
 pub(super) struct Scores {
+    /// Sorted.
     full: Vec<Vec<u64>>,
     filling: Vec<u64>,
     not_a_number: bool,
@@ -81,22 +87,26 @@ pub(super) struct Scores {
 impl Scores {
     pub(super) fn push(&mut self, score: f32, code: Code) {
         self.not_a_number |= score.is_nan();
-        if self.filling.capacity() == 0 {
-            self.filling.reserve_exact(CHUNK);
-        }
         // The complement, so that the highest score comes first.
         self.filling.push(u64::from(!ordered_bits(score)) << 32 | u64::from(code.0));
         if self.filling.len() == CHUNK {
-            self.full.push(std::mem::take(&mut self.filling));
+            self.end_chunk();
         }
     }
 
-    /// Sorts by score, the highest first.
+    fn end_chunk(&mut self) {
+        // Capacities double, from small ones to that of a chunk exactly.
+        let mut chunk = std::mem::take(&mut self.filling);
+        chunk.par_sort_unstable();
+        self.full.push(chunk);
+    }
+
+    /// Ends the collecting.
     ///
     /// # Errors
     ///
     /// [`Error::Data`] where a score is not a number.
-    pub(super) fn sort(self, detector: &str) -> Result<SortedScores> {
+    pub(super) fn sort(mut self, detector: &str) -> Result<SortedScores> {
         if self.not_a_number {
             return Err(Error::data(
                 "scores",
@@ -104,15 +114,8 @@ impl Scores {
                 "the model is broken: train again with a lower learning_rate",
             ));
         }
-        let num_scores = self.full.len() * CHUNK + self.filling.len();
-        // Pages that are not touched yet cost nothing, so the two copies never exist whole side by side.
-        let mut keys = Vec::new();
-        keys.reserve_exact(num_scores);
-        for chunk in self.full.into_iter().chain([self.filling]) {
-            keys.extend_from_slice(&chunk);
-        }
-        keys.par_sort_unstable();
-        Ok(SortedScores(keys))
+        self.end_chunk();
+        Ok(SortedScores(self.full))
     }
 }
 
@@ -122,12 +125,13 @@ fn ordered_bits(score: f32) -> u32 {
     if bits >> 31 == 1 { !bits } else { bits | 1 << 31 }
 }
 
-fn score_of(key: u64) -> f32 {
-    let ordered = !((key >> 32) as u32);
+/// The score of the upper half of a key.
+fn score_of(upper: u64) -> f32 {
+    let ordered = !(upper as u32);
     f32::from_bits(if ordered >> 31 == 1 { ordered & !(1 << 31) } else { !ordered })
 }
 
-/// Events with one score.
+/// The numbers of events of each class with one score.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Tie {
     pub(super) score: f32,
@@ -135,27 +139,73 @@ pub(super) struct Tie {
     pub(super) num_ordinary: u64,
 }
 
-/// Scores in descending order.
+impl Tie {
+    /// The events among `codes`, with their numbers, that are wanted.
+    pub(super) fn of(score: f32, codes: &[(Code, u64)], is_wanted: impl Fn(Code) -> bool) -> Self {
+        let mut tie = Tie { score, num_attacks: 0, num_ordinary: 0 };
+        for (code, num) in codes.iter().filter(|(code, _)| is_wanted(*code)) {
+            *(if code.is_attack() { &mut tie.num_attacks } else { &mut tie.num_ordinary }) += num;
+        }
+        tie
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.num_attacks + self.num_ordinary == 0
+    }
+}
+
+/// Scores in descending order, in sorted chunks.
 #[derive(Debug)]
-pub(super) struct SortedScores(Vec<u64>);
+pub(super) struct SortedScores(Vec<Vec<u64>>);
 
 impl SortedScores {
-    /// The ties among the events that `is_wanted`, the highest score first.
-    pub(super) fn ties(&self, is_wanted: impl Fn(Code) -> bool) -> impl Iterator<Item = Tie> {
-        self.0.chunk_by(|a, b| a >> 32 == b >> 32).filter_map(move |keys| {
-            let mut tie = Tie { score: score_of(keys[0]), num_attacks: 0, num_ordinary: 0 };
-            for code in keys.iter().map(|key| Code(*key as u16)).filter(|code| is_wanted(*code)) {
-                tie.num_attacks += u64::from(code.is_attack());
-                tie.num_ordinary += u64::from(!code.is_attack());
+    /// Calls `on_tie` for every score, the highest first, with the codes of its events and their numbers; no code
+    /// comes twice.
+    pub(super) fn for_each_tie(&self, mut on_tie: impl FnMut(f32, &[(Code, u64)])) {
+        let mut rests: Vec<&[u64]> = self.0.iter().map(Vec::as_slice).collect();
+        let firsts = rests.iter().enumerate().filter_map(|(i, rest)| Some(Reverse((*rest.first()?, i))));
+        let mut heap: BinaryHeap<_> = firsts.collect();
+        let mut codes: Vec<(Code, u64)> = Vec::new();
+        let mut current = None;
+        while let Some(mut top) = heap.peek_mut() {
+            let Reverse((key, i)) = *top;
+            let num = rests[i].iter().take_while(|other| **other == key).count();
+            rests[i] = &rests[i][num..];
+            match rests[i].first() {
+                Some(next) => *top = Reverse((*next, i)),
+                None => _ = std::collections::binary_heap::PeekMut::pop(top),
             }
-            (tie.num_attacks + tie.num_ordinary > 0).then_some(tie)
-        })
+            let (score, code) = (key >> 32, Code(key as u16));
+            if let Some(last) = current.replace(score)
+                && last != score
+            {
+                on_tie(score_of(last), &codes);
+                codes.clear();
+            }
+            match codes.last_mut() {
+                Some((last, total)) if *last == code => *total += num as u64,
+                _ => codes.push((code, num as u64)),
+            }
+        }
+        if let Some(last) = current {
+            on_tie(score_of(last), &codes);
+        }
+    }
+
+    /// How many events have each code that occurs.
+    pub(super) fn codes(&self) -> Vec<(Code, u64)> {
+        let mut counts = vec![0; 1 << 11];
+        self.0.iter().flatten().for_each(|key| counts[usize::from(*key as u16)] += 1);
+        let all = counts.into_iter().enumerate().filter(|(_, num)| *num > 0);
+        all.map(|(code, num)| (Code(code as u16), num)).collect()
     }
 
     /// Lowest and highest score that is finite; `None` without any.
     pub(super) fn range(&self) -> Option<(f32, f32)> {
-        let finite = |key: &&u64| score_of(**key).is_finite();
-        Some((score_of(*self.0.iter().rfind(finite)?), score_of(*self.0.iter().find(finite)?)))
+        let finite = |key: &&u64| score_of(key.to_owned() >> 32).is_finite();
+        let lowest = self.0.iter().filter_map(|chunk| chunk.iter().rfind(finite)).max()?;
+        let highest = self.0.iter().filter_map(|chunk| chunk.iter().find(finite)).min()?;
+        Some((score_of(lowest >> 32), score_of(highest >> 32)))
     }
 }
 
@@ -171,28 +221,45 @@ mod tests {
             scores.push(*score, Code::new((i % 2 == 0).then_some(254), i < 4, HistoryBucket::of(i as u64)));
         }
         let sorted = scores.sort("x").unwrap();
-        let ties: Vec<Tie> = sorted.ties(|_| true).collect();
-        let found: Vec<f32> = ties.iter().map(|tie| tie.score).collect();
+        let ties = |is_wanted: &dyn Fn(Code) -> bool| {
+            let mut ties = Vec::new();
+            sorted.for_each_tie(|score, codes| ties.push(Tie::of(score, codes, is_wanted)));
+            ties.retain(|tie| !tie.is_empty());
+            ties
+        };
+        let all = ties(&|_| true);
+        let found: Vec<f32> = all.iter().map(|tie| tie.score).collect();
         assert_eq!(found, [f32::INFINITY, 7.5, 1e-40, 0.0, -1e-40, -7.5, f32::NEG_INFINITY]);
-        assert_eq!((ties[3].num_attacks, ties[3].num_ordinary), (1, 1));
+        assert_eq!((all[3].num_attacks, all[3].num_ordinary), (1, 1));
         assert_eq!(sorted.range(), Some((-7.5, 7.5)));
-        let seen: Vec<f32> = sorted.ties(Code::is_seen).map(|tie| tie.score).collect();
+        let seen: Vec<f32> = ties(&Code::is_seen).iter().map(|tie| tie.score).collect();
         assert_eq!(seen, [f32::INFINITY, 7.5, 1e-40, 0.0]);
-        assert_eq!(sorted.ties(|code| code.is_of_kind(254)).count(), 4);
-        assert_eq!(sorted.ties(|code| code.is_of_kind(0)).count(), 0);
-        let new = |code: Code| code.is_of_history(HistoryBucket::None);
-        assert_eq!(sorted.ties(new).map(|tie| tie.score).collect::<Vec<_>>(), [f32::INFINITY]);
+        assert_eq!(ties(&|code| code.is_of_kind(254)).len(), 4);
+        assert_eq!(ties(&|code| code.is_of_kind(0)).len(), 0);
+        let new = ties(&|code: Code| code.is_of_history(HistoryBucket::None));
+        assert_eq!(new.iter().map(|tie| tie.score).collect::<Vec<_>>(), [f32::INFINITY]);
     }
 
+    /// Chunks are merged: no score comes twice, and each with its whole number.
     #[test]
-    fn more_scores_than_a_chunk_are_kept() {
+    fn more_scores_than_a_chunk_are_merged() {
         let mut scores = Scores::default();
-        for i in 0..CHUNK + 3 {
-            scores.push((i % 3) as f32, Code::new(None, true, HistoryBucket::Many));
+        let num = 2 * CHUNK + 6;
+        for i in 0..num {
+            scores.push((i % 3) as f32, Code::new((i % 2 == 0).then_some(1), true, HistoryBucket::Many));
         }
         let sorted = scores.sort("x").unwrap();
-        assert_eq!(sorted.ties(|_| true).map(|tie| tie.num_ordinary).sum::<u64>(), CHUNK as u64 + 3);
-        assert_eq!(sorted.ties(|_| true).count(), 3);
+        let mut ties = Vec::new();
+        sorted.for_each_tie(|score, codes| {
+            assert_eq!(codes.len(), 2);
+            ties.push(Tie::of(score, codes, |_| true));
+        });
+        assert_eq!(ties.iter().map(|tie| tie.score).collect::<Vec<_>>(), [2.0, 1.0, 0.0]);
+        for tie in ties {
+            assert!((tie.num_attacks + tie.num_ordinary).abs_diff(num as u64 / 3) <= 1, "{tie:?}");
+            assert!(tie.num_attacks.abs_diff(tie.num_ordinary) <= 1, "{tie:?}");
+        }
+        assert_eq!(sorted.codes().iter().map(|(_, num)| num).sum::<u64>(), num as u64);
     }
 
     #[test]

@@ -81,9 +81,9 @@ impl Scale {
     /// Where lines and numbers stand.
     fn ticks(self) -> Vec<f64> {
         match self {
-            Scale::Log10(low, high) => (low..=high).map(|exponent| power_of_ten(exponent)).collect(),
+            Scale::Log10(low, high) => (low..=high).map(power_of_ten).collect(),
             // All values are one, or there are none.
-            Scale::Linear(low, high) if !(low < high) => vec![low],
+            Scale::Linear(low, high) if low >= high => vec![low],
             Scale::Linear(low, high) => {
                 let rough = (high - low) / 6.0;
                 let unit = 10f64.powf(rough.log10().floor());
