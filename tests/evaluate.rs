@@ -192,7 +192,9 @@ fn every_part_has_the_auc_that_its_pairs_have() {
         counts.get(&key).copied().unwrap_or(0)
     };
     let rows = rows();
-    let detectors: [(&str, &dyn Fn(&Row) -> f32); 5] = [
+    type Detector<'a> = (&'a str, &'a dyn Fn(&Row) -> f32);
+    type Part<'a> = (&'a str, &'a str, &'a dyn Fn(&Row) -> bool);
+    let detectors: [Detector<'_>; 5] = [
         ("ipsight", &|row| row.score),
         ("ip_table", &|row| -(count(row, 32) as f32)),
         ("subnet_24_table", &|row| -(count(row, 24) as f32)),
@@ -200,7 +202,7 @@ fn every_part_has_the_auc_that_its_pairs_have() {
         ("subnet_8_table", &|row| -(count(row, 8) as f32)),
     ];
     let history = |row: &Row| count(row, 0);
-    let parts: [(&str, &str, &dyn Fn(&Row) -> bool); 8] = [
+    let parts: [Part<'_>; 8] = [
         ("by_kind", "spray", &|row| row.kind != Some("stuffing, slow")),
         ("by_kind", "stuffing, slow", &|row| row.kind != Some("spray")),
         ("by_seen", "seen", &|row| history(row) > 0),
@@ -213,7 +215,7 @@ fn every_part_has_the_auc_that_its_pairs_have() {
     let mut num_checked = 0;
     for (name, score) in detectors {
         let detector = &found["detectors"][name];
-        let all: (&str, &str, &dyn Fn(&Row) -> bool) = ("", "", &|_| true);
+        let all: Part<'_> = ("", "", &|_| true);
         for (by, part, is_wanted) in parts.into_iter().chain([all]) {
             let figures = if by.is_empty() { detector } else { &detector[by][part] };
             let of_class = |is_attack: bool| {

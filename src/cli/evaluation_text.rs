@@ -26,7 +26,9 @@ pub fn text(evaluation: &Evaluation) -> String {
     lines.push(String::new());
     lines.extend(table(&detector_rows(evaluation)));
     lines.extend(
-        points_lost(evaluation).iter().map(|point| format!("better by more than the intervals: {point}")),
+        points_lost(evaluation).iter().map(|(name, points)| {
+            format!("{name} is better by more than the intervals: {}", points.join("; "))
+        }),
     );
     for (title, parts) in parts(model) {
         if parts.iter().filter(|(_, figures)| figures.auc.is_some()).count() > 0 {

@@ -136,7 +136,10 @@ fn lost(evaluation: &Evaluation) -> String {
                 of 95 %.</p>\n"
             .into();
     }
-    let items: String = lost.iter().map(|point| format!("<li>{}</li>\n", escaped(point))).collect();
+    let items: String = lost
+        .iter()
+        .map(|(name, points)| format!("<li><b>{}</b> {}</li>\n", escaped(name), escaped(&points.join("; "))))
+        .collect();
     format!(
         "<div class=\"warn\"><p>Better than the model by more than the intervals:</p>\n<ul>\n{items}</ul></div>\n"
     )
