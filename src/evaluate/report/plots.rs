@@ -1,6 +1,6 @@
 //! The report's drawings.
 
-use super::svg::{Plot, Scale};
+use super::svg::{Corner, Plot, Scale};
 use crate::evaluate::{CurvePoint, DetectorCurve, Evaluation};
 
 /// Spots with values to point at, on each curve.
@@ -40,8 +40,20 @@ fn roc(evaluation: &Evaluation) -> String {
         let text = format!("operating point TPR {target}: FPR {:.5}, TPR {:.5}", point.fpr, point.tpr);
         plot.dot(0, (point.fpr, point.tpr), &text);
     }
-    plot.curve_legend(names(evaluation), true);
+    plot.curve_legend(names(evaluation), emptier_corner(evaluation, low));
     plot.finish("ROC curves of all detectors, with a logarithmic axis of false positive rates")
+}
+
+/// The corner of the ROC in which a legend hides less of the curves.
+fn emptier_corner(evaluation: &Evaluation, low: i32) -> Corner {
+    let places = evaluation.curves.iter().flat_map(|curve| &curve.roc);
+    let places = places.map(|point| (plot_log(point.fpr, low), point.tpr));
+    let (mut top_left, mut bottom_right) = (0, 0);
+    for (x, y) in places.filter(|(x, _)| *x > 0.0) {
+        top_left += usize::from(x < 0.42 && y > 0.55);
+        bottom_right += usize::from(x > 0.58 && y < 0.45);
+    }
+    if top_left <= bottom_right { Corner::TopLeft } else { Corner::BottomRight }
 }
 
 fn precision_recall(evaluation: &Evaluation) -> String {
@@ -59,7 +71,7 @@ fn precision_recall(evaluation: &Evaluation) -> String {
             plot.hover((point.tpr, point.precision), &told(&curve.name, point));
         }
     }
-    plot.curve_legend(names(evaluation), false);
+    plot.curve_legend(names(evaluation), Corner::BottomLeft);
     plot.finish("Precision and recall of all detectors, at the share of attacks in this data")
 }
 

@@ -101,6 +101,14 @@ fn power_of_ten(exponent: i32) -> f64 {
     format!("1e{exponent}").parse().unwrap_or(1.0)
 }
 
+/// Where a legend stands.
+#[derive(Clone, Copy)]
+pub(super) enum Corner {
+    TopLeft,
+    BottomLeft,
+    BottomRight,
+}
+
 /// A drawing under construction.
 pub(super) struct Plot {
     x: Scale,
@@ -228,10 +236,16 @@ impl Plot {
         self.text("tick", (x + 4.0, TOP + 11.0), "start", text);
     }
 
-    /// The names of the curves, in a box at the bottom: to the right or to the left.
-    pub(super) fn curve_legend<'a>(&mut self, names: impl Iterator<Item = &'a str>, is_right: bool) {
+    /// The names of the curves, in a box in a corner.
+    pub(super) fn curve_legend<'a>(&mut self, names: impl Iterator<Item = &'a str>, corner: Corner) {
         let entries: Vec<_> = names.enumerate().map(|(i, name)| (name, Look::of_curve(i))).collect();
-        self.legend(&entries, if is_right { RIGHT - LEGEND_WIDTH - 8.0 } else { LEFT + 8.0 }, None);
+        let (left, right) = (LEFT + 8.0, RIGHT - LEGEND_WIDTH - 8.0);
+        let (x, top) = match corner {
+            Corner::TopLeft => (left, Some(TOP + 6.0)),
+            Corner::BottomLeft => (left, None),
+            Corner::BottomRight => (right, None),
+        };
+        self.legend(&entries, x, top);
     }
 
     /// The names of classes of events by their colours, in a box at the top.
