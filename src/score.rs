@@ -88,6 +88,11 @@ impl Scorer {
         self.row_counts[self.row(entity) as usize] > 0
     }
 
+    /// The training events of the entity's table row, those of other entities that share it included.
+    pub fn num_row_events(&self, entity: u64) -> u32 {
+        self.row_counts[self.row(entity) as usize]
+    }
+
     /// The dot products of events, in their order. High means normal.
     ///
     /// # Errors

@@ -1,12 +1,18 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use ipsight::data::{ReadOptions, read_rows, resolve_inputs};
-use ipsight::evaluate::{Evaluation, Evaluator};
+use ipsight::artifact::{self, Artifact};
+use ipsight::data::{OnBadRow, ReadOptions, Row, load_events, read_rows, resolve_inputs};
+use ipsight::evaluate::report::{Subject, write_html, write_plots};
+use ipsight::evaluate::{
+    Attacks, EvaluateOptions, EvaluatedEvent, Evaluation, Evaluator, Figures, History, parse_attacks,
+};
 use ipsight::event::hash_entity;
-use ipsight::{Error, Event, Result, artifact};
+use ipsight::{Error, Event, Result};
 
+use super::evaluation_text;
 use super::read_args::{ReadArgs, parse_fraction, talk_about};
+use super::truth::Truth;
 use super::{DeviceArg, output};
 
 #[derive(Args)]
@@ -24,10 +30,38 @@ pub struct EvaluateArgs {
     /// The column of the labels, if it is another one
     #[arg(long, value_name = "COLUMN", requires = "labels")]
     label_column: Option<String>,
+    /// The column of the attacks' kinds, by which the figures are broken down
+    #[arg(long, value_name = "COLUMN", requires = "labels")]
+    kind_column: Option<String>,
+    /// The column of the times (Unix seconds or RFC 3339), for alerts per day
+    #[arg(long, value_name = "COLUMN")]
+    time_column: Option<String>,
+    /// Attacks added to a share of the events, instead of one random address beside each: uniform_ipv4,
+    /// other_users (the address of another entity's event) or neighbour (the /16 of the event's address without
+    /// its /24); `default` is uniform_ipv4=0.01
+    #[arg(long, value_name = "KIND=FRACTION", num_args = 1.., conflicts_with = "labels")]
+    attacks: Vec<String>,
+    /// The training events, for the baselines: tables of addresses and subnets, and a ratio of likelihoods
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    history: Vec<String>,
+    /// The true likelihood ratios of the events, for the best possible detector: CSV with the columns `label` and
+    /// `log_likelihood_ratio` (high for attacks), and `log_likelihood_ratio_KIND` for each kind of attack where it
+    /// is known, a row for each event in the same order
+    #[arg(long, value_name = "FILE", requires = "labels")]
+    truth: Option<PathBuf>,
     /// Exit with 1 where the AUC is below this
     #[arg(long, value_name = "AUC", value_parser = parse_fraction)]
     min_auc: Option<f64>,
-    /// Seed of the random addresses
+    /// Exit with 1 where the false positive rate at detection rate T is above F (may be repeated)
+    #[arg(long, value_name = "T=F", value_parser = parse_gate)]
+    max_fpr_at_tpr: Vec<(f64, f64)>,
+    /// Write a report: one HTML page with curves, histograms and tables that opens anywhere
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Write the report's drawings as SVG files into this folder
+    #[arg(long, value_name = "DIR")]
+    plots: Option<PathBuf>,
+    /// Seed of the attacks' addresses
     #[arg(long, default_value_t = 0, conflicts_with = "labels")]
     seed: u64,
     #[command(flatten)]
@@ -40,42 +74,111 @@ pub struct EvaluateArgs {
 }
 
 pub fn run(args: EvaluateArgs) -> Result<()> {
-    let device = args.device.choose()?;
-    let scorer = artifact::load(&args.model, &device)?.scorer;
-    let mut evaluator = if args.labels {
-        Evaluator::labelled(&scorer)
-    } else {
-        Evaluator::against_random_ipv4(&scorer, args.seed)
+    let attacks = match (args.labels, args.attacks.is_empty()) {
+        (true, _) => Attacks::Labelled,
+        (false, true) => Attacks::RandomIpv4,
+        (false, false) => Attacks::Added(parse_attacks(&args.attacks)?),
     };
-    let options =
-        ReadOptions { labels: args.labels, label_column: args.label_column.clone(), ..args.read.options()? };
+    let read = args.read.options()?;
+    let mut truth = args.truth.as_deref().map(Truth::open).transpose()?;
+    let device = args.device.choose()?;
+    let Artifact { manifest, config, scorer } = artifact::load(&args.model, &device)?;
+    let history = read_history(&args.history, &read)?;
+    let mut evaluator = Evaluator::new(
+        &scorer,
+        EvaluateOptions {
+            attacks,
+            seed: args.seed,
+            history: history.as_ref(),
+            tpr_targets: args.max_fpr_at_tpr.iter().map(|(tpr, _)| *tpr).collect(),
+            truth_kinds: truth.as_ref().map(|truth| truth.kinds().to_vec()).unwrap_or_default(),
+        },
+    );
+    let options = ReadOptions {
+        labels: args.labels,
+        label_column: args.label_column.clone(),
+        kind_column: args.kind_column.clone(),
+        time_column: args.time_column.clone(),
+        ..read
+    };
     let report = read_rows(&resolve_inputs(&args.data)?, &options, &mut |row| {
-        evaluator.push(Event { entity: hash_entity(row.entity), ip: row.ip }, row.label.unwrap_or(false))
+        let log_likelihood_ratios = match &mut truth {
+            Some(truth) => truth.next_of(&row)?,
+            None => &[],
+        };
+        evaluator.push(evaluated(&row, log_likelihood_ratios))
     })?;
+    if let Some(truth) = truth {
+        truth.finish()?;
+    }
     talk_about(&report);
     let evaluation = evaluator.finish()?;
-    print(&evaluation, args.json)?;
-    match args.min_auc {
-        Some(min_auc) if evaluation.auc < min_auc => {
-            Err(Error::Gate(format!("auc {} is below --min-auc {min_auc}", evaluation.auc)))
+    if args.json {
+        output::json(&evaluation)?;
+    } else {
+        output::line(evaluation_text::text(&evaluation))?;
+    }
+    // Before the gates: whoever misses one wants to see why.
+    if let Some(path) = &args.report {
+        let (data, history) = (args.data.as_slice(), args.history.as_slice());
+        write_html(path, &evaluation, &Subject { manifest: &manifest, config: &config, data, history })?;
+        talk!("report: {}", path.display());
+    }
+    if let Some(folder) = &args.plots {
+        for path in write_plots(folder, &evaluation)? {
+            talk!("plot: {}", path.display());
         }
-        _ => Ok(()),
+    }
+    check_gates(&args, &evaluation)
+}
+
+fn evaluated<'a>(row: &Row<'a>, log_likelihood_ratios: &'a [f32]) -> EvaluatedEvent<'a> {
+    EvaluatedEvent {
+        event: Event { entity: hash_entity(row.entity), ip: row.ip },
+        is_attack: row.label.unwrap_or(false),
+        kind: row.kind,
+        seconds: row.seconds,
+        log_likelihood_ratios,
     }
 }
 
-fn print(evaluation: &Evaluation, json: bool) -> Result<()> {
-    if json {
-        return output::json(evaluation);
+fn read_history(paths: &[String], read: &ReadOptions) -> Result<Option<History>> {
+    if paths.is_empty() {
+        return Ok(None);
     }
-    let attacks = match evaluation.attacks {
-        "labelled" => "labelled attacks",
-        _ => "random IPv4 addresses",
+    let on_bad_row = match &read.on_bad_row {
+        // One file each, or the second would replace the first.
+        OnBadRow::Quarantine(path) => OnBadRow::Quarantine(with_suffix(path, ".history")),
+        other => other.clone(),
     };
-    output::line(format!(
-        "{} events, {} of them {attacks}",
-        output::count(evaluation.num_events),
-        output::count(evaluation.num_attacks)
-    ))?;
-    output::line(format!("AUC {:.6}", evaluation.auc))?;
-    output::line(format!("at anomaly score > 0: TPR {:.6}, FPR {:.6}", evaluation.tpr, evaluation.fpr))
+    let (events, report) = load_events(&resolve_inputs(paths)?, &ReadOptions { on_bad_row, ..read.clone() })?;
+    talk_about(&report);
+    Ok(Some(History::new(&events)))
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_os_string();
+    path.push(suffix);
+    path.into()
+}
+
+/// All gates are checked before any is told, so that one run says everything.
+fn check_gates(args: &EvaluateArgs, evaluation: &Evaluation) -> Result<()> {
+    let figures: &Figures = &evaluation.model().all;
+    let mut missed = Vec::new();
+    if let Some(min_auc) = args.min_auc.filter(|min_auc| evaluation.auc < *min_auc) {
+        missed.push(format!("auc {} is below --min-auc {min_auc}", evaluation.auc));
+    }
+    for (tpr, max_fpr) in &args.max_fpr_at_tpr {
+        let point = figures.fpr_at_tpr.iter().find(|(target, _)| target == tpr);
+        if let Some((_, point)) = point.filter(|(_, point)| point.fpr > *max_fpr) {
+            missed.push(format!("fpr {} is above --max-fpr-at-tpr {tpr}={max_fpr}", point.fpr));
+        }
+    }
+    if missed.is_empty() { Ok(()) } else { Err(Error::Gate(missed.join("; "))) }
+}
+
+fn parse_gate(text: &str) -> std::result::Result<(f64, f64), String> {
+    let (tpr, fpr) = text.split_once('=').ok_or("T=F, for example 0.99=0.05")?;
+    Ok((parse_fraction(tpr)?, parse_fraction(fpr)?))
 }

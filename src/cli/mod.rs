@@ -11,6 +11,7 @@ mod completions;
 mod config;
 mod devices;
 mod evaluate;
+mod evaluation_text;
 mod generate;
 mod inspect;
 mod output;
@@ -19,6 +20,7 @@ mod read_args;
 mod score;
 mod scored_rows;
 mod train;
+mod truth;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -3,12 +3,14 @@
 use super::{ReadOptions, one_of};
 use crate::{Error, Result};
 
-/// The three columns that can be chosen.
+/// The columns that can be chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     Entity,
     Ip,
     Label,
+    Kind,
+    Time,
 }
 
 impl Role {
@@ -18,6 +20,8 @@ impl Role {
             Role::Entity => "entity",
             Role::Ip => "ip",
             Role::Label => "label",
+            Role::Kind => "kind",
+            Role::Time => "time",
         }
     }
 
@@ -26,6 +30,8 @@ impl Role {
             Role::Entity => "--entity-column",
             Role::Ip => "--ip-column",
             Role::Label => "--label-column",
+            Role::Kind => "--kind-column",
+            Role::Time => "--time-column",
         }
     }
 }
@@ -36,6 +42,8 @@ pub(super) struct Columns<T> {
     pub(super) entity: T,
     pub(super) ip: T,
     pub(super) label: Option<T>,
+    pub(super) kind: Option<T>,
+    pub(super) time: Option<T>,
 }
 
 impl Columns<String> {
@@ -49,23 +57,30 @@ impl Columns<String> {
             entity: options.entity_column.clone().unwrap_or_else(|| entity.into()),
             ip: options.ip_column.clone().unwrap_or_else(|| ip.into()),
             label: options.label_column.clone().or(options.labels.then(|| label.into())),
+            kind: options.kind_column.clone(),
+            time: options.time_column.clone(),
         };
         columns.check_distinct()?;
         Ok(columns)
     }
 }
 
+impl<T> Columns<T> {
+    /// Those that there are, with their roles.
+    pub(super) fn all(&self) -> Vec<(Role, &T)> {
+        let optional = [(Role::Label, &self.label), (Role::Kind, &self.kind), (Role::Time, &self.time)];
+        let optional = optional.into_iter().filter_map(|(role, column)| Some((role, column.as_ref()?)));
+        [(Role::Entity, &self.entity), (Role::Ip, &self.ip)].into_iter().chain(optional).collect()
+    }
+}
+
 impl<T: PartialEq> Columns<T> {
     /// Refuses two roles for one column.
     pub(super) fn check_distinct(&self) -> Result<()> {
-        let same = if self.entity == self.ip {
-            Role::Ip
-        } else if self.label.as_ref().is_some_and(|label| *label == self.entity || *label == self.ip) {
-            Role::Label
-        } else {
-            return Ok(());
-        };
-        Err(Error::config(same.flag(), "the column has another role already", "name another column"))
+        let all = self.all();
+        let same = all.iter().enumerate().find(|(i, (_, column))| all[..*i].iter().any(|(_, c)| c == column));
+        let Some((_, (role, _))) = same else { return Ok(()) };
+        Err(Error::config(role.flag(), "the column has another role already", "name another column"))
     }
 
     pub(super) fn try_map<U>(&self, mut map: impl FnMut(Role, &T) -> Result<U>) -> Result<Columns<U>> {
@@ -73,6 +88,8 @@ impl<T: PartialEq> Columns<T> {
             entity: map(Role::Entity, &self.entity)?,
             ip: map(Role::Ip, &self.ip)?,
             label: self.label.as_ref().map(|label| map(Role::Label, label)).transpose()?,
+            kind: self.kind.as_ref().map(|kind| map(Role::Kind, kind)).transpose()?,
+            time: self.time.as_ref().map(|time| map(Role::Time, time)).transpose()?,
         })
     }
 }

@@ -5,12 +5,13 @@ use memchr::{memchr, memchr2};
 use super::blocks::Parsed;
 use super::columns::Columns;
 use super::csv_records::{CsvRecord, RecordScanner};
+use super::csv_rows::fields_of;
 use super::intake::check;
 use super::text::MAX_LINE;
 use crate::event::{Event, hash_entity, ipv4_at};
 
 /// The columns of rows that begin with `entity,ipv4`.
-const PAIR: Columns<usize> = Columns { entity: 0, ip: 1, label: None };
+const PAIR: Columns<usize> = Columns { entity: 0, ip: 1, label: None, kind: None, time: None };
 
 /// Parses the records in `text`, but the last where its end is not there.
 pub(super) fn parse(text: &[u8], at_end: bool, columns: &Columns<usize>, parsed: &mut Parsed) {
@@ -42,11 +43,7 @@ fn event_of(record: &CsvRecord<'_>, columns: &Columns<usize>) -> Option<Event> {
     if record.is_unclosed {
         return None;
     }
-    let label = match columns.label {
-        Some(label) => Some(record.field(label)?),
-        None => None,
-    };
-    let row = check(record.field(columns.entity)?, record.field(columns.ip)?, label).ok()?;
+    let row = check(fields_of(record, columns)?).ok()?;
     Some(Event { entity: hash_entity(row.entity), ip: row.ip })
 }
 

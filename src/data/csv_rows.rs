@@ -6,7 +6,7 @@ use super::blocks::{BLOCK, Blocks};
 use super::columns::{Columns, no_such_column};
 use super::csv_blocks;
 use super::csv_records::{CsvRecord, CsvRecords, RecordScanner};
-use super::intake::{Intake, Place};
+use super::intake::{Fields, Intake, Place};
 use super::stream::Stream;
 use super::text::Text;
 use crate::event::parse_ipv4;
@@ -119,12 +119,25 @@ fn read_record(
     if record.is_unclosed {
         return intake.bad(place, BadRow::UnclosedQuote, record.raw);
     }
-    let label = columns.label.map(|label| record.field(label));
-    match (record.field(columns.entity), record.field(columns.ip), label) {
-        (Some(entity), Some(ip), None) => intake.row(place, entity, ip, None, record.raw),
-        (Some(entity), Some(ip), Some(Some(label))) => intake.row(place, entity, ip, Some(label), record.raw),
-        _ => intake.bad(place, BadRow::TooFewColumns, record.raw),
+    match fields_of(record, columns) {
+        Some(fields) => intake.row(place, fields, record.raw),
+        None => intake.bad(place, BadRow::TooFewColumns, record.raw),
     }
+}
+
+/// The fields in their roles; `None` where the record has too few.
+pub(super) fn fields_of<'a>(record: &CsvRecord<'a>, columns: &Columns<usize>) -> Option<Fields<'a>> {
+    let optional = |column: Option<usize>| match column {
+        Some(column) => record.field(column).map(Some),
+        None => Some(None),
+    };
+    Some(Fields {
+        entity: record.field(columns.entity)?,
+        ip: record.field(columns.ip)?,
+        label: optional(columns.label)?,
+        kind: optional(columns.kind)?,
+        time: optional(columns.time)?,
+    })
 }
 
 /// A column as it was asked for.
@@ -147,9 +160,7 @@ impl ColumnRef {
 
 impl Columns<ColumnRef> {
     fn has_names(&self) -> bool {
-        [Some(&self.entity), Some(&self.ip), self.label.as_ref()]
-            .iter()
-            .any(|column| matches!(column, Some(ColumnRef::Name(_))))
+        self.all().iter().any(|(_, column)| matches!(column, ColumnRef::Name(_)))
     }
 
     /// The positions, when there are no names.
@@ -162,6 +173,8 @@ impl Columns<ColumnRef> {
             entity: position(&self.entity),
             ip: position(&self.ip),
             label: self.label.as_ref().map(position),
+            kind: self.kind.as_ref().map(position),
+            time: self.time.as_ref().map(position),
         }
     }
 
@@ -195,7 +208,7 @@ fn check_first(
     if record.is_unclosed {
         return Ok(());
     }
-    let last = columns.entity.max(columns.ip).max(columns.label.unwrap_or(0));
+    let last = columns.all().into_iter().map(|(_, column)| *column).max().unwrap_or(0);
     if record.num_fields() <= last {
         return Err(too_few_columns(record, last, place));
     }

@@ -5,6 +5,7 @@ use std::io::Write;
 
 use super::bad_rows::{BadRow, shown};
 use super::stream::Stream;
+use super::time::unix_seconds;
 use super::{Input, OnBadRow, ReadOptions, ReadReport, Row};
 use crate::event::{hash_entity, parse_ipv4};
 use crate::output_file::OutputFile;
@@ -47,6 +48,16 @@ impl fmt::Display for Place<'_> {
             Place::Row(name, row) => write!(f, "{name}: row {row}"),
         }
     }
+}
+
+/// The fields of a row as they stand in the input.
+#[derive(Clone, Copy)]
+pub(super) struct Fields<'a> {
+    pub(super) entity: &'a [u8],
+    pub(super) ip: &'a [u8],
+    pub(super) label: Option<&'a [u8]>,
+    pub(super) kind: Option<&'a [u8]>,
+    pub(super) time: Option<&'a [u8]>,
 }
 
 /// Checks and counts rows on their way to a [`Sink`].
@@ -94,15 +105,8 @@ impl<'a> Intake<'a> {
     }
 
     /// Checks a row and hands it on; `raw` is the row as it stands.
-    pub(super) fn row(
-        &mut self,
-        place: Place<'_>,
-        entity: &[u8],
-        ip: &[u8],
-        label: Option<&[u8]>,
-        raw: &[u8],
-    ) -> Result<()> {
-        match check(entity, ip, label) {
+    pub(super) fn row(&mut self, place: Place<'_>, fields: Fields<'_>, raw: &[u8]) -> Result<()> {
+        match check(fields) {
             Ok(row) => {
                 self.report.num_rows += 1;
                 match &mut self.sink {
@@ -188,11 +192,8 @@ impl<'a> Intake<'a> {
 }
 
 /// Checks the fields of a row.
-pub(super) fn check<'a>(
-    entity: &'a [u8],
-    ip: &[u8],
-    label: Option<&[u8]>,
-) -> std::result::Result<Row<'a>, BadRow> {
+pub(super) fn check(fields: Fields<'_>) -> std::result::Result<Row<'_>, BadRow> {
+    let Fields { entity, ip, label, kind, time } = fields;
     if entity.is_empty() {
         return Err(BadRow::EmptyEntity);
     }
@@ -203,7 +204,11 @@ pub(super) fn check<'a>(
         Some(b"0" | b"false") => Some(false),
         Some(_) => return Err(BadRow::BadLabel),
     };
-    Ok(Row { entity, ip, label })
+    let seconds = match time {
+        None => None,
+        Some(time) => Some(unix_seconds(time).ok_or(BadRow::BadTime)?),
+    };
+    Ok(Row { entity, ip, label, kind, seconds })
 }
 
 #[cfg(test)]
@@ -228,7 +233,8 @@ mod tests {
         let mut ignore = |_: Row<'_>| Ok(());
         let mut intake = Intake::new(&[], &options, Sink::Rows(&mut ignore)).unwrap();
         for _ in 0..200 {
-            intake.row(place, b"e", b"1.2.3.4", None, b"").unwrap();
+            let fields = Fields { entity: b"e", ip: b"1.2.3.4", label: None, kind: None, time: None };
+            intake.row(place, fields, b"").unwrap();
         }
         for _ in 0..200 {
             intake.bad(place, BadRow::Ipv6, b"").unwrap();

@@ -8,7 +8,7 @@ use super::ReadOptions;
 use super::bad_rows::BadRow;
 use super::blocks::{BLOCK, Blocks, Parsed};
 use super::columns::{Columns, Role, no_such_column};
-use super::intake::{Intake, Place, check};
+use super::intake::{Fields, Intake, Place, check};
 use super::stream::Stream;
 use super::text::{Line, MAX_LINE, Text, find_line};
 use crate::Result;
@@ -103,9 +103,8 @@ fn parse(text: &[u8], at_end: bool, keys: &Columns<String>, parsed: &mut Parsed)
 
 fn event_of(object: &Map<String, Value>, keys: &Columns<String>) -> Option<Event> {
     let [entity, ip] = fields_of(object, keys).ok()?;
-    let Texts { entity, ip, label } = texts_of(entity, ip, label_of(object, keys)).ok()?;
-    let label = label.as_ref().map(|label| label.as_bytes());
-    let row = check(entity.as_bytes(), ip.as_bytes(), label).ok()?;
+    let texts = texts_of(entity, ip, object, keys).ok()?;
+    let row = check(texts.fields()).ok()?;
     Some(Event { entity: hash_entity(row.entity), ip: row.ip })
 }
 
@@ -129,11 +128,8 @@ fn take(line: &Line<'_>, keys: &Columns<String>, name: &str, intake: &mut Intake
     let Ok([entity, ip]) = fields_of(&object, keys) else {
         return intake.bad(place, BadRow::MissingKey, line.bytes);
     };
-    match texts_of(entity, ip, label_of(&object, keys)) {
-        Ok(Texts { entity, ip, label }) => {
-            let label = label.as_ref().map(|label| label.as_bytes());
-            intake.row(place, entity.as_bytes(), ip.as_bytes(), label, line.bytes)
-        }
+    match texts_of(entity, ip, &object, keys) {
+        Ok(texts) => intake.row(place, texts.fields(), line.bytes),
         Err(reason) => intake.bad(place, reason, line.bytes),
     }
 }
@@ -170,34 +166,49 @@ fn fields_of<'a>(
     }
 }
 
-fn label_of<'a>(object: &'a Map<String, Value>, keys: &Columns<String>) -> Option<&'a Value> {
-    keys.label.as_ref().map(|key| object.get(key).unwrap_or(&Value::Null))
-}
-
 /// The fields of a row as text.
 struct Texts<'a> {
     entity: Cow<'a, str>,
     ip: Cow<'a, str>,
     label: Option<Cow<'a, str>>,
+    kind: Option<Cow<'a, str>>,
+    time: Option<Cow<'a, str>>,
+}
+
+impl Texts<'_> {
+    fn fields(&self) -> Fields<'_> {
+        Fields {
+            entity: self.entity.as_bytes(),
+            ip: self.ip.as_bytes(),
+            label: self.label.as_deref().map(str::as_bytes),
+            kind: self.kind.as_deref().map(str::as_bytes),
+            time: self.time.as_deref().map(str::as_bytes),
+        }
+    }
 }
 
 fn texts_of<'a>(
     entity: &'a Value,
     ip: &'a Value,
-    label: Option<&'a Value>,
+    object: &'a Map<String, Value>,
+    keys: &Columns<String>,
 ) -> std::result::Result<Texts<'a>, BadRow> {
     let text = |value| match value {
         &Value::Null => Err(BadRow::MissingValue),
         value => text_of(value).ok_or(BadRow::NotText),
     };
     let (entity, ip) = (text(entity)?, text(ip)?);
-    let label = match label {
-        Some(Value::Bool(label)) => Some(Cow::Borrowed(if *label { "true" } else { "false" })),
-        // No text is no label either: the intake refuses it as a bad one.
-        Some(label) => Some(text_of(label).unwrap_or_default()),
-        None => None,
+    // No text is no label and no time either: the intake refuses it as a bad one. It may be no kind.
+    let optional = |key: &Option<String>| {
+        let value = object.get(key.as_ref()?).unwrap_or(&Value::Null);
+        Some(match value {
+            Value::Bool(value) => Cow::Borrowed(if *value { "true" } else { "false" }),
+            Value::Number(number) => Cow::Owned(number.to_string()),
+            value => text_of(value).unwrap_or_default(),
+        })
     };
-    Ok(Texts { entity, ip, label })
+    let (label, kind, time) = (optional(&keys.label), optional(&keys.kind), optional(&keys.time));
+    Ok(Texts { entity, ip, label, kind, time })
 }
 
 fn text_of(value: &Value) -> Option<Cow<'_, str>> {

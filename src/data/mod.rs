@@ -24,6 +24,7 @@ mod parquet_rows;
 mod prepared;
 mod stream;
 mod text;
+mod time;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -114,6 +115,10 @@ pub struct ReadOptions {
     pub labels: bool,
     /// The column of labels (0, 1, true or false), if it is another one; there are labels, then.
     pub label_column: Option<String>,
+    /// The column of an attack's kind, any text, where there is one.
+    pub kind_column: Option<String>,
+    /// The column of an event's time, where there is one: Unix seconds or RFC 3339.
+    pub time_column: Option<String>,
     /// What happens with a row that is not an event.
     pub on_bad_row: OnBadRow,
     /// The largest share of bad rows that is put up with, in `0.0..=1.0`. Reading also stops early, once the
@@ -129,6 +134,8 @@ impl Default for ReadOptions {
             ip_column: None,
             labels: false,
             label_column: None,
+            kind_column: None,
+            time_column: None,
             on_bad_row: OnBadRow::Fail,
             max_bad_fraction: 0.001,
         }
@@ -144,6 +151,10 @@ pub struct Row<'a> {
     pub ip: u32,
     /// The label, when [`ReadOptions::labels`] asks for it.
     pub label: Option<bool>,
+    /// The text of [`ReadOptions::kind_column`]; empty where the row has none.
+    pub kind: Option<&'a [u8]>,
+    /// The time of [`ReadOptions::time_column`] in whole seconds since 1970-01-01T00:00:00Z.
+    pub seconds: Option<i64>,
 }
 
 /// What was read. `Display` tells people about the bad rows and is empty when there are none.

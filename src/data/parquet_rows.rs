@@ -16,7 +16,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use super::ReadOptions;
 use super::bad_rows::BadRow;
 use super::columns::{Columns, Role, no_such_column};
-use super::intake::{Intake, Place};
+use super::intake::{Fields, Intake, Place};
 use super::stream::Stream;
 use crate::{Error, Result};
 
@@ -39,8 +39,8 @@ pub(super) fn read(stream: Stream, options: &ReadOptions, intake: &mut Intake<'_
             no_such_column(role, wanted, &name, &valid)
         })
     })?;
-    let wanted = [Some(indices.entity), Some(indices.ip), indices.label];
-    let mask = ProjectionMask::roots(builder.parquet_schema(), wanted.into_iter().flatten());
+    let wanted: Vec<usize> = indices.all().into_iter().map(|(_, index)| *index).collect();
+    let mask = ProjectionMask::roots(builder.parquet_schema(), wanted);
     let builder = builder.with_projection(mask).with_batch_size(BATCH_SIZE);
     let mut reader = guarded(|| builder.build()).map_err(|why| damaged(&why))?;
     let mut num_before = 0;
@@ -77,18 +77,28 @@ fn read_batch(
         })
     })?;
     let (mut entity, mut ip, mut label, mut raw) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut kind, mut time) = (Vec::new(), Vec::new());
     for row in 0..batch.num_rows() {
         let has_entity = columns.entity.read(row, &mut entity);
         let has_ip = columns.ip.read(row, &mut ip);
         let has_label = columns.label.as_ref().is_none_or(|column| column.read(row, &mut label));
+        // A null is no kind.
+        columns.kind.as_ref().inspect(|column| _ = column.read(row, &mut kind));
+        let has_time = columns.time.as_ref().is_none_or(|column| column.read(row, &mut time));
         raw.clear();
         raw.extend_from_slice(&entity);
         raw.push(b',');
         raw.extend_from_slice(&ip);
         let place = Place::Row(name, num_before + row as u64 + 1);
-        if has_entity && has_ip && has_label {
-            let label = columns.label.is_some().then_some(label.as_slice());
-            intake.row(place, &entity, &ip, label, &raw)?;
+        if has_entity && has_ip && has_label && has_time {
+            let fields = Fields {
+                entity: &entity,
+                ip: &ip,
+                label: columns.label.is_some().then_some(&label),
+                kind: columns.kind.is_some().then_some(&kind),
+                time: columns.time.is_some().then_some(&time),
+            };
+            intake.row(place, fields, &raw)?;
         } else {
             intake.bad(place, BadRow::MissingValue, &raw)?;
         }
@@ -101,6 +111,8 @@ fn expected_type(role: Role) -> &'static str {
         Role::Entity => "an entity is a string, binary or an integer",
         Role::Ip => "an IPv4 address is a string or uint32 (first octet in the highest byte)",
         Role::Label => "a label is a boolean, an integer or a string: 0, 1, true or false",
+        Role::Kind => "a kind is a string, binary or an integer",
+        Role::Time => "a time is an integer (Unix seconds) or a string (Unix seconds or RFC 3339)",
     }
 }
 

@@ -320,7 +320,7 @@ impl Run<'_> {
         let Some(validation) = self.inputs.validation else { return Ok(None) };
         let mut evaluator = Evaluator::against_random_ipv4(&scorer, self.inputs.config.training.seed);
         for event in validation.iter() {
-            evaluator.push(event, false)?;
+            evaluator.push_event(event)?;
         }
         Ok(Some(evaluator.finish()?.auc))
     }

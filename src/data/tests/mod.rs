@@ -196,3 +196,51 @@ fn an_input_is_never_replaced_by_the_quarantine() {
     assert_eq!(read_inputs(&[input], &options).unwrap_err().exit_code(), 2);
     assert_eq!(fs::read(folder.path("input")).unwrap(), b"a,1.2.3.4\n");
 }
+
+/// Kinds and times of all rows, from CSV, JSON Lines and Parquet.
+#[test]
+fn kinds_and_times_are_read_from_every_format() {
+    use std::sync::Arc;
+
+    use arrow_array::{Int64Array, StringArray};
+
+    let options = |kind: &str, time: &str| ReadOptions {
+        kind_column: Some(kind.into()),
+        time_column: Some(time.into()),
+        ..ReadOptions::default()
+    };
+    let csv = "a,1.2.3.4,spray,1970-01-01T00:01:00Z\nb,5.6.7.8,,61.5\n";
+    let json_lines = concat!(
+        r#"{"entity":"a","ip":"1.2.3.4","kind":"spray","time":"1970-01-01T00:01:00Z"}"#,
+        "\n",
+        r#"{"entity":"b","ip":"5.6.7.8","kind":null,"time":61.5}"#,
+    );
+    let parquet = parquet::write(vec![
+        ("entity", Arc::new(StringArray::from(vec!["a", "b"]))),
+        ("ip", Arc::new(StringArray::from(vec!["1.2.3.4", "5.6.7.8"]))),
+        ("kind", Arc::new(StringArray::from(vec![Some("spray"), None]))),
+        ("time", Arc::new(Int64Array::from(vec![60, 61]))),
+    ]);
+    let inputs: [(&[u8], ReadOptions); 3] = [
+        (csv.as_bytes(), options("3", "4")),
+        (json_lines.as_bytes(), options("kind", "time")),
+        (&parquet, options("kind", "time")),
+    ];
+    for (bytes, options) in inputs {
+        let folder = Folder::new();
+        let mut found = Vec::new();
+        read_rows(&[folder.write("input", bytes)], &options, &mut |row| {
+            found.push((row.kind.unwrap().to_vec(), row.seconds.unwrap()));
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(found, [(b"spray".to_vec(), 60), (Vec::new(), 61)]);
+    }
+    let (text, code) = error_of("a,1.2.3.4,x,noon\n", &options("3", "4"));
+    assert!(text.starts_with("input:1: bad time"), "{text}");
+    assert_eq!(code, 3);
+    assert_eq!(error_of("a,1.2.3.4\n", &options("3", "4")).1, 3);
+    let (text, code) = error_of(csv, &options("2", "4"));
+    assert!(text.starts_with("--kind-column: the column has another role"), "{text}");
+    assert_eq!(code, 2);
+}

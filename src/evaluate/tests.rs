@@ -1,0 +1,106 @@
+use serde_json::Value;
+
+use super::*;
+use crate::data::Events;
+
+/// Values of scikit-learn, SciPy and NumPy; see tests/golden/make_evaluation.py.
+fn golden() -> Value {
+    serde_json::from_str(include_str!("../../tests/golden/evaluation.json")).unwrap()
+}
+
+/// Says where `found` is not `expected`: numbers may differ by 1e-12, thresholds (in `f32`) by 1e-6 of their size.
+fn differences(at: &str, found: &Value, expected: &Value, differing: &mut Vec<String>) {
+    match (found, expected) {
+        (Value::Object(found), Value::Object(expected)) => {
+            if found.keys().ne(expected.keys()) {
+                differing.push(format!("{at}: other keys"));
+            }
+            for (key, value) in expected {
+                differences(&format!("{at}.{key}"), &found[key], value, differing);
+            }
+        }
+        (Value::Array(found), Value::Array(expected)) if found.len() == expected.len() => {
+            for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
+                differences(&format!("{at}[{i}]"), found, expected, differing);
+            }
+        }
+        (Value::Number(a), Value::Number(b)) => {
+            let (a, b) = (a.as_f64().unwrap(), b.as_f64().unwrap());
+            let tolerance = if at.ends_with("threshold") { 1e-6 * (1.0 + b.abs()) } else { 1e-12 };
+            if (a - b).abs() > tolerance || a.is_nan() {
+                differing.push(format!("{at}: {a} instead of {b}"));
+            }
+        }
+        _ if found == expected => {}
+        _ => differing.push(format!("{at}: {found} instead of {expected}")),
+    }
+}
+
+#[test]
+fn figures_are_those_of_scikit_learn_with_ties() {
+    let golden = golden();
+    let cases = golden["figures"].as_array().unwrap();
+    assert!(cases.len() >= 8);
+    let mut differing = Vec::new();
+    for case in cases {
+        let class = |wanted: i64| {
+            let labels = case["labels"].as_array().unwrap().iter();
+            let scores = case["scores"].as_array().unwrap().iter().zip(labels);
+            let of_class = scores.filter(|(_, label)| **label == wanted);
+            of_class.map(|(score, _)| score.as_f64().unwrap() as f32).collect::<Vec<_>>()
+        };
+        let targets = Targets { tpr: TPR_TARGETS.to_vec(), fpr: FPR_TARGETS.to_vec(), user_days: None };
+        let found = figures_of(&class(1), &class(0), &targets).unwrap();
+        let found = serde_json::to_value(found).unwrap();
+        for key in ["auc", "auc_ci", "average_precision", "fpr_at_tpr", "tpr_at_fpr"] {
+            let mut found = found[key].clone();
+            for point in found.as_object_mut().into_iter().flat_map(|points| points.values_mut()) {
+                assert_eq!(point["alerts_per_day_per_1000_users"], Value::Null);
+                point.as_object_mut().unwrap().shift_remove("alerts_per_day_per_1000_users");
+            }
+            let at = format!("{}: {key}", case["name"]);
+            differences(&at, &found, &case[key], &mut differing);
+        }
+    }
+    assert!(differing.is_empty(), "{}", differing.join("\n"));
+}
+
+#[test]
+fn baselines_are_those_of_a_python_twin() {
+    let golden = golden();
+    let pairs = |key: &str| {
+        let pairs = golden["baselines"][key].as_array().unwrap().iter();
+        let pair = |pair: &Value| (pair[0].as_u64().unwrap(), pair[1].as_u64().unwrap() as u32);
+        pairs.map(pair).collect::<Vec<_>>()
+    };
+    let (entities, ips) = pairs("history").into_iter().unzip();
+    let history = History::new(&Events::from_columns(entities, ips));
+    let expected = golden["baselines"]["scores"].as_array().unwrap();
+    assert!(expected.len() >= 100);
+    for ((entity, ip), expected) in pairs("events").into_iter().zip(expected) {
+        let found = history.scores(Event { entity, ip });
+        for (i, found) in found.iter().enumerate() {
+            let expected = expected[i].as_f64().unwrap() as f32;
+            let tolerance = if i < 4 { 0.0 } else { 1e-5 };
+            assert!((found - expected).abs() <= tolerance, "{} of {entity}, {ip}", BASELINES[i]);
+        }
+    }
+}
+
+/// Events a second apart of 500 users over half a day: 2 % of 43,200 events are 864, over .5 days and .5
+/// thousand users 3,456.
+#[test]
+fn alerts_are_told_per_day_and_thousand_users() {
+    let mut times = Times::default();
+    let mut scores = Vec::new();
+    for i in 0..43_200_u64 {
+        times.add(i % 500, Some(1_000_000 + i as i64));
+        scores.push(if i % 50 == 0 { 1.0 } else { 0.0 });
+    }
+    let num_days = times.num_days().unwrap();
+    assert_eq!((num_days, times.users.len()), (0.5, 500));
+    let targets = Targets { tpr: vec![0.9], fpr: vec![], user_days: Some(num_days * 0.5) };
+    let point = figures_of(&[1.0, 1.0], &scores, &targets).unwrap().fpr_at_tpr[0].1;
+    assert_eq!((point.fpr, point.alerts_per_day_per_1000_users), (0.02, Some(3456.0)));
+    assert_eq!(Times::default().num_days(), None);
+}
