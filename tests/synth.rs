@@ -222,8 +222,10 @@ fn attacks_come_from_where_their_kind_says() {
 type Scores = Vec<(f64, bool)>;
 
 fn auc_of(scores: &Scores) -> f64 {
-    let of = |attack: bool| scores.iter().filter(|s| s.1 == attack).map(|s| s.0 as f32).collect();
-    auc(of(true), of(false)).unwrap()
+    let of = |attack: bool| -> Vec<f32> {
+        scores.iter().filter(|s| s.1 == attack).map(|s| s.0 as f32).collect()
+    };
+    auc(&of(true), &of(false)).unwrap()
 }
 
 /// A ROC as its corners (FPR, TPR), from (0, 0) to (1, 1). Scores that tie make one straight line.
