@@ -116,7 +116,7 @@ impl ChunkRows for GatheredRows<'_> {
 }
 
 /// Unique rows whose products are made at once: a multiple of a tile's, whose operands stay in the cache.
-const ROWS_PER_BLOCK: usize = 60;
+const ROWS_PER_BLOCK: usize = 90;
 
 /// Pairs whose hidden activations are kept at once where there are products of hidden layers.
 const PAIRS_PER_GROUP: usize = 512;
