@@ -1,9 +1,11 @@
 //! Files that appear whole or not at all.
 
 use std::fs::{self, File, Permissions};
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
 
 use tempfile::NamedTempFile;
 
@@ -14,6 +16,33 @@ use crate::{Error, Result};
 pub struct OutputFile {
     writer: BufWriter<Target>,
     path: PathBuf,
+    /// Bytes written since the disk was last asked to take them.
+    num_waiting: usize,
+    early_sync: Option<EarlySync>,
+}
+
+/// Bytes after which the disk is asked to take what was written.
+const BYTES_PER_SYNC: usize = 32 << 20;
+
+/// A thread that has the disk take a large file while it is still being written, so that the sync at the end
+/// finds little left to do.
+struct EarlySync {
+    start: SyncSender<()>,
+    thread: JoinHandle<io::Result<()>>,
+}
+
+impl EarlySync {
+    fn new(file: File) -> Self {
+        let (start, wanted) = sync_channel(1);
+        // The system tells an error of a file once: the thread keeps it for the end.
+        let sync = move || wanted.iter().try_for_each(|()| file.sync_data());
+        Self { start, thread: thread::spawn(sync) }
+    }
+
+    fn finish(self) -> io::Result<()> {
+        drop(self.start);
+        self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that syncs it failed")))
+    }
 }
 
 enum Target {
@@ -73,7 +102,20 @@ impl OutputFile {
     }
 
     fn new(target: Target, path: &Path) -> Self {
-        OutputFile { writer: BufWriter::with_capacity(1 << 16, target), path: path.to_path_buf() }
+        let writer = BufWriter::with_capacity(1 << 16, target);
+        OutputFile { writer, path: path.to_path_buf(), num_waiting: 0, early_sync: None }
+    }
+
+    fn sync_early(&mut self) -> io::Result<()> {
+        let Target::Beside(temp) = self.writer.get_ref() else { return Ok(()) };
+        if self.early_sync.is_none() {
+            self.early_sync = Some(EarlySync::new(temp.as_file().try_clone()?));
+        }
+        if let Some(early_sync) = &self.early_sync {
+            // Where it is still at work it will take these bytes too, or the sync at the end does.
+            let _ = early_sync.start.try_send(());
+        }
+        Ok(())
     }
 
     /// Where the file will be.
@@ -87,6 +129,9 @@ impl OutputFile {
         let target =
             self.writer.into_inner().map_err(|error| Error::io("write", &path)(error.into_error()))?;
         let Target::Beside(temp) = target else { return Ok(()) };
+        if let Some(early_sync) = self.early_sync {
+            early_sync.finish().map_err(Error::io("write", &path))?;
+        }
         temp.as_file().sync_all().map_err(Error::io("write", &path))?;
         temp.persist(&path).map_err(|error| Error::io("rename", &path)(error.error))?;
         sync_folder(&path);
@@ -96,7 +141,13 @@ impl OutputFile {
 
 impl Write for OutputFile {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.writer.write(bytes)
+        let num = self.writer.write(bytes)?;
+        self.num_waiting += num;
+        if self.num_waiting >= BYTES_PER_SYNC {
+            self.num_waiting = 0;
+            self.sync_early()?;
+        }
+        Ok(num)
     }
 
     fn flush(&mut self) -> std::io::Result<()> {

@@ -222,9 +222,8 @@ fn attacks_come_from_where_their_kind_says() {
 type Scores = Vec<(f64, bool)>;
 
 fn auc_of(scores: &Scores) -> f64 {
-    let of = |attack: bool| -> Vec<f32> {
-        scores.iter().filter(|s| s.1 == attack).map(|s| s.0 as f32).collect()
-    };
+    let of =
+        |attack: bool| -> Vec<f32> { scores.iter().filter(|s| s.1 == attack).map(|s| s.0 as f32).collect() };
     auc(&of(true), &of(false)).unwrap()
 }
 
