@@ -133,10 +133,15 @@ impl Scorer {
         match &self.vectors {
             Vectors::Folded(shards, _) if shards.len() == 1 => {
                 let event_of = |event: &Event| (self.row(event.entity) as i32, event.ip);
-                let (rows, ips) = match events.len() {
-                    ..=PAIRS_PER_THREAD => events.iter().map(event_of).unzip(),
-                    _ => events.par_iter().with_min_len(PAIRS_PER_THREAD).map(event_of).unzip(),
-                };
+                let (mut rows, mut ips) = (Vec::new(), Vec::new());
+                match events.len() {
+                    ..=PAIRS_PER_THREAD => (rows, ips) = events.iter().map(event_of).unzip(),
+                    _ => events
+                        .par_iter()
+                        .with_min_len(PAIRS_PER_THREAD)
+                        .map(event_of)
+                        .unzip_into_vecs(&mut rows, &mut ips),
+                }
                 read_floats(self.scores(&shards[0], rows, ips))
             }
             vectors => self.score_by_row(vectors, events),
