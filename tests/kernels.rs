@@ -272,6 +272,16 @@ struct FoldedCase {
 }
 
 impl FoldedCase {
+    fn inputs(&self) -> FoldedInputs<'_> {
+        FoldedInputs {
+            segments: &self.segments,
+            pair_ips: &self.pair_ips,
+            mask: &self.mask,
+            parameters: &self.parameters,
+            shape: self.shape,
+        }
+    }
+
     /// Unique rows that occur `counts` times each.
     fn new(vector_dim: usize, num_hidden: usize, counts: &[i32], num_pairs: usize) -> Self {
         let shape = EncoderShape { vector_dim, num_hidden };
@@ -341,13 +351,7 @@ fn the_folded_step_is_the_same_on_every_backend_and_every_time() {
     ];
     for (vector_dim, num_hidden, counts, num_pairs) in cases {
         let case = FoldedCase::new(vector_dim, num_hidden, counts, num_pairs);
-        let inputs = FoldedInputs {
-            segments: &case.segments,
-            pair_ips: &case.pair_ips,
-            mask: &case.mask,
-            parameters: &case.parameters,
-            shape: case.shape,
-        };
+        let inputs = case.inputs();
         let (logits, gradients, expected) = folded_on_slices(inputs, &case.vectors);
         let sums = expected.sums;
         let sums = [sums.cross_entropy, sums.num_correct, sums.num_pairs].map(|sum| sum as f32).to_vec();
@@ -517,13 +521,7 @@ fn the_folded_step_equals_the_plain_form_in_float64() {
     ];
     for (vector_dim, num_hidden, counts, num_pairs) in cases {
         let case = FoldedCase::new(vector_dim, num_hidden, counts, num_pairs);
-        let inputs = FoldedInputs {
-            segments: &case.segments,
-            pair_ips: &case.pair_ips,
-            mask: &case.mask,
-            parameters: &case.parameters,
-            shape: case.shape,
-        };
+        let inputs = case.inputs();
         let found = folded_on_slices(inputs, &case.vectors);
         let expected = folded_reference(inputs, &case.vectors);
         let mut check = |what: &str, found: &[f32], expected: &[f32]| {
@@ -577,13 +575,7 @@ fn a_step_on_shards_is_its_parts_whatever_its_memory_held() {
     let mut mismatches = Mismatches::default();
     for (vector_dim, num_hidden) in [(20, 1), (16, 2), (9, 0)] {
         let case = FoldedCase::new(vector_dim, num_hidden, &counts, 3);
-        let inputs = FoldedInputs {
-            segments: &case.segments,
-            pair_ips: &case.pair_ips,
-            mask: &case.mask,
-            parameters: &case.parameters,
-            shape: case.shape,
-        };
+        let inputs = case.inputs();
         let nan = vec![f32::NAN; case.vectors.len()];
         assert!(folded_on_slices(inputs, &nan).2.parameters.iter().any(|g| g.is_nan()));
 
@@ -631,13 +623,7 @@ fn a_step_on_one_thread_and_on_many_gives_the_same_bits() {
     for num_hidden in [0, 1, 2] {
         let case = FoldedCase::new(36, num_hidden, &counts, 4);
         let rows: Vec<i32> = (0..900).map(|u| 2 * u + 1).collect();
-        let inputs = FoldedInputs {
-            segments: &case.segments,
-            pair_ips: &case.pair_ips,
-            mask: &case.mask,
-            parameters: &case.parameters,
-            shape: case.shape,
-        };
+        let inputs = case.inputs();
         let run = |num_threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(num_threads).build().unwrap();
             let (mut w, mut m, mut v) = (floats(2000 * 36, 5), vec![0.0; 2000 * 36], vec![0.0; 2000 * 36]);
