@@ -258,7 +258,7 @@ impl MemoryPlan {
     pub fn for_scoring(hyperparameters: &Hyperparameters, limits: &DeviceLimits) -> Result<Self> {
         let h = hyperparameters;
         // A shard is folded into rows of the encoder's last width and a bias before it is let go.
-        let width = if h.num_ip_encoder_layers == 0 { ipsight_kernels::bits::NUM_BITS } else { h.vector_dim };
+        let width = encoder_shape(h).output_width();
         let mut plan = Self::new(h, limits, 0, h.vector_dim.max(width + 1))?;
         let rows = plan.max_rows_per_shard.min(h.num_entity_vectors) as u64;
         plan.step_bytes = 4 * (width as u64 + 1) * rows;

@@ -30,7 +30,7 @@ use rayon::prelude::*;
 
 use crate::encoder::EncoderShape;
 use crate::first_layer::{NibbleTables, add_to_buckets, fold_buckets, num_buckets};
-use crate::matrix::{Panels, add_transposed, multiply};
+use crate::matrix::{Panels, add_transposed, hidden_layer, multiply};
 use crate::pair_loss::{LossSums, masked, pair_loss};
 use crate::pool::Pool;
 use crate::simd::{AlignedVec, dot, padded, vectors, vectors_mut};
@@ -528,12 +528,8 @@ impl Group<'_> {
     fn hidden_forward<S: Simd>(&self, simd: S, l: usize, num: usize, hidden: &mut [AlignedVec]) {
         let (shape, width) = (self.inputs.shape, self.encoder.tables.width());
         let (below, above) = hidden.split_at_mut(l);
-        let above = &mut above[0][..num * width];
-        multiply(simd, &below[l - 1], width, &self.encoder.hidden[l - 1].0, above);
-        let bias = &self.inputs.parameters[shape.bias(l)];
-        for row in above.chunks_exact_mut(width) {
-            row.iter_mut().zip(bias).for_each(|(h, b)| *h = (*h + b).max(0.0));
-        }
+        let (weight, bias) = (&self.encoder.hidden[l - 1].0, &self.inputs.parameters[shape.bias(l)]);
+        hidden_layer(simd, &below[l - 1], weight, bias, &mut above[0][..num * width]);
     }
 
     /// Layer `l`: from the gradients in `hidden[l]` to those of the activations `hidden[l - 1]`, which they

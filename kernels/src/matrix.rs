@@ -94,6 +94,15 @@ fn multiply_by<S: Simd, const VECTORS: usize>(
     }
 }
 
+/// A hidden layer: `above = relu(below b + bias)`, rows of `width` each, which is the padded width of b.
+#[inline(always)]
+pub(crate) fn hidden_layer<S: Simd>(simd: S, below: &[f32], b: &Panels, bias: &[f32], above: &mut [f32]) {
+    multiply(simd, below, b.width, b, above);
+    for row in above.chunks_exact_mut(b.width) {
+        row.iter_mut().zip(bias).for_each(|(h, b)| *h = (*h + b).max(0.0));
+    }
+}
+
 /// `out += aᵀ b`: `out` has `rows` rows of `width`, which is padded, as b has; a has rows of `a_stride`, of
 /// which the first `rows` elements count. `depth` is how many rows a and b have.
 #[inline(always)]

@@ -18,7 +18,7 @@ use rayon::prelude::*;
 use crate::bits::NUM_BITS;
 use crate::encoder::EncoderShape;
 use crate::first_layer::ByteTables;
-use crate::matrix::{Panels, multiply};
+use crate::matrix::{Panels, hidden_layer, multiply};
 use crate::prefetch::prefetch;
 use crate::simd::{AlignedVec, dot, padded, vectors_mut};
 
@@ -164,11 +164,8 @@ impl Score<'_> {
         let rows = vectors_mut::<S>(&mut activations).chunks_exact_mut(width / S::F32_LANES);
         self.ips.iter().zip(rows).for_each(|(ip, h)| tables.encode(simd, *ip, h));
         for (l, weight) in self.hidden.iter().enumerate() {
-            multiply(simd, &activations, width, weight, &mut above);
             let bias = &self.inputs.parameters[shape.bias(l + 1)];
-            for row in above.chunks_exact_mut(width) {
-                row.iter_mut().zip(bias).for_each(|(h, b)| *h = (*h + b).max(0.0));
-            }
+            hidden_layer(simd, &activations, weight, bias, &mut above);
             std::mem::swap(&mut activations, &mut above);
         }
         activations

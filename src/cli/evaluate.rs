@@ -1,8 +1,8 @@
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use ipsight::artifact::{self, Artifact};
-use ipsight::data::{OnBadRow, ReadOptions, Row, load_events, read_rows, resolve_inputs};
+use ipsight::data::{ReadOptions, Row, load_events, read_rows, resolve_inputs};
 use ipsight::evaluate::report::{Subject, write_html, write_plots};
 use ipsight::evaluate::{
     Attacks, EvaluateOptions, EvaluatedEvent, Evaluation, Evaluator, Figures, History, parse_attacks,
@@ -146,20 +146,10 @@ fn read_history(paths: &[String], read: &ReadOptions) -> Result<Option<History>>
     if paths.is_empty() {
         return Ok(None);
     }
-    let on_bad_row = match &read.on_bad_row {
-        // One file each, or the second would replace the first.
-        OnBadRow::Quarantine(path) => OnBadRow::Quarantine(with_suffix(path, ".history")),
-        other => other.clone(),
-    };
+    let on_bad_row = read.on_bad_row.of_part("history");
     let (events, report) = load_events(&resolve_inputs(paths)?, &ReadOptions { on_bad_row, ..read.clone() })?;
     talk_about(&report);
     Ok(Some(History::new(&events)))
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut path = path.as_os_str().to_os_string();
-    path.push(suffix);
-    path.into()
 }
 
 /// All gates are checked before any is told, so that one run says everything.

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 use ipsight::artifact::{self, TrainingSummary};
 use ipsight::config::{Config, GeneratedConfig};
-use ipsight::data::{Events, OnBadRow, ReadOptions, load_events, resolve_inputs};
+use ipsight::data::{Events, ReadOptions, load_events, resolve_inputs};
 use ipsight::device::MemoryPlan;
 use ipsight::synth::{AddressRanges, GenerateOptions, GeneratedLogins, generate};
 use ipsight::train::{EpochMetrics, RunFolder, TrainEvent, TrainInputs, Trained};
@@ -123,9 +123,8 @@ fn load(config: &Config, flags: &ReadArgs) -> Result<(Events, Option<Events>)> {
     };
     let read = |paths: &[String], what: &str| -> Result<Events> {
         let mut options = options.clone();
-        if let (OnBadRow::Quarantine(file), "validation") = (&mut options.on_bad_row, what) {
-            // A file of its own: a reading replaces its quarantine file.
-            file.as_mut_os_string().push(".validation");
+        if what == "validation" {
+            options.on_bad_row = options.on_bad_row.of_part(what);
         }
         let (events, report) = load_events(&resolve_inputs(paths)?, &options)?;
         talk_about(&report);

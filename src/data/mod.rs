@@ -85,6 +85,18 @@ pub enum OnBadRow {
     Quarantine(PathBuf),
 }
 
+impl OnBadRow {
+    /// The same choice for another reading of one run, `part`: a reading replaces its quarantine file, so each has
+    /// its own, `FILE.part`.
+    pub fn of_part(&self, part: &str) -> Self {
+        let mut on_bad_row = self.clone();
+        if let OnBadRow::Quarantine(file) = &mut on_bad_row {
+            file.as_mut_os_string().push(format!(".{part}"));
+        }
+        on_bad_row
+    }
+}
+
 impl FromStr for OnBadRow {
     type Err = Error;
 

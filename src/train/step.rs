@@ -22,6 +22,8 @@ pub struct TrainState {
     encoder_shape: EncoderShape,
     /// The encoder's parameters and their moments, `[1, num_parameters]` each: a table of one row.
     encoder: TableTensors,
+    /// The one row, and that it occurs once.
+    encoder_row: (Tensor<1, Int>, Tensor<1, Int>),
     device: Device,
     num_steps: usize,
     learning_rate: f64,
@@ -59,8 +61,10 @@ impl TrainState {
         let moments = entity_embedding.shards.iter().map(|shard| zeros(&shard.val())).collect();
         let (encoder_shape, parameters) = (ip_encoder.shape(), ip_encoder.parameters());
         let (first, second) = zeros(&parameters);
+        let device = entity_embedding.device();
         Self {
-            device: entity_embedding.device(),
+            encoder_row: (index_tensor(vec![0], &device), index_tensor(vec![0, 1], &device)),
+            device,
             entity_embedding,
             moments,
             encoder_shape,
@@ -203,7 +207,7 @@ impl TrainState {
 
     fn update_encoder(&mut self, gradient: Tensor<2>) {
         let adam = AdamStep::at(self.num_steps, self.learning_rate, self.weight_decay);
-        let (row, once) = (index_tensor(vec![0], &self.device), index_tensor(vec![0, 1], &self.device));
+        let (row, once) = self.encoder_row.clone();
         let placeholders = self.placeholders();
         let encoder = std::mem::replace(&mut self.encoder, placeholders);
         self.encoder = row_adam(encoder, row, once, gradient, adam);
