@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use clap::Parser;
 use ipsight_kernels::bits::bits_on_slices;
-use ipsight_kernels::encoder::EncoderShape;
 use ipsight_kernels::first_layer::{FirstLayer, first_layer_gradient_reference, first_layer_reference};
 use ipsight_kernels::folded::{FoldedInputs, folded_on_slices};
 use ipsight_kernels::folded_reference::folded_reference;
@@ -19,6 +18,7 @@ use ipsight_kernels::row_adam::{AdamStep, RowsMut, TouchedRows, row_adam_on_slic
 use ipsight_kernels::scores::{
     ScoreInputs, fold_on_slices, fold_reference, score_reference, scores_on_slices, tables_on_slices,
 };
+use ipsight_kernels::shape::ModelShape;
 use ipsight_kernels::uniform::{Uniform, uniform_on_slices, uniform_reference};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -231,7 +231,7 @@ fn print(rows: &[Row]) {
 
 /// The data that the kernels share.
 struct Data {
-    shape: EncoderShape,
+    shape: ModelShape,
     parameters: Vec<f32>,
     ips: Vec<u32>,
     /// In turn, or their rows would stay in the cache.
@@ -290,7 +290,7 @@ impl Batch {
 impl Data {
     fn new() -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(1);
-        let shape = EncoderShape { vector_dim: D, num_hidden: 1 };
+        let shape = ModelShape { vector_dim: D, num_hidden: 1 };
         let mut floats =
             |n: usize| (0..n).map(|_| 0.1 * (random.random::<f32>() - 0.5)).collect::<Vec<f32>>();
         let parameters = floats(shape.num_parameters());

@@ -187,7 +187,7 @@ fn serve_case(case: &Case) -> Outcome<()> {
         },
         ..Config::default()
     };
-    let plan = MemoryPlan::for_scoring(&config.hyperparameters, &chosen.limits)?;
+    let plan = MemoryPlan::for_scoring(&config, &chosen.limits)?;
     let model = IpInsightsConfig::of(&config, plan.max_rows_per_shard).init(&chosen.device);
     let scorer = Scorer::new(model, vec![1; case.num_entity_vectors]);
     let mut rng = ChaCha8Rng::seed_from_u64(0);

@@ -232,7 +232,7 @@ fn serve_case(case: &Case) -> Outcome<()> {
         },
         ..Config::default()
     };
-    let plan = MemoryPlan::for_training(&config.hyperparameters, &chosen.limits)?;
+    let plan = MemoryPlan::for_training(&config, &chosen.limits)?;
     let model = IpInsightsConfig::of(&config, plan.max_rows_per_shard);
     let mut training = Training {
         state: TrainState::new(&model, &config.hyperparameters, &chosen.device),

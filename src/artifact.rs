@@ -265,7 +265,7 @@ pub fn read_and_verify(folder: &Path) -> Result<(Manifest, Config)> {
 /// model does not fit.
 pub fn load(folder: &Path, device: &ComputeDevice) -> Result<Artifact> {
     let (manifest, config) = read_and_verify(folder)?;
-    let plan = MemoryPlan::for_scoring(&config.hyperparameters, &device.limits)?;
+    let plan = MemoryPlan::for_scoring(&config, &device.limits)?;
     let model_config = IpInsightsConfig::of(&config, plan.max_rows_per_shard);
     let (model, row_counts) = read_weights(&folder.join(WEIGHTS), &model_config, device)?;
     Ok(Artifact { manifest, config, scorer: Scorer::new(model, row_counts) })

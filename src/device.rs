@@ -3,12 +3,13 @@
 use burn::tensor::Device;
 #[cfg(feature = "wgpu")]
 use burn::tensor::{DeviceKind, wgpu::wgpu};
-use ipsight_kernels::encoder::EncoderShape;
 use ipsight_kernels::first_layer::NUM_BUCKETS;
 use ipsight_kernels::folded::{CHUNKS_AT_ONCE, MIN_POSITIVES_PER_CHUNK};
+use ipsight_kernels::shape::ModelShape;
 use serde::Serialize;
 
-use crate::config::{DeviceChoice, Hyperparameters};
+use crate::config::{Config, DeviceChoice};
+use crate::model::IpInsightsConfig;
 use crate::{Error, Result};
 
 /// A device that was chosen, and its limits.
@@ -230,10 +231,9 @@ impl MemoryPlan {
     /// # Errors
     ///
     /// [`Error::Device`] with the figure and what to lower, where a row, a step or the whole does not fit.
-    pub fn for_training(hyperparameters: &Hyperparameters, limits: &DeviceLimits) -> Result<Self> {
-        let h = hyperparameters;
-        let plan = Self::new(h, limits, 2, h.vector_dim)?;
-        let step = StepMemory::new(h, limits.max_binding_bytes.is_some());
+    pub fn for_training(config: &Config, limits: &DeviceLimits) -> Result<Self> {
+        let plan = Self::new(config, limits, 2, model_shape(config).row_width())?;
+        let step = StepMemory::new(config, limits.max_binding_bytes.is_some());
         let lower = "lower mini_batch_size, the negative sampling rates or vector_dim";
         if let Some(limit) = limits.max_binding_bytes.filter(|limit| step.largest_tensor > *limit) {
             return Err(Error::device(
@@ -255,13 +255,13 @@ impl MemoryPlan {
     /// # Errors
     ///
     /// As [`MemoryPlan::for_training`].
-    pub fn for_scoring(hyperparameters: &Hyperparameters, limits: &DeviceLimits) -> Result<Self> {
-        let h = hyperparameters;
-        // A shard is folded into rows of the encoder's last width and a bias before it is let go.
-        let width = encoder_shape(h).output_width();
-        let mut plan = Self::new(h, limits, 0, h.vector_dim.max(width + 1))?;
-        let rows = plan.max_rows_per_shard.min(h.num_entity_vectors) as u64;
-        plan.step_bytes = 4 * (width as u64 + 1) * rows;
+    pub fn for_scoring(config: &Config, limits: &DeviceLimits) -> Result<Self> {
+        let shape = model_shape(config);
+        // A shard is folded into rows of the encoder's last width, a bias and the cells before it is let go.
+        let folded_width = shape.output_width() + 1 + shape.num_cells();
+        let mut plan = Self::new(config, limits, 0, shape.row_width().max(folded_width))?;
+        let rows = plan.max_rows_per_shard.min(config.hyperparameters.num_entity_vectors) as u64;
+        plan.step_bytes = 4 * folded_width as u64 * rows;
         plan.check_available(limits, "take another device, or a machine with more memory".into())?;
         Ok(plan)
     }
@@ -272,12 +272,12 @@ impl MemoryPlan {
     }
 
     /// `widest_row`: floats of the widest row that a shard is to hold.
-    fn new(h: &Hyperparameters, limits: &DeviceLimits, num_moments: u64, widest_row: usize) -> Result<Self> {
-        let row_bytes = 4 * h.vector_dim as u64;
-        let table_bytes = row_bytes * h.num_entity_vectors as u64;
+    fn new(config: &Config, limits: &DeviceLimits, num_moments: u64, widest_row: usize) -> Result<Self> {
+        let shape = model_shape(config);
+        let table_bytes = (4 * shape.row_width() * config.hyperparameters.num_entity_vectors) as u64;
         let max_rows = limits.max_binding_bytes.map_or(u64::MAX, |limit| limit / (4 * widest_row as u64));
         // All layers are one tensor.
-        let encoder_bytes = 4 * encoder_shape(h).num_parameters() as u64;
+        let encoder_bytes = 4 * shape.num_parameters() as u64;
         if let Some(limit) = limits.max_binding_bytes.filter(|limit| encoder_bytes > *limit || max_rows == 0)
         {
             return Err(Error::device(
@@ -308,8 +308,9 @@ impl MemoryPlan {
     }
 }
 
-fn encoder_shape(h: &Hyperparameters) -> EncoderShape {
-    EncoderShape { vector_dim: h.vector_dim, num_hidden: h.num_ip_encoder_layers }
+/// How the model lies in its tensors, however the table is cut.
+fn model_shape(config: &Config) -> ModelShape {
+    IpInsightsConfig::of(config, usize::MAX).shape()
 }
 
 /// What a step allocates beside the table, in bytes.
@@ -319,13 +320,14 @@ struct StepMemory {
 }
 
 impl StepMemory {
-    fn new(h: &Hyperparameters, on_gpu: bool) -> Self {
+    fn new(config: &Config, on_gpu: bool) -> Self {
+        let (h, shape) = (&config.hyperparameters, model_shape(config));
         let num_pairs = 1 + h.random_negative_sampling_rate + h.shuffled_negative_sampling_rate;
         // Addresses, mask, logits, gradients and rows of the pairs are such a tensor each.
         let pairs = 4 * (h.mini_batch_size * num_pairs) as u64;
         // So are entity rows, their gradients, q and s, at most, where every positive has a row of its own.
-        let rows = 4 * (h.mini_batch_size * (h.vector_dim + 1)) as u64;
-        let encoder = 4 * encoder_shape(h).num_parameters() as u64;
+        let rows = 4 * (h.mini_batch_size * (shape.row_width() + 1)) as u64;
+        let encoder = 4 * shape.num_parameters() as u64;
         if on_gpu {
             // Activations are kept only where there are products of hidden layers.
             let kept = if h.num_ip_encoder_layers > 1 { pairs * h.vector_dim as u64 } else { 0 };
@@ -366,15 +368,17 @@ pub fn bytes(count: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Hyperparameters;
 
-    fn hyperparameters(num_entity_vectors: usize, vector_dim: usize) -> Hyperparameters {
-        Hyperparameters { num_entity_vectors, vector_dim, ..Hyperparameters::default() }
+    fn config(num_entity_vectors: usize, vector_dim: usize) -> Config {
+        let hyperparameters =
+            Hyperparameters { num_entity_vectors, vector_dim, ..Hyperparameters::default() };
+        Config { hyperparameters, ..Config::default() }
     }
 
     #[test]
     fn the_plan_counts_the_table_and_both_moments() {
-        let plan =
-            MemoryPlan::for_training(&hyperparameters(1_000_000, 128), &DeviceLimits::default()).unwrap();
+        let plan = MemoryPlan::for_training(&config(1_000_000, 128), &DeviceLimits::default()).unwrap();
         assert_eq!(plan.table_bytes, 512_000_000);
         assert_eq!(plan.optimizer_bytes, 1_024_000_000);
         assert_eq!(plan.max_rows_per_shard, usize::MAX);
@@ -383,22 +387,22 @@ mod tests {
     #[test]
     fn a_table_past_the_binding_is_sharded() {
         let limits = DeviceLimits { max_binding_bytes: Some(128 << 20), available_bytes: None };
-        let plan = MemoryPlan::for_training(&hyperparameters(1_000_000, 128), &limits).unwrap();
+        let plan = MemoryPlan::for_training(&config(1_000_000, 128), &limits).unwrap();
         assert_eq!(plan.max_rows_per_shard, 262_144);
     }
 
     #[test]
     fn what_does_not_fit_is_refused_with_the_figure_and_what_to_lower() {
         let limits = DeviceLimits { max_binding_bytes: None, available_bytes: Some(1 << 30) };
-        let error = MemoryPlan::for_training(&hyperparameters(250_000_000, 4096), &limits).unwrap_err();
+        let error = MemoryPlan::for_training(&config(250_000_000, 4096), &limits).unwrap_err();
         assert_eq!(error.exit_code(), 5);
         assert!(error.to_string().contains("11.2 TiB"), "{error}");
         assert!(error.help().unwrap().contains("num_entity_vectors"), "{error:?}");
 
         let limits = DeviceLimits { max_binding_bytes: Some(128 << 20), available_bytes: None };
-        let mut large = hyperparameters(1000, 128);
-        large.mini_batch_size = 500_000;
-        large.random_negative_sampling_rate = 500;
+        let mut large = config(1000, 128);
+        large.hyperparameters.mini_batch_size = 500_000;
+        large.hyperparameters.random_negative_sampling_rate = 500;
         let error = MemoryPlan::for_training(&large, &limits).unwrap_err();
         assert!(error.to_string().contains("128.0 MiB"), "{error}");
         assert!(error.help().unwrap().contains("mini_batch_size"), "{error:?}");
@@ -407,17 +411,17 @@ mod tests {
     #[test]
     fn an_encoder_and_its_activations_must_fit_a_binding() {
         let limits = DeviceLimits { max_binding_bytes: Some(128 << 20), available_bytes: None };
-        let mut deep = hyperparameters(1000, 4096);
-        deep.num_ip_encoder_layers = 2;
-        deep.mini_batch_size = 100;
+        let mut deep = config(1000, 4096);
+        deep.hyperparameters.num_ip_encoder_layers = 2;
+        deep.hyperparameters.mini_batch_size = 100;
         let error = MemoryPlan::for_training(&deep, &limits).unwrap_err();
         assert!(error.to_string().contains("an encoder of 128.5 MiB"), "{error}");
         assert_eq!(error.exit_code(), 5);
 
-        let mut wide = hyperparameters(1000, 128);
-        wide.mini_batch_size = 100_000;
+        let mut wide = config(1000, 128);
+        wide.hyperparameters.mini_batch_size = 100_000;
         assert!(MemoryPlan::for_training(&wide, &limits).is_ok(), "one layer's activations are not kept");
-        wide.num_ip_encoder_layers = 2;
+        wide.hyperparameters.num_ip_encoder_layers = 2;
         let error = MemoryPlan::for_training(&wide, &limits).unwrap_err();
         assert!(error.to_string().contains("a step needs tensors of 146.5 MiB"), "{error}");
     }

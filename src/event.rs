@@ -28,6 +28,12 @@ pub fn entity_row(entity: u64, num_entity_vectors: usize) -> u32 {
     (entity % num_entity_vectors as u64) as u32
 }
 
+/// What an entity's hash tells beside its row: entities that share a row have different tags, but for one pair in
+/// 2^32.
+pub fn entity_tag(entity: u64) -> u32 {
+    (entity >> 32) as u32
+}
+
 /// Bytes that [`ipv4_at`] looks at: the longest address has 15, and every octet is loaded as four.
 pub(crate) const IPV4_WINDOW: usize = 20;
 

@@ -3,12 +3,12 @@
 use std::ops::Range;
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use ipsight_kernels::encoder::EncoderShape;
 use ipsight_kernels::scores::{fold, lookup_tables, scores};
+use ipsight_kernels::shape::ModelShape;
 use rayon::prelude::*;
 
 use crate::data::segments;
-use crate::event::entity_row;
+use crate::event::{entity_row, entity_tag};
 use crate::model::{EntityEmbedding, IpInsights, Sharding, index_tensor};
 use crate::{Error, Event, Result};
 
@@ -34,7 +34,7 @@ pub fn anomaly_score(dot_product: f32) -> f32 {
 pub struct Scorer {
     vectors: Vectors,
     /// The encoder: its shape, `[1, num_parameters]`, and its lookup tables.
-    shape: EncoderShape,
+    shape: ModelShape,
     parameters: Tensor<2>,
     tables: Tensor<2>,
     device: Device,
@@ -44,18 +44,28 @@ pub struct Scorer {
 /// The entities, with the encoder's output layer folded in (see [`ipsight_kernels::scores`]).
 #[derive(Debug)]
 enum Vectors {
-    /// All of them, shard by shard: `[rows, width + 1]`.
+    /// All of them, shard by shard: `[rows, width + 1 + cells]`.
     Folded(Vec<Tensor<2>>, Sharding),
     /// None yet: those that are asked for are folded then.
     Plain(EntityEmbedding),
+}
+
+/// Pairs of one shard.
+struct Pairs {
+    /// Rows within the shard.
+    rows: Vec<i32>,
+    /// [`entity_tag`] of the entities.
+    tags: Vec<u32>,
+    ips: Vec<u32>,
 }
 
 impl Scorer {
     /// Takes a model on a plain device and, for each table row, how many events it was trained on. The whole
     /// table is folded once, and the plain one let go.
     pub fn new(model: IpInsights, row_counts: Vec<u32>) -> Self {
-        let IpInsights { entity_embedding, ip_encoder } = model;
-        let (shape, parameters) = (ip_encoder.shape(), ip_encoder.parameters());
+        let shape = model.shape();
+        let IpInsights { entity_embedding, ip_encoder, .. } = model;
+        let parameters = ip_encoder.parameters();
         let sharding = entity_embedding.sharding();
         let (device, shards) = (entity_embedding.device(), entity_embedding.shards);
         let folded = shards.into_iter().map(|shard| fold(shard.into_value(), parameters.clone(), shape));
@@ -66,14 +76,14 @@ impl Scorer {
     /// Takes a model that is still in training: a second table, of folded rows, might not fit beside it, so
     /// only the rows of each batch are folded.
     pub fn of_training(model: IpInsights, row_counts: Vec<u32>) -> Self {
-        let (shape, parameters) = (model.ip_encoder.shape(), model.ip_encoder.parameters());
+        let (shape, parameters) = (model.shape(), model.ip_encoder.parameters());
         let device = model.entity_embedding.device();
         Self::with(Vectors::Plain(model.entity_embedding), shape, parameters, device, row_counts)
     }
 
     fn with(
         vectors: Vectors,
-        shape: EncoderShape,
+        shape: ModelShape,
         parameters: Tensor<2>,
         device: Device,
         row_counts: Vec<u32>,
@@ -121,7 +131,7 @@ impl Scorer {
 
     /// Pairs whose rows or activations are at most [`MAX_BATCH_BYTES`].
     fn pairs_at_once(&self) -> usize {
-        let widest = self.shape.vector_dim.max(self.shape.output_width() + 1);
+        let widest = self.shape.vector_dim.max(self.shape.output_width() + 1) + self.shape.num_cells();
         (MAX_BATCH_BYTES / (4 * widest)).clamp(1, PAIRS_PER_BATCH)
     }
 
@@ -132,17 +142,24 @@ impl Scorer {
     fn score_batch(&self, events: &[Event]) -> Result<Vec<f32>> {
         match &self.vectors {
             Vectors::Folded(shards, _) if shards.len() == 1 => {
-                let event_of = |event: &Event| (self.row(event.entity) as i32, event.ip);
-                let (mut rows, mut ips) = (Vec::new(), Vec::new());
-                match events.len() {
-                    ..=PAIRS_PER_THREAD => (rows, ips) = events.iter().map(event_of).unzip(),
-                    _ => events
-                        .par_iter()
-                        .with_min_len(PAIRS_PER_THREAD)
-                        .map(event_of)
-                        .unzip_into_vecs(&mut rows, &mut ips),
-                }
-                read_floats(self.scores(&shards[0], rows, ips))
+                let row = |event: &Event| self.row(event.entity) as i32;
+                let tag = |event: &Event| entity_tag(event.entity);
+                let pairs = match events.len() {
+                    ..=PAIRS_PER_THREAD => Pairs {
+                        rows: events.iter().map(row).collect(),
+                        tags: events.iter().map(tag).collect(),
+                        ips: events.iter().map(|event| event.ip).collect(),
+                    },
+                    _ => {
+                        let events = events.par_iter().with_min_len(PAIRS_PER_THREAD);
+                        Pairs {
+                            rows: events.clone().map(row).collect(),
+                            tags: events.clone().map(tag).collect(),
+                            ips: events.map(|event| event.ip).collect(),
+                        }
+                    }
+                };
+                read_floats(self.scores(&shards[0], pairs))
             }
             vectors => self.score_by_row(vectors, events),
         }
@@ -154,6 +171,7 @@ impl Scorer {
             events.iter().enumerate().map(|(i, event)| (self.row(event.entity), i)).collect();
         by_row.sort_unstable();
         let rows: Vec<u32> = by_row.iter().map(|(row, _)| *row).collect();
+        let tags: Vec<u32> = by_row.iter().map(|(_, i)| entity_tag(events[*i].entity)).collect();
         let ips: Vec<u32> = by_row.iter().map(|(_, i)| events[*i].ip).collect();
         let sorted = match vectors {
             Vectors::Plain(table) => {
@@ -163,13 +181,14 @@ impl Scorer {
                     index += usize::from(unique[index] != *row);
                     index as i32
                 });
-                let local = local.collect();
+                let pairs = Pairs { rows: local.collect(), tags, ips };
                 let folded = fold(table.forward(&table.index(&unique)), self.parameters.clone(), self.shape);
-                self.scores(&folded, local, ips)
+                self.scores(&folded, pairs)
             }
             Vectors::Folded(shards, sharding) => {
                 let of_shard = |(shard, range, local): (usize, Range<usize>, Vec<i32>)| {
-                    self.scores(&shards[shard], local, ips[range].to_vec())
+                    let (tags, ips) = (tags[range.clone()].to_vec(), ips[range].to_vec());
+                    self.scores(&shards[shard], Pairs { rows: local, tags, ips })
                 };
                 Tensor::cat(sharding.split(&rows).into_iter().map(of_shard).collect(), 0)
             }
@@ -181,13 +200,14 @@ impl Scorer {
         Ok(scores)
     }
 
-    fn scores(&self, folded: &Tensor<2>, rows: Vec<i32>, ips: Vec<u32>) -> Tensor<1> {
-        let pairs = (index_tensor(rows, &self.device), ip_tensor(ips, &self.device));
+    fn scores(&self, folded: &Tensor<2>, pairs: Pairs) -> Tensor<1> {
+        let upload = |values| ip_tensor(values, &self.device);
+        let pairs = (index_tensor(pairs.rows, &self.device), upload(pairs.tags), upload(pairs.ips));
         scores(folded.clone(), pairs, self.tables.clone(), self.parameters.clone(), self.shape)
     }
 }
 
-/// Uploads addresses as unsigned 32-bit integers.
+/// Uploads addresses, or other numbers, as unsigned 32-bit integers.
 pub fn ip_tensor(ips: Vec<u32>, device: &Device) -> Tensor<1, Int> {
     let len = ips.len();
     Tensor::from_data(TensorData::new(ips, [len]), (device, DType::U32))

@@ -6,7 +6,6 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use ipsight::model::index_tensor;
 use ipsight::score::{ip_tensor, read_floats};
 use ipsight_kernels::bits::{bits_on_slices, ip_bits};
-use ipsight_kernels::encoder::EncoderShape;
 use ipsight_kernels::first_layer::{FirstLayer, first_layer_gradient_reference, first_layer_reference};
 use ipsight_kernels::folded::{FoldedInputs, folded, folded_on_slices};
 use ipsight_kernels::folded_reference::folded_reference;
@@ -18,6 +17,7 @@ use ipsight_kernels::pair_loss::{RowLoss, pair_reference as loss_reference};
 use ipsight_kernels::philox::philox4x32_10;
 use ipsight_kernels::row_adam::{AdamStep, RowsMut, TouchedRows, row_adam, row_adam_reference};
 use ipsight_kernels::scores::{fold, fold_reference, lookup_tables, score_reference, scores};
+use ipsight_kernels::shape::ModelShape;
 use ipsight_kernels::uniform::{Uniform, uniform, uniform_reference};
 use proptest::prelude::*;
 use support::{Mismatches, devices};
@@ -262,7 +262,7 @@ fn a_shared_table_is_copied_and_the_copy_is_counted() {
 
 /// A mini-batch of made-up rows, addresses and masks, and an encoder, for the folded step.
 struct FoldedCase {
-    shape: EncoderShape,
+    shape: ModelShape,
     num_pairs: usize,
     vectors: Vec<f32>,
     segments: Vec<i32>,
@@ -284,7 +284,7 @@ impl FoldedCase {
 
     /// Unique rows that occur `counts` times each.
     fn new(vector_dim: usize, num_hidden: usize, counts: &[i32], num_pairs: usize) -> Self {
-        let shape = EncoderShape { vector_dim, num_hidden };
+        let shape = ModelShape { vector_dim, num_hidden };
         let mut segments = vec![0];
         segments.extend(counts.iter().scan(0, |end, count| {
             *end += count;
@@ -374,7 +374,7 @@ fn the_folded_step_is_the_same_on_every_backend_and_every_time() {
 fn the_first_layer_equals_its_reference_forward_and_backward() {
     let mut mismatches = Mismatches::default();
     for (vector_dim, num) in [(16, 1), (112, 37), (128, 301), (4096, 9)] {
-        let shape = EncoderShape { vector_dim, num_hidden: 1 };
+        let shape = ModelShape { vector_dim, num_hidden: 1 };
         let parameters = floats(shape.num_parameters(), 21);
         let (weight, bias) = (&parameters[shape.weight(0)], &parameters[shape.bias(0)]);
         let mut ips = words(num, 22);
@@ -460,7 +460,7 @@ fn scores_equal_their_reference_on_every_backend() {
         for (vector_dim, num_hidden) in
             [(4, 0), (100, 0), (4, 1), (100, 1), (128, 1), (4096, 1), (100, 2), (16, 3)]
         {
-            let shape = EncoderShape { vector_dim, num_hidden };
+            let shape = ModelShape { vector_dim, num_hidden };
             let small = |n, stream| floats(n, stream).into_iter().map(|f| 0.2 * f).collect::<Vec<f32>>();
             let parameters = small(shape.num_parameters(), 51);
             let vectors = small(37 * vector_dim, 52);

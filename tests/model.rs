@@ -10,10 +10,10 @@ use ipsight::data::{MiniBatch, segments};
 use ipsight::model::{IpInsights, IpInsightsConfig};
 use ipsight::score::{Scorer, ip_tensor, read_floats};
 use ipsight::train::TrainState;
-use ipsight_kernels::encoder::EncoderShape;
 use ipsight_kernels::negatives::{Negatives, pairs};
 use ipsight_kernels::num_table_copies;
 use ipsight_kernels::philox::philox4x32_10;
+use ipsight_kernels::shape::ModelShape;
 use serde_json::Value;
 use support::{Mismatches, devices};
 
@@ -203,7 +203,7 @@ fn gradient_of(golden: &Golden, state: &TrainState, device: &Device, name: &str)
     let (batch, pair_ips, mask) = golden.batch(0, device);
     let found = state.gradients(&batch, pair_ips, mask);
     let shape =
-        EncoderShape { vector_dim: golden.number("vector_dim"), num_hidden: golden.number("num_layers") };
+        ModelShape { vector_dim: golden.number("vector_dim"), num_hidden: golden.number("num_layers") };
     if name == "entity_embedding.weight" {
         return in_table(&batch, &read_floats(found.vectors).unwrap(), golden.number("num_entity_vectors"));
     }

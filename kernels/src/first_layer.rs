@@ -21,7 +21,7 @@ use std::ops::Deref;
 use pulp::Simd;
 
 use crate::bits::NUM_BITS;
-use crate::encoder::EncoderShape;
+use crate::shape::ModelShape;
 use crate::simd::{AlignedVec, padded, vectors, vectors_mut};
 
 /// Lookup tables of a first layer: NUM digits of BITS bits, NUM · BITS = 32.
@@ -48,7 +48,7 @@ fn digit<const BITS: usize>(ip: u32, j: usize) -> usize {
 impl<const BITS: usize, const NUM: usize> Tables<AlignedVec, BITS, NUM> {
     /// The tables of an encoder: of its first hidden layer, or where there is none of the identity, so that a
     /// lookup gives the 32 bits.
-    pub fn new(shape: &EncoderShape, parameters: &[f32]) -> Self {
+    pub fn new(shape: &ModelShape, parameters: &[f32]) -> Self {
         if shape.num_hidden == 0 {
             let mut identity = vec![0.0; NUM_BITS * NUM_BITS];
             identity.iter_mut().step_by(NUM_BITS + 1).for_each(|element| *element = 1.0);
@@ -86,7 +86,7 @@ impl<const BITS: usize, const NUM: usize> Tables<AlignedVec, BITS, NUM> {
 
 impl<E: Deref<Target = [f32]>, const BITS: usize, const NUM: usize> Tables<E, BITS, NUM> {
     /// The tables of an encoder from [`Tables::entries`].
-    pub fn from_entries(shape: &EncoderShape, entries: E) -> Self {
+    pub fn from_entries(shape: &ModelShape, entries: E) -> Self {
         let floor = if shape.num_hidden == 0 { f32::NEG_INFINITY } else { 0.0 };
         Self { entries, width: padded(shape.output_width()), floor }
     }
@@ -240,7 +240,7 @@ pub fn first_layer_gradient_reference(ips: &[u32], gradients: &[f32], bit: Optio
 /// Where there is no hidden layer, or d is not a multiple of 16: rows are padded by the caller.
 pub struct FirstLayer<'a> {
     /// The encoder's shape.
-    pub shape: EncoderShape,
+    pub shape: ModelShape,
     /// `[num_parameters]`
     pub parameters: &'a [f32],
     /// `[N]`
@@ -321,10 +321,10 @@ pub(crate) mod device {
 
     use super::{NIBBLE_VALUES, NUM_NIBBLES};
     use crate::bits::NUM_BITS;
-    use crate::encoder::EncoderShape;
     use crate::launch;
     use crate::matrix::device::{Part, Slices, sum_slices};
     use crate::pair_loss::device::{Pairs, RowLosses};
+    use crate::shape::ModelShape;
 
     /// The sign of a bit of an address, the most significant bit first.
     #[cube]
@@ -437,7 +437,7 @@ pub(crate) mod device {
     }
 
     /// The tables of the first hidden layer, `[8, 16, d]`.
-    pub(crate) fn tables(parameters: &CubeTensor, shape: &EncoderShape) -> CubeTensor {
+    pub(crate) fn tables(parameters: &CubeTensor, shape: &ModelShape) -> CubeTensor {
         let d = shape.vector_dim;
         let tables = launch::empty_like(parameters, Shape::new([NUM_NIBBLES * NIBBLE_VALUES, d]), DType::F32);
         let (count, dim) = launch::one_unit_each(parameters, tables.meta.num_elements());

@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! h_0 = bits(ip)        h_l = relu(h_{l-1} W_{l-1} + b_{l-1}),  l = 1..=L       v = h_L W_L + b_L
-//! logit = e · v = (W_L e) · h_L + e · b_L = q · h_L + c
+//! usual = e · v + m = (W_L e) · h_L + e · b_L + m = q · h_L + c + m         m: as in `memory`
+//! logit = usual, or ln(exp(usual) + exp(x)) where there is                x: as in `elsewhere`
 //!
 //! Q  = E W_Lᵀ,  c = E b_L                              E [U, d]: the mini-batch's unique entity rows
 //! per row, over all its pairs p:  g_p, s, G as in `pair_loss`
-//! dE = S W_L + G b_Lᵀ,   dW_L = Sᵀ E,   db_L = Eᵀ G
+//! dE = S W_L + G b_Lᵀ,   dW_L = Sᵀ E,   db_L = Eᵀ G,   dcells: g_p in each cell of its pair
 //! dh_L = g_p q where h_L > 0, and down the hidden layers as usual; the first layer as in `first_layer`
 //! ```
 //!
@@ -28,11 +29,12 @@ use burn::tensor::{Int, Tensor};
 use pulp::Simd;
 use rayon::prelude::*;
 
-use crate::encoder::EncoderShape;
+use crate::elsewhere::{ROW_SCALE, row_cell};
 use crate::first_layer::{NibbleTables, add_to_buckets, fold_buckets, num_buckets};
 use crate::matrix::{Panels, add_transposed, hidden_layer, multiply};
 use crate::pair_loss::{LossSums, masked, pair_loss};
 use crate::pool::Pool;
+use crate::shape::ModelShape;
 use crate::simd::{AlignedVec, dot, padded, vectors, vectors_mut};
 
 /// A mini-batch's pairs and the encoder that they meet, as slices.
@@ -40,14 +42,16 @@ use crate::simd::{AlignedVec, dot, padded, vectors, vectors_mut};
 pub struct FoldedInputs<'a> {
     /// `[U + 1]`: positives `segments[u]..segments[u + 1]` belong to unique row u.
     pub segments: &'a [i32],
+    /// `[B]`: the tags of the positives' entities; not read where there is no memory.
+    pub tags: &'a [u32],
     /// `[B, P]`: addresses, the positive's own first.
     pub pair_ips: &'a [u32],
     /// `[B, P]`: 0 where a pair does not count, else 1.
     pub mask: &'a [f32],
-    /// `[num_parameters]`: the encoder, as [`EncoderShape`] lays it out.
+    /// `[num_parameters]`: the encoder, as [`ModelShape`] lays it out.
     pub parameters: &'a [f32],
     /// The encoder's shape.
-    pub shape: EncoderShape,
+    pub shape: ModelShape,
 }
 
 /// What the mini-batch gives beside the gradients of its entity rows.
@@ -61,8 +65,8 @@ pub struct FoldedOutputs {
 
 /// The entity rows of a chunk: where they come from, and where their gradients go.
 pub(crate) trait ChunkRows: Send {
-    /// Copies a unique row of the mini-batch.
-    fn load(&self, row: usize, out: &mut [f32]);
+    /// Copies a unique row of the mini-batch: its vector and its cells.
+    fn load(&self, row: usize, vector: &mut [f32], cells: &mut [f32]);
 
     /// Fetches what `load` will need of a unique row, which may be past the chunk's last.
     fn prefetch_for_load(&self, row: usize);
@@ -73,27 +77,30 @@ pub(crate) trait ChunkRows: Send {
     /// Sees the logits of pairs from `first_pair` on.
     fn see_logits(&mut self, first_pair: usize, logits: &[f32]);
 
-    /// Takes a row's gradient of the mean loss.
-    fn store(&mut self, row: usize, gradient: &[f32]);
+    /// Takes a row's gradients of the mean loss: of its vector and of its cells.
+    fn store(&mut self, row: usize, vector: &[f32], cells: &[f32]);
 }
 
 /// Rows that were gathered; their gradients are kept.
 struct GatheredRows<'a> {
-    /// `[U, d]`
-    vectors: &'a [f32],
+    /// `[U, d + C]`
+    rows: &'a [f32],
     first_row: usize,
-    /// `[rows of the chunk, d]`
+    /// `[rows of the chunk, d + C]`
     gradients: &'a mut [f32],
     first_pair: usize,
     /// `[positives of the chunk, P]`
     logits: &'a mut [f32],
-    vector_dim: usize,
+    shape: ModelShape,
 }
 
 impl ChunkRows for GatheredRows<'_> {
     #[inline(always)]
-    fn load(&self, row: usize, out: &mut [f32]) {
-        out.copy_from_slice(&self.vectors[row * self.vector_dim..][..self.vector_dim]);
+    fn load(&self, row: usize, vector: &mut [f32], cells: &mut [f32]) {
+        let width = self.shape.row_width();
+        let (from_vector, from_cells) = self.rows[row * width..][..width].split_at(self.shape.vector_dim);
+        vector.copy_from_slice(from_vector);
+        cells.copy_from_slice(from_cells);
     }
 
     /// They are neighbours: the hardware sees it.
@@ -109,9 +116,12 @@ impl ChunkRows for GatheredRows<'_> {
     }
 
     #[inline(always)]
-    fn store(&mut self, row: usize, gradient: &[f32]) {
-        let start = (row - self.first_row) * self.vector_dim;
-        self.gradients[start..start + self.vector_dim].copy_from_slice(gradient);
+    fn store(&mut self, row: usize, vector: &[f32], cells: &[f32]) {
+        let width = self.shape.row_width();
+        let gradients = &mut self.gradients[(row - self.first_row) * width..][..width];
+        let (of_vector, of_cells) = gradients.split_at_mut(self.shape.vector_dim);
+        of_vector.copy_from_slice(vector);
+        of_cells.copy_from_slice(cells);
     }
 }
 
@@ -163,27 +173,27 @@ impl FoldedInputs<'_> {
     }
 }
 
-/// The CPU twin, from gathered rows `[U, d]`: the logits, `[B, P]`, the gradients of the rows, `[U, d]`, and the
-/// rest.
-pub fn folded_on_slices(inputs: FoldedInputs<'_>, vectors: &[f32]) -> (Vec<f32>, Vec<f32>, FoldedOutputs) {
-    let d = inputs.shape.vector_dim;
-    let (mut logits, mut gradients) = (vec![0.0; inputs.mask.len()], vec![0.0; vectors.len()]);
+/// The CPU twin, from gathered rows `[U, d + C]`: the logits, `[B, P]`, the gradients of the rows, `[U, d + C]`,
+/// and the rest.
+pub fn folded_on_slices(inputs: FoldedInputs<'_>, rows: &[f32]) -> (Vec<f32>, Vec<f32>, FoldedOutputs) {
+    let width = inputs.shape.row_width();
+    let (mut logits, mut gradients) = (vec![0.0; inputs.mask.len()], vec![0.0; rows.len()]);
     let (mut rest_of_logits, mut rest) = (&mut *logits, &mut *gradients);
     let mut tasks = Vec::new();
-    for rows in inputs.chunks(&[inputs.segments.len() - 1]) {
-        let positives = inputs.positives_of(&rows);
+    for chunk in inputs.chunks(&[inputs.segments.len() - 1]) {
+        let positives = inputs.positives_of(&chunk);
         let (of_pairs, of_rows);
         (of_pairs, rest_of_logits) = rest_of_logits.split_at_mut(positives.len() * inputs.num_pairs());
-        (of_rows, rest) = rest.split_at_mut(rows.len() * d);
+        (of_rows, rest) = rest.split_at_mut(chunk.len() * width);
         let gathered = GatheredRows {
-            vectors,
-            first_row: rows.start,
+            rows,
+            first_row: chunk.start,
             gradients: of_rows,
             first_pair: positives.start * inputs.num_pairs(),
             logits: of_pairs,
-            vector_dim: d,
+            shape: inputs.shape,
         };
-        tasks.push((rows, gathered));
+        tasks.push((chunk, gathered));
     }
     let outputs = run_chunks(inputs, tasks);
     (logits, gradients, outputs)
@@ -199,22 +209,28 @@ pub(crate) fn run_chunks<R: ChunkRows>(
         chunks.into_iter().map(|(rows, entity_rows)| Chunk { inputs, encoder: &encoder, rows, entity_rows });
     let mut totals = AlignedVec::zeros(PaddedShape(inputs.shape).len());
     let mut sums = LossSums::default();
+    let mut elsewhere = Vec::new();
     let mut tasks = tasks;
     loop {
         let wave: Vec<_> = tasks.by_ref().take(CHUNKS_AT_ONCE).collect();
         if wave.is_empty() {
             break;
         }
-        let chunks: Vec<ChunkSums> =
+        let mut chunks: Vec<ChunkSums> =
             wave.into_par_iter().with_max_len(1).map(|chunk| pulp::Arch::new().dispatch(chunk)).collect();
         chunks.iter().for_each(|chunk| sums.add(chunk.loss));
+        elsewhere.extend(chunks.iter_mut().map(|chunk| std::mem::take(&mut chunk.elsewhere)));
         add_up(&inputs.shape, chunks, &mut totals);
     }
-    FoldedOutputs { sums, parameters: unpadded(&inputs.shape, &totals) }
+    let mut parameters = unpadded(&inputs.shape, &totals);
+    // Chunks follow each other, so theirs are the gradients of all pairs in order.
+    let pairs = inputs.pair_ips.iter().copied().zip(elsewhere.iter().flatten().copied());
+    inputs.shape.elsewhere.add_gradients(pairs, &mut parameters[inputs.shape.prefix_weights()]);
+    FoldedOutputs { sums, parameters }
 }
 
 /// Adds the chunks' gradients to `totals`, in their order.
-fn add_up(shape: &EncoderShape, chunks: Vec<ChunkSums>, totals: &mut [f32]) {
+fn add_up(shape: &ModelShape, chunks: Vec<ChunkSums>, totals: &mut [f32]) {
     const PER_TASK: usize = 4096;
     totals.par_chunks_mut(PER_TASK).enumerate().for_each(|(i, totals)| {
         for chunk in &chunks {
@@ -226,7 +242,7 @@ fn add_up(shape: &EncoderShape, chunks: Vec<ChunkSums>, totals: &mut [f32]) {
 }
 
 /// The parameters' gradients as the encoder lays them out.
-fn unpadded(shape: &EncoderShape, totals: &[f32]) -> Vec<f32> {
+fn unpadded(shape: &ModelShape, totals: &[f32]) -> Vec<f32> {
     let padded_shape = PaddedShape(*shape);
     let mut parameters = vec![0.0; shape.num_parameters()];
     for l in padded_shape.products() {
@@ -246,7 +262,7 @@ fn unpadded(shape: &EncoderShape, totals: &[f32]) -> Vec<f32> {
 
 /// How a chunk's gradients of the parameters lie: rows padded to whole vectors; the first layer's, where it has
 /// ReLUs behind it, as buckets.
-struct PaddedShape(EncoderShape);
+struct PaddedShape(ModelShape);
 
 impl PaddedShape {
     /// The layers whose gradients are products.
@@ -277,6 +293,8 @@ struct Encoder<'a> {
     output: Panels,
     output_transposed: Panels,
     output_bias: &'a [f32],
+    /// Of `elsewhere`.
+    prefix_weights: &'a [f32],
     /// W_l and its transpose of the hidden layers past the first.
     hidden: Vec<(Panels, Panels)>,
     /// 1 / pairs that count
@@ -297,6 +315,7 @@ impl<'a> Encoder<'a> {
             output: Panels::new(output, [shape.output_width(), d]),
             output_transposed: Panels::transposed(output, [d, shape.output_width()]),
             output_bias: &parameters[shape.bias(last)],
+            prefix_weights: &parameters[shape.prefix_weights()],
             hidden: hidden.collect(),
             scale: 1.0 / inputs.mask.iter().filter(|counts| **counts != 0.0).count() as f32,
         }
@@ -308,16 +327,18 @@ struct ChunkSums {
     loss: LossSums,
     /// As [`PaddedShape`] says.
     gradients: AlignedVec,
+    /// `[pairs of the chunk]`, where there is this part: the gradients of `elsewhere`.
+    elsewhere: Vec<f32>,
 }
 
-static SPARE_GRADIENTS: Pool<EncoderShape, AlignedVec> = Pool::new();
+static SPARE_GRADIENTS: Pool<ModelShape, AlignedVec> = Pool::new();
 
 impl ChunkSums {
-    fn zeros(shape: &EncoderShape) -> Self {
+    fn zeros(shape: &ModelShape) -> Self {
         let mut gradients =
             SPARE_GRADIENTS.take(shape, || AlignedVec::staggered(PaddedShape(*shape).len(), 0));
         gradients.fill(0.0);
-        Self { loss: LossSums::default(), gradients }
+        Self { loss: LossSums::default(), gradients, elsewhere: Vec::new() }
     }
 }
 
@@ -340,6 +361,11 @@ struct Workspace {
     /// `[rows of a block]` each: c and G
     c: Vec<f32>,
     g: Vec<f32>,
+    /// `[rows of a block, C]` each: cells and their gradients
+    cells: Vec<f32>,
+    cell_gradients: Vec<f32>,
+    /// `[pairs of a group]`: c and the memory's sum
+    biases: Vec<f32>,
     /// For each hidden layer `[pairs of a group, padded width]`; backward, gradients replace activations.
     hidden: Vec<AlignedVec>,
     /// `[pairs of a group]` each
@@ -353,7 +379,7 @@ impl<R: ChunkRows> pulp::WithSimd for Chunk<'_, R> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> ChunkSums {
         let Self { inputs, encoder, rows, mut entity_rows } = self;
-        let (shape, num_pairs) = (inputs.shape, inputs.num_pairs());
+        let (shape, num_pairs, num_cells) = (inputs.shape, inputs.num_pairs(), inputs.shape.num_cells());
         let positives_per_group = match shape.num_hidden {
             0 | 1 => 8,
             _ => (PAIRS_PER_GROUP / num_pairs).max(1),
@@ -364,9 +390,9 @@ impl<R: ChunkRows> pulp::WithSimd for Chunk<'_, R> {
         rows.clone().take(ROWS_PER_BLOCK).for_each(|row| entity_rows.prefetch_for_load(row));
         for start in rows.clone().step_by(ROWS_PER_BLOCK) {
             let block = start..(start + ROWS_PER_BLOCK).min(rows.end);
-            let padded_rows = workspace.e.chunks_exact_mut(padded(shape.vector_dim));
-            for (row, e) in block.clone().zip(padded_rows) {
-                entity_rows.load(row, &mut e[..shape.vector_dim]);
+            for (i, row) in block.clone().enumerate() {
+                let e = &mut workspace.e[i * padded(shape.vector_dim)..][..shape.vector_dim];
+                entity_rows.load(row, e, &mut workspace.cells[i * num_cells..][..num_cells]);
             }
             fold_block(simd, &inputs, encoder, block.len(), &mut workspace);
             let positives = inputs.positives_of(&block);
@@ -387,8 +413,9 @@ impl<R: ChunkRows> pulp::WithSimd for Chunk<'_, R> {
             entity_rows.prefetch_for_store(row);
             entity_rows.prefetch_for_load(row + ROWS_PER_BLOCK);
             unfold_block(simd, &inputs, encoder, block.len(), &mut workspace, &mut sums.gradients);
-            for (row, de) in block.zip(workspace.de.chunks_exact(padded(shape.vector_dim))) {
-                entity_rows.store(row, &de[..shape.vector_dim]);
+            for (i, row) in block.enumerate() {
+                let de = &workspace.de[i * padded(shape.vector_dim)..][..shape.vector_dim];
+                entity_rows.store(row, de, &workspace.cell_gradients[i * num_cells..][..num_cells]);
             }
         }
         SPARE_WORKSPACES.give(key, workspace);
@@ -397,10 +424,10 @@ impl<R: ChunkRows> pulp::WithSimd for Chunk<'_, R> {
 }
 
 /// Of an encoder's shape and a number of pairs in a group.
-static SPARE_WORKSPACES: Pool<(EncoderShape, usize), Workspace> = Pool::new();
+static SPARE_WORKSPACES: Pool<(ModelShape, usize), Workspace> = Pool::new();
 
 impl Workspace {
-    fn new((shape, pairs_per_group): (EncoderShape, usize)) -> Self {
+    fn new((shape, pairs_per_group): (ModelShape, usize)) -> Self {
         let (d, width) = (shape.vector_dim, padded(shape.output_width()));
         let of_block = |width: usize| AlignedVec::zeros(ROWS_PER_BLOCK * width);
         Self {
@@ -410,6 +437,9 @@ impl Workspace {
             s: AlignedVec::staggered(ROWS_PER_BLOCK * width, 1),
             c: vec![0.0; ROWS_PER_BLOCK],
             g: vec![0.0; ROWS_PER_BLOCK],
+            cells: vec![0.0; ROWS_PER_BLOCK * shape.num_cells()],
+            cell_gradients: vec![0.0; ROWS_PER_BLOCK * shape.num_cells()],
+            biases: vec![0.0; pairs_per_group],
             hidden: (0..shape.num_hidden.max(1))
                 .map(|_| AlignedVec::staggered(pairs_per_group * width, 0))
                 .collect(),
@@ -429,13 +459,14 @@ fn fold_block<S: Simd>(
     workspace: &mut Workspace,
 ) {
     let (d, width) = (inputs.shape.vector_dim, encoder.tables.width());
-    let Workspace { e, q, s, c, g, .. } = workspace;
+    let Workspace { e, q, s, c, g, cell_gradients, .. } = workspace;
     multiply(simd, e, padded(d), &encoder.output_transposed, &mut q[..rows * width]);
     for (c, e) in c.iter_mut().zip(e.chunks_exact(padded(d))).take(rows) {
         *c = dot(simd, &e[..d], encoder.output_bias);
     }
     s[..rows * width].fill(0.0);
     g[..rows].fill(0.0);
+    cell_gradients[..rows * inputs.shape.num_cells()].fill(0.0);
 }
 
 /// dE of a block of rows, and its part of dW_L and db_L.
@@ -475,6 +506,12 @@ impl Group<'_> {
         self.positives.start * num_pairs..self.positives.end * num_pairs
     }
 
+    /// The tag of a positive's entity, where there is a memory.
+    #[inline(always)]
+    fn tag(&self, positive: usize) -> u32 {
+        self.inputs.tags.get(positive).copied().unwrap_or_default()
+    }
+
     /// Forward and backward; `row` is the unique row of the first positive or one before it, and the last
     /// positive's is returned.
     #[inline(always)]
@@ -491,7 +528,10 @@ impl Group<'_> {
         let len = width / S::F32_LANES;
         let pairs = self.pairs();
         let ips = &inputs.pair_ips[pairs.clone()];
-        let Workspace { q, s, c, g, hidden, logits, pair_gradients, .. } = workspace;
+        let Workspace { q, s, c, g, cells, cell_gradients, biases, hidden, logits, pair_gradients, .. } =
+            workspace;
+        let ModelShape { memory, elsewhere, .. } = inputs.shape;
+        let (num_cells, num_row_cells) = (inputs.shape.num_cells(), elsewhere.num_row_cells());
         for (ip, h) in ips.iter().zip(vectors_mut::<S>(&mut hidden[0]).chunks_exact_mut(len)) {
             self.encoder.tables.encode(simd, *ip, h);
         }
@@ -509,9 +549,28 @@ impl Group<'_> {
             let h = &mut last[i * num_pairs * len..][..num_pairs * len];
             let gradients = &mut pair_gradients[of_positive.clone()];
             let mask = &inputs.mask[pairs.clone()][of_positive.clone()];
-            let outputs = (&mut logits[of_positive.clone()], &mut *gradients);
-            sums.loss.add(pair_loss(simd, (q, c[r]), h, mask, self.encoder.scale, s, outputs));
+            let (tag, ips) = (self.tag(positive), &ips[of_positive.clone()]);
+            let (row_cells, memory_cells) = cells[r * num_cells..][..num_cells].split_at(num_row_cells);
+            for (bias, ip) in biases.iter_mut().zip(ips) {
+                *bias = c[r] + memory.sum(memory_cells, tag, *ip);
+            }
+            let first = sums.elsewhere.len();
+            if elsewhere.exists() {
+                let score = |ip: &u32| elsewhere.score(row_cells, self.encoder.prefix_weights, tag, *ip);
+                sums.elsewhere.extend(ips.iter().map(score));
+            }
+            let outputs = (&mut logits[of_positive], &mut *gradients);
+            let x = &mut sums.elsewhere[first..];
+            sums.loss.add(pair_loss(simd, (q, biases), x, h, mask, self.encoder.scale, s, outputs));
             g[r] += gradients.iter().sum::<f32>();
+            let cell_gradients = &mut cell_gradients[r * num_cells..][..num_cells];
+            let (of_row_cells, of_memory) = cell_gradients.split_at_mut(num_row_cells);
+            for (gradient, ip) in gradients.iter().zip(ips) {
+                memory.add(of_memory, tag, *ip, *gradient);
+            }
+            if elsewhere.exists() {
+                of_row_cells[row_cell(tag)] += ROW_SCALE * x.iter().sum::<f32>();
+            }
         }
         (1..num_hidden).rev().for_each(|l| self.hidden_backward(simd, l, ips.len(), hidden, sums));
         if num_hidden > 0 {
@@ -560,14 +619,38 @@ impl Group<'_> {
     }
 }
 
+/// A mini-batch's pairs on its device.
+#[derive(Clone, Debug)]
+pub struct Pairs {
+    /// `[U + 1]`, ascending: positives `segments[u]..segments[u + 1]` are of unique row u.
+    pub segments: Tensor<1, Int>,
+    /// `[B]`, unsigned 32-bit integers: the tags of the positives' entities, as [`crate::memory`] says.
+    pub tags: Tensor<1, Int>,
+    /// `[B, P]`, unsigned 32-bit integers: addresses, the positive's own first.
+    pub ips: Tensor<2, Int>,
+    /// `[B, P]`: 0.0 where a pair does not count, else 1.0.
+    pub mask: Tensor<2>,
+}
+
+impl Pairs {
+    /// # Panics
+    ///
+    /// Where the shapes do not fit each other and a number of unique rows.
+    pub(crate) fn check(&self, num_rows: usize) {
+        assert_eq!(self.ips.dims(), self.mask.dims(), "every pair has a mask");
+        assert_eq!(self.tags.dims()[0], self.ips.dims()[0], "every positive has a tag");
+        assert_eq!(self.segments.dims()[0], num_rows + 1, "every row has a segment");
+    }
+}
+
 /// Gradients of a mini-batch on its device.
 pub struct Folded {
     /// `[B, P]`
     pub logits: Tensor<2>,
     /// `[3]`: cross entropy, correct pairs, pairs, each summed over pairs that count.
     pub sums: Tensor<1>,
-    /// `[U, d]`: of the mean loss, for each unique row.
-    pub vectors: Tensor<2>,
+    /// `[U, d + C]`: of the mean loss, for each unique row.
+    pub rows: Tensor<2>,
     /// `[1, num_parameters]`: of the mean loss.
     pub parameters: Tensor<2>,
 }
@@ -576,32 +659,26 @@ pub struct Folded {
 ///
 /// # Shapes
 ///
-/// - `vectors`: `[U, d]`, the unique entity rows
-/// - `segments`: `[U + 1]`, ascending: positives `segments[u]..segments[u + 1]` are of row u
-/// - `pair_ips`: `[B, P]`, unsigned 32-bit integers; `mask`: `[B, P]`, 0.0 or 1.0
-/// - `parameters`: `[1, num_parameters]`, laid out as [`EncoderShape`] says
-pub fn folded(
-    vectors: Tensor<2>,
-    segments: Tensor<1, Int>,
-    (pair_ips, mask): (Tensor<2, Int>, Tensor<2>),
-    parameters: Tensor<2>,
-    shape: EncoderShape,
-) -> Folded {
-    assert_eq!(pair_ips.dims(), mask.dims(), "every pair has a mask");
-    assert_eq!(segments.dims()[0], vectors.dims()[0] + 1, "every row has a segment");
+/// - `rows`: `[U, d + C]`, the unique rows of the table
+/// - `pairs`: of these rows
+/// - `parameters`: `[1, num_parameters]`, laid out as [`ModelShape`] says
+pub fn folded(rows: Tensor<2>, pairs: Pairs, parameters: Tensor<2>, shape: ModelShape) -> Folded {
+    pairs.check(rows.dims()[0]);
+    assert_eq!(rows.dims()[1], shape.row_width());
     assert_eq!(parameters.dims(), [1, shape.num_parameters()]);
-    let (logits, sums, vectors, parameters) = Dispatch::folded(
-        vectors.into_dispatch(),
-        segments.into_dispatch(),
-        pair_ips.into_dispatch(),
-        mask.into_dispatch(),
+    let (logits, sums, rows, parameters) = Dispatch::folded(
+        rows.into_dispatch(),
+        pairs.segments.into_dispatch(),
+        pairs.tags.into_dispatch(),
+        pairs.ips.into_dispatch(),
+        pairs.mask.into_dispatch(),
         parameters.into_dispatch(),
         shape,
     );
     Folded {
         logits: Tensor::from_dispatch(logits),
         sums: Tensor::from_dispatch(sums),
-        vectors: Tensor::from_dispatch(vectors),
+        rows: Tensor::from_dispatch(rows),
         parameters: Tensor::from_dispatch(parameters),
     }
 }
@@ -611,40 +688,42 @@ pub fn folded(
 pub trait FoldedBackend: Backend {
     /// See [`folded()`].
     fn folded(
-        vectors: FloatTensor<Self>,
+        rows: FloatTensor<Self>,
         segments: IntTensor<Self>,
+        tags: IntTensor<Self>,
         pair_ips: IntTensor<Self>,
         mask: FloatTensor<Self>,
         parameters: FloatTensor<Self>,
-        shape: EncoderShape,
+        shape: ModelShape,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 }
 
 impl FoldedBackend for burn_ndarray::NdArray {
     fn folded(
-        vectors: FloatTensor<Self>,
+        rows: FloatTensor<Self>,
         segments: IntTensor<Self>,
+        tags: IntTensor<Self>,
         pair_ips: IntTensor<Self>,
         mask: FloatTensor<Self>,
         parameters: FloatTensor<Self>,
-        shape: EncoderShape,
+        shape: ModelShape,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         use crate::host::{f32_array, i32_array, slice, tensor, u32_array};
-        let (vectors, segments, parameters) =
-            (f32_array(vectors), i32_array(segments), f32_array(parameters));
-        let (pair_ips, mask) = (u32_array(pair_ips), f32_array(mask));
+        let (rows, segments, parameters) = (f32_array(rows), i32_array(segments), f32_array(parameters));
+        let (tags, pair_ips, mask) = (u32_array(tags), u32_array(pair_ips), f32_array(mask));
         let inputs = FoldedInputs {
             segments: slice(&segments),
+            tags: slice(&tags),
             pair_ips: slice(&pair_ips),
             mask: slice(&mask),
             parameters: slice(&parameters),
             shape,
         };
-        let (logits, gradients, outputs) = folded_on_slices(inputs, slice(&vectors));
+        let (logits, gradients, outputs) = folded_on_slices(inputs, slice(&rows));
         (
             tensor(logits, mask.shape()),
             tensor(outputs.sums.to_vec(), &[3]),
-            tensor(gradients, vectors.shape()),
+            tensor(gradients, rows.shape()),
             tensor(outputs.parameters, parameters.shape()),
         )
     }
@@ -660,31 +739,38 @@ mod device {
     use burn_cubecl::CubeBackend;
 
     use super::*;
+    use crate::elsewhere::device::weight_gradients;
     use crate::first_layer::device::{Source, encode, first_layer_gradients, tables};
     use crate::launch::{contiguous, empty_like};
     use crate::matrix::device::{DeviceMatrix, Epilogue, layer_gradients, multiply};
+    use crate::memory::device::row_gradients;
     use crate::pair_loss::device::{Pairs, row_losses};
 
     impl FoldedBackend for CubeBackend {
         fn folded(
-            vectors: FloatTensor<Self>,
+            rows: FloatTensor<Self>,
             segments: IntTensor<Self>,
+            tags: IntTensor<Self>,
             pair_ips: IntTensor<Self>,
             mask: FloatTensor<Self>,
             parameters: FloatTensor<Self>,
-            shape: EncoderShape,
+            shape: ModelShape,
         ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-            let (vectors, parameters) = (contiguous(vectors), contiguous(parameters));
-            let pairs =
-                Pairs { segments: contiguous(segments), ips: contiguous(pair_ips), mask: contiguous(mask) };
+            let (rows, parameters) = (contiguous(rows), contiguous(parameters));
+            let pairs = Pairs {
+                segments: contiguous(segments),
+                tags: contiguous(tags),
+                ips: contiguous(pair_ips),
+                mask: contiguous(mask),
+            };
             let (d, width, last) = (shape.vector_dim, shape.output_width(), shape.num_hidden);
-            let num_rows = vectors.meta.shape()[0];
+            let num_rows = rows.meta.shape()[0];
             let num_activations = pairs.ips.meta.num_elements();
-            let empty = |shape| empty_like(&vectors, shape, DType::F32);
+            let empty = |shape| empty_like(&rows, shape, DType::F32);
             let weight =
                 |l: usize| DeviceMatrix::new(&parameters, shape.weight(l).start, shape.layer_shape(l), d);
             let kept = |hidden: &_| DeviceMatrix::new(hidden, 0, [num_activations, d], d);
-            let e = DeviceMatrix::new(&vectors, 0, [num_rows, d], d);
+            let e = DeviceMatrix::new(&rows, 0, [num_rows, d], shape.row_width());
 
             let q = empty(Shape::new([num_rows, width]));
             multiply(&q, Epilogue::nothing(&parameters), e.clone(), weight(last).transposed());
@@ -700,7 +786,7 @@ mod device {
                 hidden.push(activations);
             }
             let losses =
-                row_losses((&vectors, &parameters), q, hidden.last().or(tables.as_ref()), &pairs, &shape);
+                row_losses((&rows, &parameters), q, hidden.last().or(tables.as_ref()), &pairs, &shape);
             let sums = losses.sums();
 
             // s and G, like W_L and b_L, are one matrix.
@@ -726,7 +812,14 @@ mod device {
                 let source = hidden.first().map_or(Source::Tables(tables), Source::Kept);
                 first_layer_gradients(&gradients, source, &pairs, &losses, &sums);
             }
-            (losses.logits, sums, vector_gradients, gradients)
+            let row_gradients = match shape.num_cells() {
+                0 => vector_gradients,
+                _ => row_gradients(vector_gradients, &pairs, &losses, &sums, &shape),
+            };
+            if shape.elsewhere.exists() {
+                weight_gradients(&gradients, &pairs, &losses, &sums, &shape);
+            }
+            (losses.logits, sums, row_gradients, gradients)
         }
     }
 }

@@ -1,49 +1,89 @@
 //! The reference of [`crate::folded`]: the same loss and gradients in the plain form, pair by pair, in float64.
 //!
 //! ```text
-//! logit = e · v,  v = h_L W_L + b_L        dv = g e,  de += g v        and down the layers from dv as usual
+//! logit = e · v + m,  v = h_L W_L + b_L    dv = g e,  de += g v        and down the layers from dv as usual
+//! m: the cells of the pair                 dcell += g for each of them
+//! or ln(exp(that) + exp(x))                x, its derivative and what is left of g: as in `elsewhere`
 //! ```
 
 use std::ops::Range;
 
 use crate::bits::{NUM_BITS, bits_on_slices};
-use crate::encoder::EncoderShape;
+use crate::elsewhere::{ElsewhereShape, OFFSET, PREFIX_SCALE, ROW_SCALE, row_cell};
 use crate::folded::{FoldedInputs, FoldedOutputs};
 use crate::pair_loss::LossSums;
+use crate::shape::ModelShape;
 
-/// The logits, `[B, P]`, the gradients of the entity rows, `[U, d]`, and the rest.
-pub fn folded_reference(inputs: FoldedInputs<'_>, vectors: &[f32]) -> (Vec<f32>, Vec<f32>, FoldedOutputs) {
+/// The logits, `[B, P]`, the gradients of the table's rows, `[U, d + C]`, and the rest.
+pub fn folded_reference(inputs: FoldedInputs<'_>, rows: &[f32]) -> (Vec<f32>, Vec<f32>, FoldedOutputs) {
     let d = inputs.shape.vector_dim;
     let num_pairs = inputs.mask.len() / inputs.segments[inputs.segments.len() - 1] as usize;
     let num_counting: f64 = inputs.mask.iter().map(|counts| *counts as f64).sum();
-    let mut of_vectors = vec![0.0f64; vectors.len()];
+    let (width, memory, elsewhere) = (inputs.shape.row_width(), inputs.shape.memory, inputs.shape.elsewhere);
+    let mut of_rows = vec![0.0f64; rows.len()];
     let mut of_parameters = vec![0.0f64; inputs.parameters.len()];
     let (mut logits, mut sums) = (Vec::new(), LossSums::default());
-    for (u, e) in vectors.chunks_exact(d).enumerate() {
+    for (u, row) in rows.chunks_exact(width).enumerate() {
+        let (e, cells) = row.split_at(d);
+        let (row_cells, cells) = cells.split_at(elsewhere.num_row_cells());
         let pairs: Range<usize> =
             inputs.segments[u] as usize * num_pairs..inputs.segments[u + 1] as usize * num_pairs;
         for pair in pairs {
-            let layers = forward(&inputs.shape, inputs.parameters, inputs.pair_ips[pair]);
+            let (ip, tag) = (inputs.pair_ips[pair], inputs.tags.get(pair / num_pairs).copied());
+            let tag = tag.unwrap_or_default();
+            let layers = forward(&inputs.shape, inputs.parameters, ip);
             let v = &layers[layers.len() - 1];
-            let logit: f64 = e.iter().zip(v).map(|(e, v)| *e as f64 * v).sum();
+            let pair_cells: Vec<usize> = memory.lengths.iter().map(|l| memory.cell(tag, ip, l)).collect();
+            let remembered: f64 = pair_cells.iter().map(|cell| cells[*cell] as f64).sum();
+            let usual = e.iter().zip(v).map(|(e, v)| *e as f64 * v).sum::<f64>() + remembered;
+            let (mut logit, mut share) = (usual, 1.0);
+            if elsewhere.exists() {
+                let mut x = OFFSET as f64 + ROW_SCALE as f64 * row_cells[row_cell(tag)] as f64;
+                for place in weight_places(&inputs.shape, ip) {
+                    x += PREFIX_SCALE as f64 * inputs.parameters[place] as f64;
+                }
+                logit = usual.max(x) + (-(usual - x).abs()).exp().ln_1p();
+                share = 1.0 / (1.0 + (x - usual).exp());
+            }
             logits.push(logit as f32);
             let (is_positive, counts) = (pair % num_pairs == 0, inputs.mask[pair] as f64);
             let margin = if is_positive { logit } else { -logit };
             sums.cross_entropy += counts * ((-margin).max(0.0) + (-margin.abs()).exp().ln_1p());
             sums.num_correct += counts * f64::from((logit > 0.0) == is_positive);
             sums.num_pairs += counts;
-            let g = counts * (1.0 / (1.0 + (-logit).exp()) - f64::from(is_positive)) / num_counting;
-            of_vectors[u * d..(u + 1) * d].iter_mut().zip(v).for_each(|(sum, v)| *sum += g * v);
+            let g_all = counts * (1.0 / (1.0 + (-logit).exp()) - f64::from(is_positive)) / num_counting;
+            let (g, g_elsewhere) = (share * g_all, (1.0 - share) * g_all);
+            let (of_vector, of_cells) = of_rows[u * width..(u + 1) * width].split_at_mut(d);
+            let (of_row_cells, of_cells) = of_cells.split_at_mut(elsewhere.num_row_cells());
+            of_vector.iter_mut().zip(v).for_each(|(sum, v)| *sum += g * v);
+            pair_cells.iter().for_each(|cell| of_cells[*cell] += g);
+            if elsewhere.exists() {
+                of_row_cells[row_cell(tag)] += ROW_SCALE as f64 * g_elsewhere;
+                for place in weight_places(&inputs.shape, ip) {
+                    of_parameters[place] += PREFIX_SCALE as f64 * g_elsewhere;
+                }
+            }
             let dv = e.iter().map(|e| g * *e as f64).collect();
             backward(&inputs.shape, inputs.parameters, &layers, dv, &mut of_parameters);
         }
     }
     let single = |values: Vec<f64>| values.into_iter().map(|value| value as f32).collect();
-    (logits, single(of_vectors), FoldedOutputs { sums, parameters: single(of_parameters) })
+    (logits, single(of_rows), FoldedOutputs { sums, parameters: single(of_parameters) })
+}
+
+/// Where the weights of an address's prefixes are among the parameters.
+fn weight_places(shape: &ModelShape, ip: u32) -> Vec<usize> {
+    let mut start = shape.prefix_weights().start;
+    let place = |length| {
+        let place = start + ElsewhereShape::index(ip, length);
+        start += ElsewhereShape::num_weights(length);
+        place
+    };
+    shape.elsewhere.lengths.iter().map(place).collect()
 }
 
 /// The bits, every hidden layer's activations, and the output of one address.
-fn forward(shape: &EncoderShape, parameters: &[f32], ip: u32) -> Vec<Vec<f64>> {
+fn forward(shape: &ModelShape, parameters: &[f32], ip: u32) -> Vec<Vec<f64>> {
     let mut bits = [0.0; NUM_BITS];
     bits_on_slices(&[ip], &mut bits);
     let mut layers = vec![bits.map(f64::from).to_vec()];
@@ -62,7 +102,7 @@ fn forward(shape: &EncoderShape, parameters: &[f32], ip: u32) -> Vec<Vec<f64>> {
 
 /// Adds the gradients of the parameters, from the gradient of the output.
 fn backward(
-    shape: &EncoderShape,
+    shape: &ModelShape,
     parameters: &[f32],
     layers: &[Vec<f64>],
     mut gradient: Vec<f64>,

@@ -19,10 +19,10 @@ use burn::backend::{
 };
 use burn::tensor::{Int, Tensor};
 
-use crate::encoder::EncoderShape;
-use crate::folded::{ChunkRows, FoldedInputs, FoldedOutputs, run_chunks};
+use crate::folded::{ChunkRows, FoldedInputs, FoldedOutputs, Pairs, run_chunks};
 use crate::prefetch::prefetch;
 use crate::row_adam::{AdamStep, RowsMut, TableTensors, update_row};
+use crate::shape::ModelShape;
 
 /// A shard of the table as slices, with the rows of it that a mini-batch touched.
 pub struct ShardMut<'a> {
@@ -55,14 +55,14 @@ pub fn folded_step_on_slices(
             let rows = &shard.rows[chunk.start - first_unique..chunk.end - first_unique];
             let next_row = rows[rows.len() - 1] as usize + 1;
             let part;
-            (part, table) = table.split_at((next_row - first_row) * inputs.shape.vector_dim);
+            (part, table) = table.split_at((next_row - first_row) * inputs.shape.row_width());
             let table_rows = TableRows {
                 table: part,
                 first_row,
                 rows,
                 first_unique: chunk.start,
                 segments: &inputs.segments[chunk.start..=chunk.end],
-                vector_dim: inputs.shape.vector_dim,
+                shape: inputs.shape,
                 adam,
             };
             tasks.push((chunk, table_rows));
@@ -82,7 +82,7 @@ struct TableRows<'a> {
     /// The number of the chunk's first row among the unique rows of the mini-batch.
     first_unique: usize,
     segments: &'a [i32],
-    vector_dim: usize,
+    shape: ModelShape,
     adam: &'a AdamStep,
 }
 
@@ -90,15 +90,19 @@ impl TableRows<'_> {
     /// Where the i-th row of the chunk is.
     #[inline(always)]
     fn place(&self, i: usize) -> Range<usize> {
-        let start = (self.rows[i] as usize - self.first_row) * self.vector_dim;
-        start..start + self.vector_dim
+        let width = self.shape.row_width();
+        let start = (self.rows[i] as usize - self.first_row) * width;
+        start..start + width
     }
 }
 
 impl ChunkRows for TableRows<'_> {
     #[inline(always)]
-    fn load(&self, row: usize, out: &mut [f32]) {
-        out.copy_from_slice(&self.table.w[self.place(row - self.first_unique)]);
+    fn load(&self, row: usize, vector: &mut [f32], cells: &mut [f32]) {
+        let row = &self.table.w[self.place(row - self.first_unique)];
+        let (from_vector, from_cells) = row.split_at(self.shape.vector_dim);
+        vector.copy_from_slice(from_vector);
+        cells.copy_from_slice(from_cells);
     }
 
     #[inline(always)]
@@ -121,19 +125,21 @@ impl ChunkRows for TableRows<'_> {
     fn see_logits(&mut self, _: usize, _: &[f32]) {}
 
     #[inline(always)]
-    fn store(&mut self, row: usize, gradient: &[f32]) {
+    fn store(&mut self, row: usize, vector: &[f32], cells: &[f32]) {
         let i = row - self.first_unique;
         let count = (self.segments[i + 1] - self.segments[i]) as f32;
         let place = self.place(i);
         let RowsMut { w, m, v } = &mut self.table;
         let row = RowsMut { w: &mut w[place.clone()], m: &mut m[place.clone()], v: &mut v[place] };
-        update_row(row, gradient, count, self.adam);
+        let (of_vector, of_cells) = row.split_at(self.shape.vector_dim);
+        update_row(of_vector, vector, count, self.adam);
+        update_row(of_cells, cells, count, self.adam);
     }
 }
 
 /// A shard of the table with its moments, and what a mini-batch touched of it, on a device.
 pub struct TableShard {
-    /// `[N, d]` each: weights, first moments, second moments. Owned uniquely, or the whole is copied.
+    /// `[N, d + C]` each: weights, first moments, second moments. Owned uniquely, or the whole is copied.
     pub table: TableTensors,
     /// `[U]`: the touched rows within the shard, ascending and unique.
     pub rows: Tensor<1, Int>,
@@ -156,20 +162,17 @@ pub struct Stepped {
 /// # Shapes
 ///
 /// - `shards`: those that have touched rows; the rows of all of them, U in sum, are the mini-batch's
-/// - `segments`: `[U + 1]`, ascending: positives `segments[u]..segments[u + 1]` are of unique row u
-/// - `pair_ips`: `[B, P]`, unsigned 32-bit integers; `mask`: `[B, P]`, 0.0 or 1.0
-/// - `parameters`: `[1, num_parameters]`, laid out as [`EncoderShape`] says
+/// - `pairs`: of the mini-batch
+/// - `parameters`: `[1, num_parameters]`, laid out as [`ModelShape`] says
 pub fn folded_step(
     shards: Vec<TableShard>,
-    segments: Tensor<1, Int>,
-    (pair_ips, mask): (Tensor<2, Int>, Tensor<2>),
+    pairs: Pairs,
     parameters: Tensor<2>,
-    shape: EncoderShape,
+    shape: ModelShape,
     adam: AdamStep,
 ) -> Stepped {
     let num_rows: usize = shards.iter().map(|shard| shard.rows.dims()[0]).sum();
-    assert_eq!(pair_ips.dims(), mask.dims(), "every pair has a mask");
-    assert_eq!(segments.dims()[0], num_rows + 1, "every row has a segment");
+    pairs.check(num_rows);
     assert_eq!(parameters.dims(), [1, shape.num_parameters()]);
     let shards = shards.into_iter().map(|shard| TouchedShard {
         w: shard.table.0.into_dispatch(),
@@ -180,9 +183,10 @@ pub fn folded_step(
     });
     let done = Dispatch::folded_step(
         TouchedShards(shards.collect()),
-        segments.into_dispatch(),
-        pair_ips.into_dispatch(),
-        mask.into_dispatch(),
+        pairs.segments.into_dispatch(),
+        pairs.tags.into_dispatch(),
+        pairs.ips.into_dispatch(),
+        pairs.mask.into_dispatch(),
         parameters.into_dispatch(),
         shape,
         adam,
@@ -268,10 +272,11 @@ pub trait FoldedStepBackend: Backend {
     fn folded_step(
         #[extension_type] shards: TouchedShards<Self>,
         segments: IntTensor<Self>,
+        tags: IntTensor<Self>,
         pair_ips: IntTensor<Self>,
         mask: FloatTensor<Self>,
         parameters: FloatTensor<Self>,
-        shape: EncoderShape,
+        shape: ModelShape,
         adam: AdamStep,
     ) -> SteppedTensors<Self>;
 }
@@ -280,14 +285,15 @@ impl FoldedStepBackend for burn_ndarray::NdArray {
     fn folded_step(
         shards: TouchedShards<Self>,
         segments: IntTensor<Self>,
+        tags: IntTensor<Self>,
         pair_ips: IntTensor<Self>,
         mask: FloatTensor<Self>,
         parameters: FloatTensor<Self>,
-        shape: EncoderShape,
+        shape: ModelShape,
         adam: AdamStep,
     ) -> SteppedTensors<Self> {
         use crate::host::{f32_array, i32_array, slice, slice_mut, table_array, tensor, u32_array};
-        let (segments, pair_ips) = (i32_array(segments), u32_array(pair_ips));
+        let (segments, tags, pair_ips) = (i32_array(segments), u32_array(tags), u32_array(pair_ips));
         let (mask, parameters) = (f32_array(mask), f32_array(parameters));
         let mut arrays: Vec<_> = shards
             .0
@@ -303,6 +309,7 @@ impl FoldedStepBackend for burn_ndarray::NdArray {
         });
         let inputs = FoldedInputs {
             segments: slice(&segments),
+            tags: slice(&tags),
             pair_ips: slice(&pair_ips),
             mask: slice(&mask),
             parameters: slice(&parameters),
@@ -338,10 +345,11 @@ mod device {
         fn folded_step(
             shards: TouchedShards<Self>,
             segments: IntTensor<Self>,
+            tags: IntTensor<Self>,
             pair_ips: IntTensor<Self>,
             mask: FloatTensor<Self>,
             parameters: FloatTensor<Self>,
-            shape: EncoderShape,
+            shape: ModelShape,
             adam: AdamStep,
         ) -> SteppedTensors<Self> {
             let gather = |shard: &TouchedShard<Self>| Self::gather_rows(shard.w.clone(), shard.rows.clone());
@@ -351,7 +359,7 @@ mod device {
                 _ => Self::float_cat(parts, 0),
             };
             let (_, sums, gradients, parameters) =
-                Self::folded(vectors, segments, pair_ips, mask, parameters, shape);
+                Self::folded(vectors, segments, tags, pair_ips, mask, parameters, shape);
             let is_whole = shards.0.len() == 1;
             let mut first = 0;
             let update = |shard: TouchedShard<Self>| {
@@ -360,7 +368,7 @@ mod device {
                 let gradients = match is_whole {
                     true => gradients.clone(),
                     false => {
-                        Self::float_slice(gradients.clone(), &[rows.into(), (0..shape.vector_dim).into()])
+                        Self::float_slice(gradients.clone(), &[rows.into(), (0..shape.row_width()).into()])
                     }
                 };
                 let TouchedShard { w, m, v, rows, segments } = shard;

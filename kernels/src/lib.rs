@@ -9,11 +9,13 @@
 //! |---|---|---|
 //! | [`philox`] | counter-based random numbers, the same integers everywhere | all below |
 //! | [`permutation`] | a keyed permutation of `0..n` without memory | negatives, epoch order |
-//! | [`encoder`] | how the encoder's parameters lie in one tensor | all below |
+//! | [`shape`] | how a row and the encoder's parameters lie in their tensors | all below |
+//! | [`memory`] | weights of (entity, prefix) pairs: their cells, sum and gradients | `folded`, `scores` |
 //! | [`bits`] | IPv4 addresses as 32 floats, -1 or +1 | the plain modules, references |
 //! | [`uniform`] | reproducible uniform initial weights | the model's init |
 //! | [`negatives`] | a mini-batch's pairs: its own IPs, random IPv4, shuffled IPs, and their mask | the step |
 //! | [`gather`] | rows of the table | the step, scoring |
+//! | [`elsewhere`] | the part of a score that does not ask for usual places, and the mixture | `folded`, `scores` |
 //! | [`first_layer`] | the encoder's first layer by lookup, forward and backward | `folded`, `scores` |
 //! | [`pair_loss`] | logits, cross entropy and gradients of a row's pairs in one pass | `folded` |
 //! | `matrix` | products of a block of rows | `folded`, `scores` |
@@ -28,7 +30,7 @@
 #![allow(deprecated)]
 
 pub mod bits;
-pub mod encoder;
+pub mod elsewhere;
 pub mod first_layer;
 pub mod folded;
 pub mod folded_reference;
@@ -38,6 +40,7 @@ mod host;
 #[cfg(feature = "wgpu")]
 mod launch;
 mod matrix;
+pub mod memory;
 pub mod negatives;
 pub mod pair_loss;
 pub mod permutation;
@@ -46,6 +49,7 @@ mod pool;
 mod prefetch;
 pub mod row_adam;
 pub mod scores;
+pub mod shape;
 mod simd;
 pub mod uniform;
 

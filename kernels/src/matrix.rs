@@ -577,6 +577,7 @@ pub(crate) mod device {
         rows_of_slice: u32,
         num_slices: u32,
         out_rows: u32,
+        stride: u32,
         weights_offset: u32,
         weights_stride: u32,
         #[comptime] is_weighted: bool,
@@ -591,7 +592,7 @@ pub(crate) mod device {
         let start = slice * rows_of_slice as usize;
         let mut sum = 0.0f32;
         for row in start..min(start + rows_of_slice as usize, rows as usize) {
-            let mut value = values[row * columns + column];
+            let mut value = values[row * stride as usize + column];
             if comptime!(is_weighted) {
                 value *= weights[weights_offset as usize + row * weights_stride as usize];
             }
@@ -690,7 +691,7 @@ pub(crate) mod device {
         loss_sums: &CubeTensor,
     ) {
         let (rows, [width, columns]) = (inputs.rows, [inputs.columns, gradients.columns]);
-        assert!(gradients.row_stride == columns && gradients.offset == 0);
+        assert!(gradients.column_stride == 1 && gradients.offset == 0);
         let is_weighted = weights.is_some();
         let weights = weights.unwrap_or_else(|| gradients.clone());
         assert!(gradients.fits() && weights.fits() && weights.rows == rows);
@@ -714,6 +715,7 @@ pub(crate) mod device {
                 slices.len as u32,
                 slices.num as u32,
                 (width + 1) as u32,
+                gradients.row_stride as u32,
                 weights.offset as u32,
                 weights.row_stride as u32,
                 is_weighted,

@@ -2,11 +2,14 @@
 //! each of its pairs, in the folded form.
 //!
 //! ```text
-//! z_p = q · h_p + c                          q = W_o e,  c = e · b_o: the output layer, folded into the entity
+//! z_p = q · h_p + c_p                        q = W_o e: the output layer, folded into the entity
+//!                                            c_p = e · b_o, and what the memory adds
+//! z_p = ln(exp(z_p) + exp(x_p))              where there is a part x_p that is `elsewhere`
 //! CE  = sum over p of m_p · ln(1 + exp(-y_p z_p))          y_0 = +1, the others -1; m_p: 0 where masked
 //! g_p = m_p · (sigmoid(z_p) - [p = 0]) · scale             scale = 1 / sum of all m
 //! s  += sum over p of g_p h_p,   G += sum over p of g_p    for the gradients of e, W_o and b_o
 //! dh_p = g_p q where h_p > 0                               for the gradients of the layers below
+//! x_p takes a part of g_p, and what is left of it goes into s, G and dh_p
 //! ```
 //!
 //! `ln(1 + exp(-m)) = relu(-m) + ln(1 + exp(-|m|))` without overflow. Cost of a row at width d and P pairs:
@@ -14,6 +17,7 @@
 
 use pulp::Simd;
 
+use crate::elsewhere::mix;
 use crate::simd::{dot_vectors, padded, vectors, vectors_mut};
 
 /// What is published of the loss, summed over pairs that are not masked.
@@ -63,14 +67,16 @@ fn derivative(logit: f32, is_positive: bool) -> (f32, f32) {
 ///
 /// # Shapes
 ///
-/// - `q`, `s`: a padded row
+/// - `q`, `s`: a padded row; `c`: `[P]` at least
+/// - `elsewhere`: `[P]`: x, replaced by its gradients; or empty
 /// - `hidden`: P padded rows: h, replaced by dh
 /// - `logits`, `mask`: `[P]`; `logits` is written
 /// - `gradients`: `[P]`, written: g
 #[inline(always)]
 pub(crate) fn pair_loss<S: Simd>(
     simd: S,
-    (q, c): (&[S::f32s], f32),
+    (q, c): (&[S::f32s], &[f32]),
+    elsewhere: &mut [f32],
     hidden: &mut [S::f32s],
     mask: &[f32],
     scale: f32,
@@ -78,8 +84,14 @@ pub(crate) fn pair_loss<S: Simd>(
     (logits, gradients): (&mut [f32], &mut [f32]),
 ) -> LossSums {
     let len = q.len();
-    for (logit, h) in logits.iter_mut().zip(hidden.chunks_exact(len)) {
+    for ((logit, h), c) in logits.iter_mut().zip(hidden.chunks_exact(len)).zip(c) {
         *logit = dot_vectors(simd, q, h) + c;
+    }
+    for (logit, x) in logits.iter_mut().zip(&mut *elsewhere) {
+        // x has done its work: what stays is the share of the gradient that is its.
+        let share;
+        (*logit, share) = mix(*logit, *x);
+        *x = 1.0 - share;
     }
     let mut sums = LossSums::default();
     // One logarithm a row: P factors of 1..=2 stay below 2^1001, within a double.
@@ -98,6 +110,10 @@ pub(crate) fn pair_loss<S: Simd>(
         sums.num_pairs += 1.0;
     }
     sums.cross_entropy += product.ln();
+    for (gradient, x) in gradients.iter_mut().zip(elsewhere) {
+        *x *= *gradient;
+        *gradient -= *x;
+    }
     for (h, gradient) in hidden.chunks_exact_mut(len).zip(gradients.iter()) {
         let g = simd.splat_f32s(*gradient);
         for ((h, s), q) in h.iter_mut().zip(&mut *s).zip(q) {
@@ -119,8 +135,8 @@ pub(crate) fn masked<S: Simd>(simd: S, activation: S::f32s, gradient: S::f32s) -
 pub struct RowLoss<'a> {
     /// `[width]`, width being a multiple of 16
     pub q: &'a [f32],
-    /// c
-    pub c: f32,
+    /// `[P]`
+    pub c: &'a [f32],
     /// `[P]`
     pub mask: &'a [f32],
     /// What gradients are multiplied by.
@@ -161,7 +177,7 @@ impl pulp::WithSimd for RunRowLoss<'_> {
     fn with_simd<S: Simd>(self, simd: S) -> LossSums {
         let RowLoss { q, c, mask, scale } = *self.row;
         let (hidden, s) = (vectors_mut::<S>(self.hidden), vectors_mut::<S>(self.s));
-        pair_loss(simd, (vectors::<S>(q), c), hidden, mask, scale, s, (self.logits, self.gradients))
+        pair_loss(simd, (vectors::<S>(q), c), &mut [], hidden, mask, scale, s, (self.logits, self.gradients))
     }
 }
 
@@ -187,15 +203,20 @@ pub(crate) mod device {
     use burn_cubecl::tensor::CubeTensor;
     use cubecl::prelude::*;
 
-    use crate::encoder::EncoderShape;
+    use crate::elsewhere::device::{elsewhere_score, smaller_part};
     use crate::first_layer::device::{lookup, sign};
     use crate::launch;
     use crate::matrix::device::{Part, sum_slices};
+    use crate::memory::PrefixLengths;
+    use crate::memory::device::memory_sum;
+    use crate::shape::ModelShape;
 
     /// The pairs of a mini-batch.
     pub(crate) struct Pairs {
         /// `[U + 1]`
         pub segments: CubeTensor,
+        /// `[B]`
+        pub tags: CubeTensor,
         /// `[B, P]`
         pub ips: CubeTensor,
         /// `[B, P]`
@@ -215,7 +236,7 @@ pub(crate) mod device {
         pub q: CubeTensor,
         /// `[B, P]`
         pub logits: CubeTensor,
-        /// `[B, P]`: g
+        /// `[B, P]`: g, and behind it as much again of `elsewhere` where there is this part
         pub pair_gradients: CubeTensor,
         /// `[U, output width + 1]`: s and G
         pub s: CubeTensor,
@@ -255,11 +276,12 @@ pub(crate) mod device {
     #[cube(launch_unchecked)]
     #[allow(clippy::too_many_arguments)] // a kernel takes its scalars one by one
     fn row_losses_kernel(
-        vectors: &[f32],
+        rows: &[f32],
         parameters: &[f32],
         q: &[f32],
         source: &[f32],
         segments: &[i32],
+        tags: &[u32],
         ips: &[u32],
         mask: &[f32],
         logits: &mut [f32],
@@ -272,6 +294,13 @@ pub(crate) mod device {
         vector_dim: u32,
         width: u32,
         output_bias: u32,
+        prefix_weights: u32,
+        row_width: u32,
+        num_row_cells: u32,
+        num_cells: u32,
+        all_pairs: u32,
+        #[comptime] memory: PrefixLengths,
+        #[comptime] elsewhere: PrefixLengths,
         #[comptime] units: u32,
         #[comptime] pairs_at_once: usize,
         #[comptime] activations: Activations,
@@ -299,7 +328,7 @@ pub(crate) mod device {
         let mut share_of_c = 0.0f32;
         let mut column = unit;
         while column < d {
-            share_of_c += vectors[row * d + column] * parameters[output_bias as usize + column];
+            share_of_c += rows[row * row_width as usize + column] * parameters[output_bias as usize + column];
             column += units;
         }
 
@@ -352,6 +381,20 @@ pub(crate) mod device {
                     for i in 0..lanes {
                         logit += partial_sums[unit * lanes + i];
                     }
+                    let cells = row * row_width as usize + d;
+                    if comptime!(!memory.is_empty()) {
+                        let start = cells + num_row_cells as usize;
+                        let tag = tags[pair / num_pairs as usize];
+                        logit += memory_sum(rows, start, tag, ips[pair], num_cells, memory);
+                    }
+                    let mut share = 1.0f32;
+                    if comptime!(!elsewhere.is_empty()) {
+                        let (weights, tag) = (prefix_weights as usize, tags[pair / num_pairs as usize]);
+                        let x = elsewhere_score(rows, cells, parameters, weights, tag, ips[pair], elsewhere);
+                        let smaller = smaller_part(logit, x);
+                        share = select(logit >= x, 1.0f32, smaller) / (1.0f32 + smaller);
+                        logit = max(logit, x) + f32::log1p(smaller);
+                    }
                     let counts = mask[pair];
                     let place = pair % num_pairs as usize;
                     let is_positive = place == 0;
@@ -368,6 +411,10 @@ pub(crate) mod device {
                     num_correct += select(is_right, counts, 0.0f32);
                     num_counting += counts;
                     logits[pair] = logit;
+                    if comptime!(!elsewhere.is_empty()) {
+                        pair_gradients[all_pairs as usize + pair] = (1.0f32 - share) * gradient;
+                        gradient *= share;
+                    }
                     pair_gradients[pair] = gradient;
                 }
                 g[unit] = gradient;
@@ -443,18 +490,20 @@ pub(crate) mod device {
     /// Scores all pairs against their rows. `hidden` are the last hidden layer's activations where they are
     /// kept, else the tables of the only hidden layer, or nothing where there is none. One launch.
     pub(crate) fn row_losses(
-        (vectors, parameters): (&CubeTensor, &CubeTensor),
+        (rows, parameters): (&CubeTensor, &CubeTensor),
         q: CubeTensor,
         hidden: Option<&CubeTensor>,
         pairs: &Pairs,
-        shape: &EncoderShape,
+        shape: &ModelShape,
     ) -> RowLosses {
         let (num_rows, width) = (q.meta.shape()[0], shape.output_width());
         let positives_and_pairs = pairs.mask.meta.shape().clone();
+        let all_pairs = pairs.ips.meta.num_elements();
+        let num_parts = if shape.elsewhere.exists() { 2 } else { 1 };
         let empty = |shape: Shape, dtype| launch::empty_like(&q, shape, dtype);
         let losses = RowLosses {
             logits: empty(positives_and_pairs.clone(), DType::F32),
-            pair_gradients: empty(positives_and_pairs.clone(), DType::F32),
+            pair_gradients: empty(Shape::new([num_parts, all_pairs]), DType::F32),
             s: empty(Shape::new([num_rows, width + 1]), DType::F32),
             rows_of_positives: empty(Shape::new([positives_and_pairs[0]]), DType::U32),
             row_sums: empty(Shape::new([num_rows, 3]), DType::F32),
@@ -470,17 +519,19 @@ pub(crate) mod device {
         launch::count_launch();
         // SAFETY: the kernel checks its row against U and its columns against the width of q and of the output
         // layer; the segments of all rows are the B positives, each with P addresses, mask, logits and
-        // gradients, and P rows of activations where they are kept.
+        // gradients, and P rows of activations where they are kept. Cells are those of the row, prefixes have their
+        // weights among the parameters, and gradients of two parts are twice as many.
         unsafe {
             row_losses_kernel::launch_unchecked(
                 &q.client.clone(),
                 launch::cubes(&q, num_rows),
                 CubeDim::new_1d(units),
-                vectors.clone().into_buffer_arg(),
+                rows.clone().into_buffer_arg(),
                 parameters.clone().into_buffer_arg(),
                 q.clone().into_buffer_arg(),
                 hidden.unwrap_or(parameters).clone().into_buffer_arg(),
                 pairs.segments.clone().into_buffer_arg(),
+                pairs.tags.clone().into_buffer_arg(),
                 pairs.ips.clone().into_buffer_arg(),
                 pairs.mask.clone().into_buffer_arg(),
                 losses.logits.clone().into_buffer_arg(),
@@ -493,6 +544,13 @@ pub(crate) mod device {
                 shape.vector_dim as u32,
                 width as u32,
                 shape.bias(shape.num_hidden).start as u32,
+                shape.prefix_weights().start as u32,
+                shape.row_width() as u32,
+                shape.elsewhere.num_row_cells() as u32,
+                shape.memory.num_cells as u32,
+                all_pairs as u32,
+                shape.memory.lengths,
+                shape.elsewhere.lengths,
                 units,
                 pairs_at_once,
                 activations,

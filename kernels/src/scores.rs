@@ -1,13 +1,15 @@
 //! Scores of (entity, address) pairs, with the output layer folded into the entities.
 //!
 //! ```text
-//! folded[r]      = [W_L e_r | e_r · b_L]                       once per entity, [N, width + 1]
-//! score(r, ip)   = folded[r] · [h_L(ip) | 1]                   = e_r · v(ip)
+//! folded[r]      = [W_L e_r | e_r · b_L | cells of r]          once per entity, [N, width + 1 + cells]
+//! usual(r, ip)   = [W_L e_r | e_r · b_L] · [h_L(ip) | 1] + m   = e_r · v(ip) + m, m as in `memory`
+//! score(r, ip)   = usual, or ln(exp(usual) + exp(x)) where there is x, as in `elsewhere`
 //! ```
 //!
 //! A score is the encoder's hidden layers, of which the first is four lookups on a CPU, and one dot product:
 //! with one hidden layer 4 d additions and 2 d FLOP more, 16 d bytes from the tables in cache and 4 d + 4 from
-//! the entity's row, which comes from memory. Memory is the floor: a row at d = 128 is nine cache lines.
+//! the entity's row, which comes from memory. Memory is the floor: a row at d = 128 is nine cache lines, and each
+//! prefix length one more.
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, backend_extension};
@@ -16,17 +18,22 @@ use pulp::Simd;
 use rayon::prelude::*;
 
 use crate::bits::NUM_BITS;
-use crate::encoder::EncoderShape;
+use crate::elsewhere::mix;
 use crate::first_layer::ByteTables;
 use crate::matrix::{Panels, hidden_layer, multiply};
 use crate::prefetch::prefetch;
+use crate::shape::ModelShape;
 use crate::simd::{AlignedVec, dot, padded, vectors_mut};
 
 /// Pairs of one task: their activations stay in the cache.
 const PAIRS_PER_TASK: usize = 512;
 
-/// The reference of folding: element `column` of an entity's folded row.
-pub fn fold_reference(shape: &EncoderShape, parameters: &[f32], vector: &[f32], column: usize) -> f64 {
+/// The reference of folding: element `column` of an entity's folded row, from its row of the table.
+pub fn fold_reference(shape: &ModelShape, parameters: &[f32], row: &[f32], column: usize) -> f64 {
+    let (vector, cells) = row.split_at(shape.vector_dim);
+    if column > shape.output_width() {
+        return cells[column - shape.output_width() - 1] as f64;
+    }
     // The bias is the row behind the weights.
     let start = shape.weight(shape.num_hidden).start + column * shape.vector_dim;
     let row = &parameters[start..start + shape.vector_dim];
@@ -34,7 +41,7 @@ pub fn fold_reference(shape: &EncoderShape, parameters: &[f32], vector: &[f32], 
 }
 
 /// The reference of scoring: from an entity's folded row.
-pub fn score_reference(shape: &EncoderShape, parameters: &[f32], folded: &[f32], ip: u32) -> f64 {
+pub fn score_reference(shape: &ModelShape, parameters: &[f32], folded: &[f32], tag: u32, ip: u32) -> f64 {
     let mut bits = [0.0; NUM_BITS];
     crate::bits::bits_on_slices(&[ip], &mut bits);
     let mut hidden: Vec<f64> = bits.iter().map(|bit| *bit as f64).collect();
@@ -46,30 +53,43 @@ pub fn score_reference(shape: &EncoderShape, parameters: &[f32], folded: &[f32],
         };
         hidden = (0..shape.vector_dim).map(activation).collect();
     }
-    let c = folded[hidden.len()] as f64;
-    hidden.iter().zip(folded).map(|(h, q)| h * *q as f64).sum::<f64>() + c
+    let (product, cells) = folded.split_at(hidden.len() + 1);
+    let (row_cells, cells) = cells.split_at(shape.elsewhere.num_row_cells());
+    let usual = hidden.iter().zip(product).map(|(h, q)| h * *q as f64).sum::<f64>()
+        + product[hidden.len()] as f64
+        + shape.memory.sum(cells, tag, ip) as f64;
+    if !shape.elsewhere.exists() {
+        return usual;
+    }
+    let elsewhere = shape.elsewhere.score(row_cells, &parameters[shape.prefix_weights()], tag, ip) as f64;
+    usual.max(elsewhere) + (-(usual - elsewhere).abs()).exp().ln_1p()
 }
 
-/// The CPU twin of folding: from rows `[N, d]` to `[N, width + 1]`.
-pub fn fold_on_slices(shape: &EncoderShape, parameters: &[f32], vectors: &[f32]) -> Vec<f32> {
+/// Floats of a folded row.
+fn folded_width(shape: &ModelShape) -> usize {
+    shape.output_width() + 1 + shape.num_cells()
+}
+
+/// The CPU twin of folding: from rows of a table, `[N, d + cells]`, to `[N, width + 1 + cells]`.
+pub fn fold_on_slices(shape: &ModelShape, parameters: &[f32], rows: &[f32]) -> Vec<f32> {
     const ROWS_PER_TASK: usize = 64;
-    let (d, columns) = (shape.vector_dim, shape.output_width() + 1);
+    let (row_width, columns) = (shape.row_width(), folded_width(shape));
     let output = shape.weight(shape.num_hidden).start..shape.bias(shape.num_hidden).end;
-    let output = Panels::transposed(&parameters[output], [d, columns]);
-    let mut folded = vec![0.0; vectors.len() / d * columns];
-    let tasks = folded.par_chunks_mut(ROWS_PER_TASK * columns).zip(vectors.par_chunks(ROWS_PER_TASK * d));
-    tasks.for_each(|(folded, vectors)| {
-        pulp::Arch::new().dispatch(Fold { vectors, vector_dim: d, output: &output, folded, columns });
+    let output = Panels::transposed(&parameters[output], [shape.vector_dim, shape.output_width() + 1]);
+    let mut folded = vec![0.0; rows.len() / row_width * columns];
+    let tasks =
+        folded.par_chunks_mut(ROWS_PER_TASK * columns).zip(rows.par_chunks(ROWS_PER_TASK * row_width));
+    tasks.for_each(|(folded, rows)| {
+        pulp::Arch::new().dispatch(Fold { rows, output: &output, folded, shape });
     });
     folded
 }
 
 struct Fold<'a> {
-    vectors: &'a [f32],
-    vector_dim: usize,
+    rows: &'a [f32],
     output: &'a Panels,
     folded: &'a mut [f32],
-    columns: usize,
+    shape: &'a ModelShape,
 }
 
 impl pulp::WithSimd for Fold<'_> {
@@ -77,11 +97,15 @@ impl pulp::WithSimd for Fold<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let width = padded(self.columns);
-        let mut rows = AlignedVec::zeros(self.vectors.len() / self.vector_dim * width);
-        multiply(simd, self.vectors, self.vector_dim, self.output, &mut rows);
-        for (folded, row) in self.folded.chunks_exact_mut(self.columns).zip(rows.chunks_exact(width)) {
-            folded.copy_from_slice(&row[..self.columns]);
+        let (row_width, columns) = (self.shape.row_width(), self.shape.output_width() + 1);
+        let width = padded(columns);
+        let mut products = AlignedVec::zeros(self.rows.len() / row_width * width);
+        multiply(simd, self.rows, row_width, self.output, &mut products);
+        let rows = self.rows.chunks_exact(row_width).zip(products.chunks_exact(width));
+        for (folded, (row, product)) in self.folded.chunks_exact_mut(folded_width(self.shape)).zip(rows) {
+            let (of_product, of_cells) = folded.split_at_mut(columns);
+            of_product.copy_from_slice(&product[..columns]);
+            of_cells.copy_from_slice(&row[self.shape.vector_dim..]);
         }
     }
 }
@@ -89,42 +113,55 @@ impl pulp::WithSimd for Fold<'_> {
 /// What the CPU twin scores with.
 #[derive(Clone, Copy)]
 pub struct ScoreInputs<'a> {
-    /// `[N, width + 1]`: folded rows.
+    /// `[N, width + 1 + cells]`: folded rows.
     pub folded: &'a [f32],
     /// Of [`tables_on_slices`].
     pub tables: &'a [f32],
     /// `[num_parameters]`: the encoder.
     pub parameters: &'a [f32],
     /// The encoder's shape.
-    pub shape: EncoderShape,
+    pub shape: ModelShape,
 }
 
 /// The lookup tables of an encoder's first layer, for [`scores_on_slices`].
-pub fn tables_on_slices(shape: &EncoderShape, parameters: &[f32]) -> Vec<f32> {
+pub fn tables_on_slices(shape: &ModelShape, parameters: &[f32]) -> Vec<f32> {
     ByteTables::new(shape, parameters).entries().to_vec()
 }
 
-/// The CPU twin of scoring: `out[i]` is the score of row `rows[i]` and address `ips[i]`.
-pub fn scores_on_slices(inputs: ScoreInputs<'_>, rows: &[i32], ips: &[u32], out: &mut [f32]) {
+/// Pairs to score, as slices of one length.
+#[derive(Clone, Copy)]
+pub struct PairsToScore<'a> {
+    /// Rows of the folded table.
+    pub rows: &'a [i32],
+    /// The entities' tags, as [`crate::memory`] says.
+    pub tags: &'a [u32],
+    /// Addresses.
+    pub ips: &'a [u32],
+}
+
+/// The CPU twin of scoring: `out[i]` is the score of the i-th pair.
+pub fn scores_on_slices(inputs: ScoreInputs<'_>, pairs: PairsToScore<'_>, out: &mut [f32]) {
     let (shape, d) = (inputs.shape, inputs.shape.vector_dim);
     let hidden: Vec<Panels> =
         (1..shape.num_hidden).map(|l| Panels::new(&inputs.parameters[shape.weight(l)], [d, d])).collect();
-    let score = |((rows, ips), out): ((&[i32], &[u32]), &mut [f32])| {
-        pulp::Arch::new().dispatch(Score { inputs, hidden: &hidden, rows, ips, out });
+    let score = |pairs: PairsToScore<'_>, out: &mut [f32]| {
+        pulp::Arch::new().dispatch(Score { inputs, hidden: &hidden, pairs, out });
     };
     if out.len() <= PAIRS_PER_TASK {
-        return score(((rows, ips), out)); // handing it to another thread would take longer
+        return score(pairs, out); // handing it to another thread would take longer
     }
-    let pairs = rows.par_chunks(PAIRS_PER_TASK).zip(ips.par_chunks(PAIRS_PER_TASK));
-    pairs.zip(out.par_chunks_mut(PAIRS_PER_TASK)).for_each(score);
+    out.par_chunks_mut(PAIRS_PER_TASK).enumerate().for_each(|(i, out)| {
+        let range = i * PAIRS_PER_TASK..i * PAIRS_PER_TASK + out.len();
+        let PairsToScore { rows, tags, ips } = pairs;
+        score(PairsToScore { rows: &rows[range.clone()], tags: &tags[range.clone()], ips: &ips[range] }, out);
+    });
 }
 
 /// Pairs of one task.
 struct Score<'a> {
     inputs: ScoreInputs<'a>,
     hidden: &'a [Panels],
-    rows: &'a [i32],
-    ips: &'a [u32],
+    pairs: PairsToScore<'a>,
     out: &'a mut [f32],
 }
 
@@ -134,22 +171,37 @@ impl pulp::WithSimd for Score<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         const ROWS_AHEAD: usize = 12;
-        let ScoreInputs { folded, tables, shape, .. } = self.inputs;
+        let ScoreInputs { folded, tables, shape, parameters } = self.inputs;
+        let PairsToScore { rows, tags, ips } = self.pairs;
         let tables = ByteTables::from_entries(&shape, tables);
-        let columns = shape.output_width() + 1;
-        let folded_row = |row: i32| &folded[row as usize * columns..][..columns];
-        self.rows.iter().take(ROWS_AHEAD).for_each(|row| prefetch(folded_row(*row)));
-        let activations = (!self.hidden.is_empty()).then(|| self.activations(simd, &tables));
-        for (i, (row, ip)) in self.rows.iter().zip(self.ips).enumerate() {
-            if let Some(ahead) = self.rows.get(i + ROWS_AHEAD) {
-                prefetch(folded_row(*ahead));
+        let (width, columns) = (shape.output_width(), folded_width(&shape));
+        let prefix_weights = &parameters[shape.prefix_weights()];
+        let folded_row = |i: usize| &folded[rows[i] as usize * columns..][..columns];
+        let fetch = |i: usize| {
+            let (product, cells) = folded_row(i).split_at(width + 1);
+            prefetch(product);
+            let cells = &cells[shape.elsewhere.num_row_cells()..];
+            for length in shape.memory.lengths.iter() {
+                prefetch(&cells[shape.memory.cell(tags[i], ips[i], length)..][..1]);
             }
-            let (q, c) = folded_row(*row).split_at(columns - 1);
+        };
+        (0..rows.len().min(ROWS_AHEAD)).for_each(fetch);
+        let activations = (!self.hidden.is_empty()).then(|| self.activations(simd, &tables));
+        for (i, ip) in ips.iter().enumerate() {
+            if i + ROWS_AHEAD < rows.len() {
+                fetch(i + ROWS_AHEAD);
+            }
+            let (q, rest) = folded_row(i).split_at(width);
+            let (row_cells, cells) = rest[1..].split_at(shape.elsewhere.num_row_cells());
             let product = match &activations {
                 None => tables.dot(simd, q, *ip),
-                Some(activations) => dot(simd, q, &activations[i * tables.width()..][..columns - 1]),
+                Some(activations) => dot(simd, q, &activations[i * tables.width()..][..width]),
             };
-            self.out[i] = product + c[0];
+            let usual = product + rest[0] + shape.memory.sum(cells, tags[i], *ip);
+            self.out[i] = match shape.elsewhere.exists() {
+                true => mix(usual, shape.elsewhere.score(row_cells, prefix_weights, tags[i], *ip)).0,
+                false => usual,
+            };
         }
     }
 }
@@ -159,10 +211,10 @@ impl Score<'_> {
     #[inline(always)]
     fn activations<S: Simd>(&self, simd: S, tables: &ByteTables<&[f32]>) -> AlignedVec {
         let (shape, width) = (self.inputs.shape, tables.width());
-        let mut activations = AlignedVec::zeros(self.ips.len() * width);
+        let mut activations = AlignedVec::zeros(self.pairs.ips.len() * width);
         let mut above = AlignedVec::zeros(activations.len());
         let rows = vectors_mut::<S>(&mut activations).chunks_exact_mut(width / S::F32_LANES);
-        self.ips.iter().zip(rows).for_each(|(ip, h)| tables.encode(simd, *ip, h));
+        self.pairs.ips.iter().zip(rows).for_each(|(ip, h)| tables.encode(simd, *ip, h));
         for (l, weight) in self.hidden.iter().enumerate() {
             let bias = &self.inputs.parameters[shape.bias(l + 1)];
             hidden_layer(simd, &activations, weight, bias, &mut above);
@@ -176,16 +228,16 @@ impl Score<'_> {
 ///
 /// # Shapes
 ///
-/// - `vectors`: `[N, d]`
-/// - `parameters`: `[1, num_parameters]`, laid out as [`EncoderShape`] says
-/// - output: `[N, width + 1]`, width being 32 where there is no hidden layer, else d
-pub fn fold(vectors: Tensor<2>, parameters: Tensor<2>, shape: EncoderShape) -> Tensor<2> {
-    let folded = Dispatch::fold(vectors.into_dispatch(), parameters.into_dispatch(), shape);
+/// - `rows`: `[N, d + cells]`
+/// - `parameters`: `[1, num_parameters]`, laid out as [`ModelShape`] says
+/// - output: `[N, width + 1 + cells]`, width being 32 where there is no hidden layer, else d
+pub fn fold(rows: Tensor<2>, parameters: Tensor<2>, shape: ModelShape) -> Tensor<2> {
+    let folded = Dispatch::fold(rows.into_dispatch(), parameters.into_dispatch(), shape);
     Tensor::from_dispatch(folded)
 }
 
 /// The lookup tables that [`scores`] takes; what is in them is the backend's business.
-pub fn lookup_tables(parameters: Tensor<2>, shape: EncoderShape) -> Tensor<2> {
+pub fn lookup_tables(parameters: Tensor<2>, shape: ModelShape) -> Tensor<2> {
     Tensor::from_dispatch(Dispatch::lookup_tables(parameters.into_dispatch(), shape))
 }
 
@@ -193,21 +245,22 @@ pub fn lookup_tables(parameters: Tensor<2>, shape: EncoderShape) -> Tensor<2> {
 ///
 /// # Shapes
 ///
-/// - `folded`: `[N, width + 1]`, of [`fold`]
-/// - `rows`: `[n]`, below N; `ips`: `[n]`, unsigned 32-bit integers
+/// - `folded`: `[N, width + 1 + cells]`, of [`fold`]
+/// - `rows`: `[n]`, below N; `tags` and `ips`: `[n]`, unsigned 32-bit integers
 /// - `tables`: of [`lookup_tables`]; `parameters`: `[1, num_parameters]`
 /// - output: `[n]`
 pub fn scores(
     folded: Tensor<2>,
-    (rows, ips): (Tensor<1, Int>, Tensor<1, Int>),
+    (rows, tags, ips): (Tensor<1, Int>, Tensor<1, Int>, Tensor<1, Int>),
     tables: Tensor<2>,
     parameters: Tensor<2>,
-    shape: EncoderShape,
+    shape: ModelShape,
 ) -> Tensor<1> {
-    assert_eq!(rows.dims(), ips.dims(), "every pair has a row and an address");
+    assert_eq!([rows.dims(), tags.dims()], [ips.dims(); 2], "every pair has a row, a tag and an address");
     Tensor::from_dispatch(Dispatch::scores(
         folded.into_dispatch(),
         rows.into_dispatch(),
+        tags.into_dispatch(),
         ips.into_dispatch(),
         tables.into_dispatch(),
         parameters.into_dispatch(),
@@ -219,39 +272,32 @@ pub fn scores(
 #[backend_extension(NdArray, Cube: cfg(feature = "wgpu"))]
 pub trait ScoresBackend: Backend {
     /// See [`fold`].
-    fn fold(
-        vectors: FloatTensor<Self>,
-        parameters: FloatTensor<Self>,
-        shape: EncoderShape,
-    ) -> FloatTensor<Self>;
+    fn fold(rows: FloatTensor<Self>, parameters: FloatTensor<Self>, shape: ModelShape) -> FloatTensor<Self>;
 
     /// See [`lookup_tables`].
-    fn lookup_tables(parameters: FloatTensor<Self>, shape: EncoderShape) -> FloatTensor<Self>;
+    fn lookup_tables(parameters: FloatTensor<Self>, shape: ModelShape) -> FloatTensor<Self>;
 
     /// See [`scores`].
     fn scores(
         folded: FloatTensor<Self>,
         rows: IntTensor<Self>,
+        tags: IntTensor<Self>,
         ips: IntTensor<Self>,
         tables: FloatTensor<Self>,
         parameters: FloatTensor<Self>,
-        shape: EncoderShape,
+        shape: ModelShape,
     ) -> FloatTensor<Self>;
 }
 
 impl ScoresBackend for burn_ndarray::NdArray {
-    fn fold(
-        vectors: FloatTensor<Self>,
-        parameters: FloatTensor<Self>,
-        shape: EncoderShape,
-    ) -> FloatTensor<Self> {
+    fn fold(rows: FloatTensor<Self>, parameters: FloatTensor<Self>, shape: ModelShape) -> FloatTensor<Self> {
         use crate::host::{f32_array, slice, tensor};
-        let (vectors, parameters) = (f32_array(vectors), f32_array(parameters));
-        let folded = fold_on_slices(&shape, slice(&parameters), slice(&vectors));
-        tensor(folded, &[vectors.shape()[0], shape.output_width() + 1])
+        let (rows, parameters) = (f32_array(rows), f32_array(parameters));
+        let folded = fold_on_slices(&shape, slice(&parameters), slice(&rows));
+        tensor(folded, &[rows.shape()[0], folded_width(&shape)])
     }
 
-    fn lookup_tables(parameters: FloatTensor<Self>, shape: EncoderShape) -> FloatTensor<Self> {
+    fn lookup_tables(parameters: FloatTensor<Self>, shape: ModelShape) -> FloatTensor<Self> {
         use crate::host::{f32_array, slice, tensor};
         let entries = tables_on_slices(&shape, slice(&f32_array(parameters)));
         let len = entries.len();
@@ -261,18 +307,20 @@ impl ScoresBackend for burn_ndarray::NdArray {
     fn scores(
         folded: FloatTensor<Self>,
         rows: IntTensor<Self>,
+        tags: IntTensor<Self>,
         ips: IntTensor<Self>,
         tables: FloatTensor<Self>,
         parameters: FloatTensor<Self>,
-        shape: EncoderShape,
+        shape: ModelShape,
     ) -> FloatTensor<Self> {
         use crate::host::{f32_array, i32_array, slice, tensor, u32_array};
         let (folded, tables, parameters) = (f32_array(folded), f32_array(tables), f32_array(parameters));
-        let (rows, ips) = (i32_array(rows), u32_array(ips));
+        let (rows, tags, ips) = (i32_array(rows), u32_array(tags), u32_array(ips));
         let (folded, tables, parameters) = (slice(&folded), slice(&tables), slice(&parameters));
         let mut out = vec![0.0; ips.len()];
         let inputs = ScoreInputs { folded, tables, parameters, shape };
-        scores_on_slices(inputs, slice(&rows), slice(&ips), &mut out);
+        let pairs = PairsToScore { rows: slice(&rows), tags: slice(&tags), ips: slice(&ips) };
+        scores_on_slices(inputs, pairs, &mut out);
         tensor(out, &[ips.len()])
     }
 }
@@ -280,14 +328,18 @@ impl ScoresBackend for burn_ndarray::NdArray {
 /// The kernels on a device: one cube a pair, whose units share the columns of the dot product.
 #[cfg(feature = "wgpu")]
 mod device {
+    use burn::backend::ops::FloatTensorOps;
     use burn::tensor::{DType, Shape};
     use burn_cubecl::CubeBackend;
     use cubecl::prelude::*;
 
     use super::*;
+    use crate::elsewhere::device::{elsewhere_score, smaller_part};
     use crate::first_layer::device::{encode, tables};
     use crate::launch::{self, contiguous, empty_like};
     use crate::matrix::device::{DeviceMatrix, Epilogue, multiply};
+    use crate::memory::PrefixLengths;
+    use crate::memory::device::memory_sum;
     use crate::pair_loss::device::{Activations, activation};
 
     /// One cube per pair.
@@ -296,11 +348,19 @@ mod device {
     fn scores_kernel(
         folded: &[f32],
         rows: &[i32],
+        tags: &[u32],
         ips: &[u32],
         source: &[f32],
+        parameters: &[f32],
         out: &mut [f32],
         num_pairs: u32,
         width: u32,
+        columns: u32,
+        prefix_weights: u32,
+        num_row_cells: u32,
+        num_cells: u32,
+        #[comptime] memory: PrefixLengths,
+        #[comptime] elsewhere: PrefixLengths,
         #[comptime] units: u32,
         #[comptime] activations: Activations,
     ) {
@@ -310,7 +370,7 @@ mod device {
         }
         let unit = UNIT_POS as usize;
         let width = width as usize;
-        let q = rows[pair] as usize * (width + 1);
+        let q = rows[pair] as usize * columns as usize;
         let mut share = 0.0f32;
         let mut column = unit;
         while column < width {
@@ -326,29 +386,45 @@ mod device {
             for i in 0..comptime!(units as usize) {
                 score += shares[i];
             }
+            let cells = q + width + 1;
+            let (tag, ip) = (tags[pair], ips[pair]);
+            if comptime!(!memory.is_empty()) {
+                score += memory_sum(folded, cells + num_row_cells as usize, tag, ip, num_cells, memory);
+            }
+            if comptime!(!elsewhere.is_empty()) {
+                let weights = prefix_weights as usize;
+                let x = elsewhere_score(folded, cells, parameters, weights, tag, ip, elsewhere);
+                score = max(score, x) + f32::log1p(smaller_part(score, x));
+            }
             out[pair] = score;
         }
     }
 
     impl ScoresBackend for CubeBackend {
         fn fold(
-            vectors: FloatTensor<Self>,
+            rows: FloatTensor<Self>,
             parameters: FloatTensor<Self>,
-            shape: EncoderShape,
+            shape: ModelShape,
         ) -> FloatTensor<Self> {
-            let (vectors, parameters) = (contiguous(vectors), contiguous(parameters));
-            let (num_rows, d, columns) =
-                (vectors.meta.shape()[0], shape.vector_dim, shape.output_width() + 1);
-            let folded = empty_like(&vectors, Shape::new([num_rows, columns]), DType::F32);
+            let (rows, parameters) = (contiguous(rows), contiguous(parameters));
+            let (num_rows, d, columns) = (rows.meta.shape()[0], shape.vector_dim, shape.output_width() + 1);
+            let folded = empty_like(&rows, Shape::new([num_rows, columns]), DType::F32);
             let start = shape.weight(shape.num_hidden).start;
             // The bias is the row behind the weights.
             let output = DeviceMatrix::new(&parameters, start, [columns, d], d).transposed();
-            let e = DeviceMatrix::new(&vectors, 0, [num_rows, d], d);
+            let e = DeviceMatrix::new(&rows, 0, [num_rows, d], shape.row_width());
             multiply(&folded, Epilogue::nothing(&parameters), e, output);
-            folded
+            if shape.num_cells() == 0 {
+                return folded;
+            }
+            // Once a model: Burn's own.
+            launch::count_launch();
+            launch::count_launch();
+            let cells = Self::float_slice(rows, &[(0..num_rows).into(), (d..shape.row_width()).into()]);
+            Self::float_cat(vec![folded, cells], 1)
         }
 
-        fn lookup_tables(parameters: FloatTensor<Self>, shape: EncoderShape) -> FloatTensor<Self> {
+        fn lookup_tables(parameters: FloatTensor<Self>, shape: ModelShape) -> FloatTensor<Self> {
             match shape.num_hidden {
                 0 => empty_like(&parameters, Shape::new([1, 1]), DType::F32), // bound, but not read
                 _ => tables(&contiguous(parameters), &shape),
@@ -358,12 +434,14 @@ mod device {
         fn scores(
             folded: FloatTensor<Self>,
             rows: IntTensor<Self>,
+            tags: IntTensor<Self>,
             ips: IntTensor<Self>,
             tables: FloatTensor<Self>,
             parameters: FloatTensor<Self>,
-            shape: EncoderShape,
+            shape: ModelShape,
         ) -> FloatTensor<Self> {
-            let (folded, rows, ips) = (contiguous(folded), contiguous(rows), contiguous(ips));
+            let (folded, rows, tags, ips) =
+                (contiguous(folded), contiguous(rows), contiguous(tags), contiguous(ips));
             let parameters = contiguous(parameters);
             let (num_pairs, d, width) = (ips.meta.num_elements(), shape.vector_dim, shape.output_width());
             let mut source = tables;
@@ -395,11 +473,19 @@ mod device {
                     CubeDim::new_1d(units),
                     folded.into_buffer_arg(),
                     rows.into_buffer_arg(),
+                    tags.into_buffer_arg(),
                     ips.into_buffer_arg(),
                     source.into_buffer_arg(),
+                    parameters.into_buffer_arg(),
                     out.clone().into_buffer_arg(),
                     num_pairs as u32,
                     width as u32,
+                    folded_width(&shape) as u32,
+                    shape.prefix_weights().start as u32,
+                    shape.elsewhere.num_row_cells() as u32,
+                    shape.memory.num_cells as u32,
+                    shape.memory.lengths,
+                    shape.elsewhere.lengths,
                     units,
                     activations,
                 );

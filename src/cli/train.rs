@@ -59,7 +59,7 @@ pub fn run(args: TrainArgs) -> Result<()> {
     let device = device::choose(config.training.device)?;
     talk!("device: {}", device.description);
     // What cannot work is refused before anything is read or written.
-    talk!("memory: {}", MemoryPlan::for_training(&config.hyperparameters, &device.limits)?);
+    talk!("memory: {}", MemoryPlan::for_training(&config, &device.limits)?);
     let output = args.output.clone().unwrap_or_else(|| next_run_folder(args.config.as_deref()));
     RunFolder::check(&output, args.overwrite)?;
     let (events, validation) = load(&config, &args.read)?;

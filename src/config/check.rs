@@ -151,6 +151,7 @@ fn expected(schema: &Schema) -> &'static str {
         "number" => "a number",
         "string" => "a string",
         "boolean" => "true or false",
+        "array" if type_of(&schema["items"]) == "integer" => "an array of integers",
         "array" => "an array of strings",
         _ => "a table",
     }
@@ -172,6 +173,7 @@ fn type_name(value: &Value) -> &'static str {
 fn example(schema: &Schema) -> String {
     match type_of(schema) {
         "string" => "write \"text\", with the quotes",
+        "array" if type_of(&schema["items"]) == "integer" => "write [1, 2]",
         "array" => "write [\"a\", \"b\"]",
         "boolean" => "write true or false",
         _ => "write the keys of the table below its [header]",

@@ -6,8 +6,12 @@ use burn::nn::Linear;
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use ipsight_kernels::bits::{NUM_BITS, ip_bits};
-use ipsight_kernels::encoder::EncoderShape;
+use ipsight_kernels::elsewhere::ElsewhereShape;
+use ipsight_kernels::memory::PrefixLengths;
+use ipsight_kernels::shape::ModelShape;
 use ipsight_kernels::uniform::{Uniform, uniform};
+
+use super::index_tensor;
 
 /// Configuration of an [`IpEncoder`].
 #[derive(Config, Debug)]
@@ -16,6 +20,9 @@ pub struct IpEncoderConfig {
     pub num_ip_encoder_layers: usize,
     /// d, width of the hidden layers and of the output.
     pub vector_dim: usize,
+    /// Lengths of the address prefixes whose weights are learned; none where only bits are.
+    #[config(default = "Vec::new()")]
+    pub prefix_lengths: Vec<u32>,
     /// Seed of the initial weights.
     #[config(default = 0)]
     pub seed: u64,
@@ -27,12 +34,16 @@ pub struct IpEncoderConfig {
 pub struct IpEncoder {
     /// L + 1 layers; the first takes the 32 bits, the last has no ReLU after it.
     pub layers: Vec<Linear>,
+    /// How common each prefix is, as [`ipsight_kernels::elsewhere`] says: `[weights]` of each length, ascending.
+    pub prefixes: Vec<Param<Tensor<1>>>,
+    prefix_lengths: Vec<u32>,
 }
 
 impl IpEncoderConfig {
-    /// Width and number of the hidden layers.
-    pub fn shape(&self) -> EncoderShape {
-        EncoderShape { vector_dim: self.vector_dim, num_hidden: self.num_ip_encoder_layers }
+    /// Width and number of the hidden layers, and the prefixes. It knows of no memory.
+    pub fn shape(&self) -> ModelShape {
+        let elsewhere = ElsewhereShape { lengths: prefix_lengths(&self.prefix_lengths) };
+        ModelShape { elsewhere, ..ModelShape::bits(self.vector_dim, self.num_ip_encoder_layers) }
     }
 
     /// Makes the encoder with weights and biases uniform in ±1/sqrt(fan-in), as PyTorch's `nn.Linear` does
@@ -58,8 +69,21 @@ impl IpEncoderConfig {
                 Linear { weight: Param::from_tensor(weight), bias: Some(Param::from_tensor(bias.detach())) }
             })
             .collect();
-        IpEncoder { layers }
+        let zeros = |length| Param::from_tensor(Tensor::zeros([ElsewhereShape::num_weights(length)], device));
+        let prefixes = self.shape().elsewhere.lengths.iter().map(zeros).collect();
+        self.with(layers, prefixes)
     }
+
+    /// The encoder of its weights.
+    pub(super) fn with(&self, layers: Vec<Linear>, prefixes: Vec<Param<Tensor<1>>>) -> IpEncoder {
+        // Ascending, as the weights are.
+        IpEncoder { layers, prefixes, prefix_lengths: self.shape().elsewhere.lengths.iter().collect() }
+    }
+}
+
+/// The set of lengths.
+pub(super) fn prefix_lengths(lengths: &[u32]) -> PrefixLengths {
+    PrefixLengths::new(lengths).expect("the configuration's lengths were checked")
 }
 
 /// How strong the first layer's initial weights are for each bit, the most significant first: half as strong
@@ -87,28 +111,60 @@ impl IpEncoder {
         projection.forward(hidden.iter().fold(bits, |x, layer| relu(layer.forward(x))))
     }
 
-    /// Width and number of the hidden layers.
-    pub fn shape(&self) -> EncoderShape {
-        EncoderShape { vector_dim: self.layers[0].weight.dims()[1], num_hidden: self.layers.len() - 1 }
+    /// Width and number of the hidden layers, and the prefixes. It knows of no memory.
+    pub fn shape(&self) -> ModelShape {
+        let elsewhere = ElsewhereShape { lengths: prefix_lengths(&self.prefix_lengths) };
+        ModelShape { elsewhere, ..ModelShape::bits(self.layers[0].weight.dims()[1], self.layers.len() - 1) }
     }
 
-    /// All weights and biases in one row, `[1, num_parameters]`, as [`EncoderShape`] lays them out.
+    /// The sum of each address's prefix weights.
+    ///
+    /// # Shapes
+    ///
+    /// - `ips`: `[N]`, unsigned 32-bit integers
+    /// - output: `[N]`
+    pub fn prefix_sums(&self, ips: &Tensor<1, Int>) -> Tensor<1> {
+        let device = self.layers[0].weight.val().device();
+        let weights = self.prefixes.iter().zip(&self.prefix_lengths).map(|(weights, length)| {
+            let places = host_ips(ips).into_iter().map(|ip| ElsewhereShape::index(ip, *length) as i32);
+            weights.val().select(0, index_tensor(places.collect(), &device))
+        });
+        weights.reduce(Tensor::add).expect("there are prefixes")
+    }
+
+    /// All weights and biases in one row, `[1, num_parameters]`, as [`ModelShape`] lays them out.
     pub fn parameters(&self) -> Tensor<2> {
         let of_layer = |layer: &Linear| {
             let bias = layer.bias.as_ref().expect("every layer has a bias").val();
             [layer.weight.val().reshape([1, -1]), bias.reshape([1, -1])]
         };
-        Tensor::cat(self.layers.iter().flat_map(of_layer).collect(), 1)
+        let prefixes = self.prefixes.iter().map(|weights| weights.val().reshape([1, -1]));
+        Tensor::cat(self.layers.iter().flat_map(of_layer).chain(prefixes).collect(), 1)
     }
 
     /// The encoder of `[1, num_parameters]`, the inverse of [`IpEncoder::parameters`].
-    pub fn from_parameters(shape: &EncoderShape, parameters: Tensor<2>) -> Self {
+    pub fn from_parameters(shape: &ModelShape, parameters: Tensor<2>) -> Self {
         let part = |range: Range<usize>| parameters.clone().slice([0..1, range]);
         let layer = |l: usize| {
             let weight = part(shape.weight(l)).reshape(shape.layer_shape(l));
             let bias = part(shape.bias(l)).reshape([shape.vector_dim]);
             Linear { weight: Param::from_tensor(weight), bias: Some(Param::from_tensor(bias)) }
         };
-        IpEncoder { layers: (0..=shape.num_hidden).map(layer).collect() }
+        let mut start = shape.prefix_weights().start;
+        let prefix = |length| {
+            let range = start..start + ElsewhereShape::num_weights(length);
+            start = range.end;
+            Param::from_tensor(part(range.clone()).reshape([range.len()]))
+        };
+        IpEncoder {
+            layers: (0..=shape.num_hidden).map(layer).collect(),
+            prefixes: shape.elsewhere.lengths.iter().map(prefix).collect(),
+            prefix_lengths: shape.elsewhere.lengths.iter().collect(),
+        }
     }
+}
+
+/// Addresses on the host, for the plain form, which computes places there.
+pub(super) fn host_ips(ips: &Tensor<1, Int>) -> Vec<u32> {
+    ips.to_data().iter::<u32>().collect()
 }

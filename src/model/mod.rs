@@ -1,15 +1,18 @@
 //! The model: Burn modules, forward only. It does no IO and knows no optimiser.
 //!
 //! ```text
-//! dot_product(entity, ip) = entity_embedding[row(entity)] . ip_encoder(bits(ip))
+//! dot_product(entity, ip) = entity_embedding[row(entity)] . ip_encoder(bits(ip))                in the plain model
+//! usual(entity, ip)       = that + memory(entity, prefixes of ip)
+//! score(entity, ip)       = ln(exp(usual) + exp(elsewhere(entity, prefixes of ip)))         with learned prefixes
 //! ```
 //!
-//! No bias, no normalisation: the dot product is the log odds that the pair is real rather than generated.
+//! No bias, no normalisation: the score is the log odds that the pair is real rather than generated.
 
 mod entity_embedding;
 mod ip_encoder;
 mod ip_insights;
 mod named_tensors;
+mod prefix_memory;
 
 pub use entity_embedding::{
     EntityEmbedding, EntityEmbeddingConfig, RowIndex, ShardRows, Sharding, index_tensor,
@@ -17,3 +20,4 @@ pub use entity_embedding::{
 pub use ip_encoder::{IpEncoder, IpEncoderConfig};
 pub use ip_insights::{IpInsights, IpInsightsConfig};
 pub use named_tensors::NamedTensor;
+pub use prefix_memory::PrefixMemory;

@@ -1,16 +1,16 @@
 use burn::module::{Param, ParamId};
 use burn::tensor::{Device, Int, Tensor};
-use ipsight_kernels::encoder::EncoderShape;
-use ipsight_kernels::folded::{Folded, folded};
+use ipsight_kernels::folded::{Folded, Pairs, folded};
 use ipsight_kernels::folded_step::{Stepped, TableShard, folded_step};
 use ipsight_kernels::negatives::{Negatives, pairs};
 use ipsight_kernels::row_adam::{AdamStep, TableTensors, row_adam};
+use ipsight_kernels::shape::ModelShape;
 
 use crate::Result;
 use crate::config::Hyperparameters;
 use crate::data::{MiniBatch, segments};
 use crate::model::{
-    EntityEmbedding, IpEncoder, IpInsights, IpInsightsConfig, RowIndex, ShardRows, index_tensor,
+    EntityEmbedding, IpEncoder, IpInsights, IpInsightsConfig, PrefixMemory, RowIndex, ShardRows, index_tensor,
 };
 use crate::score::{ip_tensor, read_floats};
 
@@ -19,7 +19,8 @@ pub struct TrainState {
     entity_embedding: EntityEmbedding,
     /// First and second moments of each shard of the table.
     moments: Vec<(Tensor<2>, Tensor<2>)>,
-    encoder_shape: EncoderShape,
+    memory: PrefixMemory,
+    shape: ModelShape,
     /// The encoder's parameters and their moments, `[1, num_parameters]` each: a table of one row.
     encoder: TableTensors,
     /// The one row, and that it occurs once.
@@ -44,6 +45,8 @@ struct Uploaded {
     /// `[U + 1]`
     segments: Tensor<1, Int>,
     /// `[B]`
+    tags: Tensor<1, Int>,
+    /// `[B]`
     ips: Tensor<1, Int>,
     num_positives: usize,
 }
@@ -56,10 +59,11 @@ impl TrainState {
 
     /// Starts from a model on a plain device.
     pub fn from_model(model: IpInsights, hyperparameters: &Hyperparameters) -> Self {
-        let IpInsights { entity_embedding, ip_encoder } = model;
+        let shape = model.shape();
+        let IpInsights { entity_embedding, ip_encoder, memory } = model;
         let zeros = |tensor: &Tensor<2>| (tensor.zeros_like(), tensor.zeros_like());
         let moments = entity_embedding.shards.iter().map(|shard| zeros(&shard.val())).collect();
-        let (encoder_shape, parameters) = (ip_encoder.shape(), ip_encoder.parameters());
+        let parameters = ip_encoder.parameters();
         let (first, second) = zeros(&parameters);
         let device = entity_embedding.device();
         Self {
@@ -67,7 +71,8 @@ impl TrainState {
             device,
             entity_embedding,
             moments,
-            encoder_shape,
+            memory,
+            shape,
             encoder: (parameters, first, second),
             num_steps: 0,
             learning_rate: hyperparameters.learning_rate,
@@ -90,7 +95,8 @@ impl TrainState {
     pub fn snapshot(&self) -> IpInsights {
         IpInsights {
             entity_embedding: self.entity_embedding.clone(),
-            ip_encoder: IpEncoder::from_parameters(&self.encoder_shape, self.encoder.0.clone()),
+            ip_encoder: IpEncoder::from_parameters(&self.shape, self.encoder.0.clone()),
+            memory: self.memory.clone(),
         }
     }
 
@@ -149,19 +155,20 @@ impl TrainState {
     /// Loss and gradients of pairs that are given, without a step. For proofs.
     pub fn gradients(&self, batch: &MiniBatch, pair_ips: Tensor<2, Int>, mask: Tensor<2>) -> Folded {
         let uploaded = self.upload(batch);
-        let vectors = self.entity_embedding.forward(&uploaded.index);
-        folded(vectors, uploaded.segments, (pair_ips, mask), self.encoder.0.clone(), self.encoder_shape)
+        let rows = self.entity_embedding.forward(&uploaded.index);
+        let pairs = Pairs { segments: uploaded.segments, tags: uploaded.tags, ips: pair_ips, mask };
+        folded(rows, pairs, self.encoder.0.clone(), self.shape)
     }
 
-    fn step_on_pairs(&mut self, uploaded: Uploaded, pairs: (Tensor<2, Int>, Tensor<2>)) -> StepLoss {
+    fn step_on_pairs(&mut self, uploaded: Uploaded, (ips, mask): (Tensor<2, Int>, Tensor<2>)) -> StepLoss {
         self.num_steps += 1;
         // The gradients are of a mean over the mini-batch, so each row's share of the penalty is, too.
         let weight_decay = self.weight_decay / uploaded.num_positives as f64;
         let adam = AdamStep::at(self.num_steps, self.learning_rate, weight_decay);
         let (shards, places) = self.take_shards(uploaded.index, &uploaded.segments);
-        let (parameters, shape) = (self.encoder.0.clone(), self.encoder_shape);
+        let pairs = Pairs { segments: uploaded.segments, tags: uploaded.tags, ips, mask };
         let Stepped { tables, parameters, sums } =
-            folded_step(shards, uploaded.segments, pairs, parameters, shape, adam);
+            folded_step(shards, pairs, self.encoder.0.clone(), self.shape, adam);
         for ((shard, id), (weights, first, second)) in places.into_iter().zip(tables) {
             self.entity_embedding.shards[shard] = Param::initialized(id, weights);
             self.moments[shard] = (first, second);
@@ -200,6 +207,7 @@ impl TrainState {
         Uploaded {
             index: self.entity_embedding.index(&unique),
             segments: index_tensor(offsets, &self.device),
+            tags: ip_tensor(batch.tags.clone(), &self.device),
             ips: ip_tensor(batch.ips.clone(), &self.device),
             num_positives: batch.len(),
         }

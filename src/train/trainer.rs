@@ -131,7 +131,7 @@ pub fn train(
     if inputs.events.is_empty() {
         return Err(Error::data("training data", "there are no events", "give at least one event"));
     }
-    let memory = MemoryPlan::for_training(h, &inputs.device.limits)?;
+    let memory = MemoryPlan::for_training(inputs.config, &inputs.device.limits)?;
     let steps_per_epoch = inputs.events.len().div_ceil(h.mini_batch_size);
     on_event(&TrainEvent::Started { steps_per_epoch, memory })?;
 

@@ -1,0 +1,318 @@
+//! The part of a score that does not ask whether the address is one of the entity's usual ones.
+//!
+//! ```text
+//! logit(t, ip)     = ln(exp(usual) + exp(elsewhere))            usual: e · v(ip), and what the memory adds
+//! elsewhere(t, ip) = OFFSET + ROW_SCALE · a[r, t mod 8] + PREFIX_SCALE · sum over the lengths l of w_l[i_l(ip)]
+//! dusual = share · g,   delsewhere = (1 - share) · g            share = sigmoid(usual - elsewhere)
+//! ```
+//!
+//! An event is made at one of the entity's usual places or elsewhere, so its odds are a sum of two, as in a
+//! mixture of experts (Jacobs et al. 1991). Elsewhere, only two things tell a login from an attack: how often
+//! this entity travels, a, and how common the address's prefixes are among all entities, w. A dot product alone
+//! tells this too, but buries it: nothing holds it level where the entity never was, and there it wanders by two
+//! logits, while the entities' travel differs by one.
+//!
+//! Prefixes up to 16 bits have a weight each, longer ones are hashed to 2^16. The scales make Adam, whose steps
+//! do not depend on them, go as much faster; rows have few events to learn a from. OFFSET keeps this part below
+//! the other at first, or nothing would be learned of usual places.
+
+use rayon::prelude::*;
+
+use crate::memory::{PrefixLengths, factors, prefix};
+
+/// Values of a in a row: entities that share the row mostly have one of their own.
+pub const NUM_ROW_CELLS: usize = 8;
+
+/// Where this part starts.
+pub const OFFSET: f32 = -4.0;
+
+/// Factor of a.
+pub const ROW_SCALE: f32 = 8.0;
+
+/// Factor of w.
+pub const PREFIX_SCALE: f32 = 4.0;
+
+/// Prefixes of more bits share weights.
+const MAX_INDEX_BITS: u32 = 16;
+
+/// The shape of this part.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ElsewhereShape {
+    /// The prefixes that have weights; where there are none, a score is its usual part alone.
+    pub lengths: PrefixLengths,
+}
+
+/// The cell of an entity's a among its row's [`NUM_ROW_CELLS`].
+#[inline(always)]
+pub fn row_cell(tag: u32) -> usize {
+    tag as usize % NUM_ROW_CELLS
+}
+
+impl ElsewhereShape {
+    /// Whether there is this part.
+    #[inline(always)]
+    pub fn exists(&self) -> bool {
+        !self.lengths.is_empty()
+    }
+
+    /// Cells of it in a table's row.
+    #[inline(always)]
+    pub fn num_row_cells(&self) -> usize {
+        if self.exists() { NUM_ROW_CELLS } else { 0 }
+    }
+
+    /// Weights of one length.
+    pub fn num_weights(length: u32) -> usize {
+        1 << length.min(MAX_INDEX_BITS)
+    }
+
+    /// Weights of all lengths.
+    pub fn num_parameters(&self) -> usize {
+        self.lengths.iter().map(Self::num_weights).sum()
+    }
+
+    /// Where the weight of an address's prefix is among those of its length.
+    #[inline(always)]
+    pub fn index(ip: u32, length: u32) -> usize {
+        let prefix = prefix(ip, length);
+        match length {
+            ..=MAX_INDEX_BITS => prefix as usize,
+            _ => (factors(length).0.wrapping_mul(prefix) >> (32 - MAX_INDEX_BITS)) as usize,
+        }
+    }
+
+    /// The sum over the prefixes of an address, `weights` being those of all lengths.
+    #[inline(always)]
+    pub fn sum(&self, weights: &[f32], ip: u32) -> f32 {
+        let mut start = 0;
+        let weight = |length| {
+            let place = start + Self::index(ip, length);
+            start += Self::num_weights(length);
+            weights[place]
+        };
+        self.lengths.iter().map(weight).sum()
+    }
+
+    /// This part of a pair's score; `row_cells` are those of the entity's row.
+    #[inline(always)]
+    pub fn score(&self, row_cells: &[f32], weights: &[f32], tag: u32, ip: u32) -> f32 {
+        OFFSET + ROW_SCALE * row_cells[row_cell(tag)] + PREFIX_SCALE * self.sum(weights, ip)
+    }
+
+    /// Adds the gradients of pairs, in their order, to those of their weights, of all lengths.
+    pub fn add_gradients<'a>(
+        &self,
+        pairs: impl Iterator<Item = (u32, f32)> + Clone + Send + Sync + 'a,
+        gradients: &mut [f32],
+    ) {
+        let mut rest = gradients;
+        let mut tables = Vec::new();
+        for length in self.lengths.iter() {
+            let (table, behind) = rest.split_at_mut(Self::num_weights(length));
+            tables.push((length, table));
+            rest = behind;
+        }
+        tables.into_par_iter().for_each(|(length, table)| {
+            for (ip, gradient) in pairs.clone() {
+                table[Self::index(ip, length)] += PREFIX_SCALE * gradient;
+            }
+        });
+    }
+}
+
+/// The logit of two parts, and the share of its gradient that is the usual part's.
+#[inline(always)]
+pub fn mix(usual: f32, elsewhere: f32) -> (f32, f32) {
+    let difference = usual - elsewhere;
+    let small = (-difference.abs()).exp();
+    let share = if difference >= 0.0 { 1.0 } else { small } / (1.0 + small);
+    (usual.max(elsewhere) + small.ln_1p(), share)
+}
+
+/// The same on a device, and the gradients of the weights.
+///
+/// Many pairs add to one weight, in no order: they add integers, in units of the largest power of two that
+/// cannot overflow, so that the sum is the same every time. 8 bytes a pair and length are read and added.
+#[cfg(feature = "wgpu")]
+pub(crate) mod device {
+    use burn::tensor::Shape;
+    use burn_cubecl::CubeBackend;
+    use burn_cubecl::tensor::CubeTensor;
+    use cubecl::prelude::*;
+
+    use super::{ElsewhereShape, MAX_INDEX_BITS, NUM_ROW_CELLS, OFFSET, PREFIX_SCALE, ROW_SCALE};
+    use crate::launch;
+    use crate::memory::device::prefix;
+    use crate::memory::{PrefixLengths, factors};
+    use crate::pair_loss::device::{Pairs, RowLosses};
+    use crate::shape::ModelShape;
+
+    /// Where the weight of an address's prefix is among those of all lengths.
+    #[cube]
+    fn place(ip: u32, #[comptime] lengths: PrefixLengths, #[comptime] length: u32) -> usize {
+        let prefix = prefix(ip, length);
+        let index = if comptime!(length <= MAX_INDEX_BITS) {
+            prefix
+        } else {
+            (prefix * comptime!(factors(length).0)) >> comptime!(32 - MAX_INDEX_BITS)
+        };
+        let shorter = comptime!(lengths.iter().filter(|l| *l < length));
+        index as usize + comptime!(shorter.map(ElsewhereShape::num_weights).sum::<usize>())
+    }
+
+    /// This part of a pair's score. `rows` has the entity's cells from `start` on, `parameters` the weights.
+    #[cube]
+    pub(crate) fn elsewhere_score(
+        rows: &[f32],
+        start: usize,
+        parameters: &[f32],
+        weights: usize,
+        tag: u32,
+        ip: u32,
+        #[comptime] lengths: PrefixLengths,
+    ) -> f32 {
+        let mut sum = 0.0f32;
+        #[unroll]
+        for length in 0..33u32 {
+            if comptime!(lengths.contains(length)) {
+                sum += parameters[weights + place(ip, lengths, length)];
+            }
+        }
+        OFFSET + ROW_SCALE * rows[start + tag as usize % comptime!(NUM_ROW_CELLS)] + PREFIX_SCALE * sum
+    }
+
+    /// `exp(-|usual - elsewhere|)`, of which both the logit and the shares are made.
+    #[cube]
+    pub(crate) fn smaller_part(usual: f32, elsewhere: f32) -> f32 {
+        f32::exp(-f32::abs(usual - elsewhere))
+    }
+
+    /// One unit per pair.
+    #[cube(launch_unchecked)]
+    fn add_kernel(
+        ips: &[u32],
+        pair_gradients: &[f32],
+        sums: &[Atomic<i32>],
+        all_pairs: u32,
+        scale: f32,
+        #[comptime] lengths: PrefixLengths,
+    ) {
+        let pair = ABSOLUTE_POS;
+        if pair >= all_pairs as usize {
+            terminate!();
+        }
+        let gradient = i32::cast_from(f32::round(pair_gradients[all_pairs as usize + pair] * scale));
+        #[unroll]
+        for length in 0..33u32 {
+            if comptime!(lengths.contains(length)) {
+                sums[place(ips[pair], lengths, length)].fetch_add(gradient);
+            }
+        }
+    }
+
+    /// One unit per weight.
+    #[cube(launch_unchecked)]
+    fn mean_kernel(sums: &[i32], loss_sums: &[f32], out: &mut [f32], len: u32, offset: u32, scale: f32) {
+        let position = ABSOLUTE_POS;
+        if position >= len as usize {
+            terminate!();
+        }
+        let sum = f32::cast_from(sums[position]) / scale;
+        out[offset as usize + position] = PREFIX_SCALE * sum / loss_sums[2];
+    }
+
+    /// The mean gradients of the weights, into their place in `out`. Three launches.
+    pub(crate) fn weight_gradients(
+        out: &CubeTensor,
+        pairs: &Pairs,
+        losses: &RowLosses,
+        loss_sums: &CubeTensor,
+        shape: &ModelShape,
+    ) {
+        let (len, all_pairs) = (shape.elsewhere.num_parameters(), pairs.ips.meta.num_elements());
+        // A gradient is at most 1.
+        let scale =
+            (1u32 << (30 - (all_pairs as u32).next_power_of_two().trailing_zeros().min(30)).min(24)) as f32;
+        launch::count_launch();
+        let sums = <CubeBackend as burn::backend::ops::IntTensorOps<CubeBackend>>::int_zeros(
+            Shape::new([len]),
+            &out.device,
+            burn::tensor::IntDType::I32,
+        );
+        let (count, dim) = launch::one_unit_each(out, all_pairs);
+        launch::count_launch();
+        // SAFETY: the kernel checks its position against the number of pairs, for each of which there is an
+        // address, and a gradient behind those of the usual part; places are below the number of weights.
+        unsafe {
+            add_kernel::launch_unchecked(
+                &out.client.clone(),
+                count,
+                dim,
+                pairs.ips.clone().into_buffer_arg(),
+                losses.pair_gradients.clone().into_buffer_arg(),
+                sums.clone().into_buffer_arg(),
+                all_pairs as u32,
+                scale,
+                shape.elsewhere.lengths,
+            );
+        }
+        let (count, dim) = launch::one_unit_each(out, len);
+        launch::count_launch();
+        // SAFETY: the kernel checks its position against the number of weights, which the parameters' gradients
+        // have from the offset on.
+        unsafe {
+            mean_kernel::launch_unchecked(
+                &out.client.clone(),
+                count,
+                dim,
+                sums.into_buffer_arg(),
+                loss_sums.clone().into_buffer_arg(),
+                out.clone().into_buffer_arg(),
+                len as u32,
+                shape.prefix_weights().start as u32,
+                scale,
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mixture_is_above_both_parts_and_its_shares_are_its_derivatives() {
+        for (usual, elsewhere) in [(0.0, 0.0), (3.0, -4.0), (-9.0, -5.0), (80.0, -80.0), (-200.0, 3.0)] {
+            let (logit, share) = mix(usual, elsewhere);
+            let exact = |usual: f64| (usual.exp() + (elsewhere as f64).exp()).ln();
+            assert!((logit as f64 - exact(usual as f64)).abs() < 1e-5 * (1.0 + logit.abs() as f64));
+            let slope = (exact(usual as f64 + 1e-5) - exact(usual as f64 - 1e-5)) / 2e-5;
+            assert!((share as f64 - slope).abs() < 1e-5, "{usual} {elsewhere}: {share} {slope}");
+        }
+    }
+
+    #[test]
+    fn every_prefix_has_its_weight_and_long_ones_share() {
+        for length in [0, 1, 8, 16, 17, 24, 32] {
+            for ip in [0, 1, 0x0A00_0001, 0x8000_0000, u32::MAX] {
+                assert!(ElsewhereShape::index(ip, length) < ElsewhereShape::num_weights(length));
+            }
+        }
+        assert_eq!(ElsewhereShape::index(0x0A0B_0C0D, 16), 0x0A0B);
+        let used: std::collections::BTreeSet<_> =
+            (0..1 << 16).map(|i| ElsewhereShape::index(i << 8, 24)).collect();
+        assert!(used.len() > 1 << 15, "neighbours spread: {}", used.len());
+    }
+
+    #[test]
+    fn gradients_are_the_derivative_of_the_sum() {
+        let shape = ElsewhereShape { lengths: PrefixLengths::new(&[2, 4, 20]).unwrap() };
+        let ips = [0x0123_4567, 0xFEDC_BA98, 0x0123_4568];
+        let mut gradients = vec![0.0; shape.num_parameters()];
+        shape.add_gradients(ips.iter().map(|ip| (*ip, 1.0)), &mut gradients);
+        let weights: Vec<f32> = (0..gradients.len()).map(|i| (i % 13) as f32).collect();
+        let product: f32 = weights.iter().zip(&gradients).map(|(w, g)| w * g).sum();
+        let sum: f32 = ips.iter().map(|ip| shape.sum(&weights, *ip)).sum();
+        assert_eq!(product, PREFIX_SCALE * sum);
+    }
+}
