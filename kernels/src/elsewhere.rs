@@ -1,9 +1,11 @@
-//! The part of a score that does not ask whether the address is one of the entity's usual ones.
+//! What a score has beside the entity's usual places: how common an address is, and how often the entity is
+//! elsewhere.
 //!
 //! ```text
-//! logit(t, ip)     = ln(exp(usual) + exp(elsewhere))            usual: e · v(ip), and what the memory adds
-//! elsewhere(t, ip) = OFFSET + ROW_SCALE · a[r, t mod 8] + PREFIX_SCALE · sum over the lengths l of w_l[i_l(ip)]
-//! dusual = share · g,   delsewhere = (1 - share) · g            share = sigmoid(usual - elsewhere)
+//! logit(t, ip)  = common(ip) + ln(exp(usual) + exp(elsewhere))        usual: e · v(ip), and what the memory adds
+//! common(ip)    = PREFIX_SCALE · sum over the lengths l of w_l[i_l(ip)]
+//! elsewhere(t)  = OFFSET + a[r, t mod 8]
+//! dusual = share · g,   delsewhere = (1 - share) · g,   dcommon = g         share = sigmoid(usual - elsewhere)
 //! ```
 //!
 //! An event is made at one of the entity's usual places or elsewhere, so its odds are a sum of two, as in a
@@ -12,9 +14,9 @@
 //! tells this too, but buries it: nothing holds it level where the entity never was, and there it wanders by two
 //! logits, while the entities' travel differs by one.
 //!
-//! Prefixes up to 16 bits have a weight each, longer ones are hashed to 2^16. The scales make Adam, whose steps
-//! do not depend on them, go as much faster; rows have few events to learn a from. OFFSET keeps this part below
-//! the other at first, or nothing would be learned of usual places.
+//! Prefixes up to 16 bits have a weight each, longer ones are hashed to 2^16. Adam's steps do not depend on the
+//! gradients' size, so a scale makes the weights go as much faster against the same penalty. OFFSET keeps
+//! `elsewhere` below `usual` at first, or nothing would be learned of usual places.
 
 use rayon::prelude::*;
 
@@ -23,13 +25,10 @@ use crate::memory::{PrefixLengths, factors, prefix};
 /// Values of a in a row: entities that share the row mostly have one of their own.
 pub const NUM_ROW_CELLS: usize = 8;
 
-/// Where this part starts.
+/// Where `elsewhere` starts.
 pub const OFFSET: f32 = -4.0;
 
-/// Factor of a.
-pub const ROW_SCALE: f32 = 8.0;
-
-/// Factor of w.
+/// Factor of the weights.
 pub const PREFIX_SCALE: f32 = 4.0;
 
 /// Prefixes of more bits share weights.
@@ -40,6 +39,12 @@ const MAX_INDEX_BITS: u32 = 16;
 pub struct ElsewhereShape {
     /// The prefixes that have weights; where there are none, a score is its usual part alone.
     pub lengths: PrefixLengths,
+}
+
+/// How often an entity is elsewhere, as a logit; `row_cells` are those of its row.
+#[inline(always)]
+pub fn elsewhere(row_cells: &[f32], tag: u32) -> f32 {
+    OFFSET + row_cells[row_cell(tag)]
 }
 
 /// The cell of an entity's a among its row's [`NUM_ROW_CELLS`].
@@ -83,7 +88,7 @@ impl ElsewhereShape {
 
     /// The sum over the prefixes of an address, `weights` being those of all lengths.
     #[inline(always)]
-    pub fn sum(&self, weights: &[f32], ip: u32) -> f32 {
+    fn sum(&self, weights: &[f32], ip: u32) -> f32 {
         let mut start = 0;
         let weight = |length| {
             let place = start + Self::index(ip, length);
@@ -93,10 +98,10 @@ impl ElsewhereShape {
         self.lengths.iter().map(weight).sum()
     }
 
-    /// This part of a pair's score; `row_cells` are those of the entity's row.
+    /// How common an address is, `weights` being those of all lengths; 0 where there is no such part.
     #[inline(always)]
-    pub fn score(&self, row_cells: &[f32], weights: &[f32], tag: u32, ip: u32) -> f32 {
-        OFFSET + ROW_SCALE * row_cells[row_cell(tag)] + PREFIX_SCALE * self.sum(weights, ip)
+    pub fn common(&self, weights: &[f32], ip: u32) -> f32 {
+        PREFIX_SCALE * self.sum(weights, ip)
     }
 
     /// Adds the gradients of pairs, in their order, to those of their weights, of all lengths.
@@ -140,7 +145,7 @@ pub(crate) mod device {
     use burn_cubecl::tensor::CubeTensor;
     use cubecl::prelude::*;
 
-    use super::{ElsewhereShape, MAX_INDEX_BITS, NUM_ROW_CELLS, OFFSET, PREFIX_SCALE, ROW_SCALE};
+    use super::{ElsewhereShape, MAX_INDEX_BITS, NUM_ROW_CELLS, OFFSET, PREFIX_SCALE};
     use crate::launch;
     use crate::memory::device::prefix;
     use crate::memory::{PrefixLengths, factors};
@@ -160,14 +165,11 @@ pub(crate) mod device {
         index as usize + comptime!(shorter.map(ElsewhereShape::num_weights).sum::<usize>())
     }
 
-    /// This part of a pair's score. `rows` has the entity's cells from `start` on, `parameters` the weights.
+    /// How common an address is.
     #[cube]
-    pub(crate) fn elsewhere_score(
-        rows: &[f32],
-        start: usize,
+    pub(crate) fn common(
         parameters: &[f32],
         weights: usize,
-        tag: u32,
         ip: u32,
         #[comptime] lengths: PrefixLengths,
     ) -> f32 {
@@ -178,7 +180,13 @@ pub(crate) mod device {
                 sum += parameters[weights + place(ip, lengths, length)];
             }
         }
-        OFFSET + ROW_SCALE * rows[start + tag as usize % comptime!(NUM_ROW_CELLS)] + PREFIX_SCALE * sum
+        PREFIX_SCALE * sum
+    }
+
+    /// How often an entity is elsewhere. `rows` has its row's cells from `start` on.
+    #[cube]
+    pub(crate) fn elsewhere(rows: &[f32], start: usize, tag: u32) -> f32 {
+        OFFSET + rows[start + tag as usize % comptime!(NUM_ROW_CELLS)]
     }
 
     /// `exp(-|usual - elsewhere|)`, of which both the logit and the shares are made.
@@ -201,7 +209,8 @@ pub(crate) mod device {
         if pair >= all_pairs as usize {
             terminate!();
         }
-        let gradient = i32::cast_from(f32::round(pair_gradients[all_pairs as usize + pair] * scale));
+        let of_both = pair_gradients[pair] + pair_gradients[all_pairs as usize + pair];
+        let gradient = i32::cast_from(f32::round(of_both * scale));
         #[unroll]
         for length in 0..33u32 {
             if comptime!(lengths.contains(length)) {

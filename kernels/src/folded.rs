@@ -3,7 +3,7 @@
 //! ```text
 //! h_0 = bits(ip)        h_l = relu(h_{l-1} W_{l-1} + b_{l-1}),  l = 1..=L       v = h_L W_L + b_L
 //! usual = e · v + m = (W_L e) · h_L + e · b_L + m = q · h_L + c + m         m: as in `memory`
-//! logit = usual, or ln(exp(usual) + exp(x)) where there is                x: as in `elsewhere`
+//! logit = usual, or common + ln(exp(usual) + exp(elsewhere))              as in `elsewhere`
 //!
 //! Q  = E W_Lᵀ,  c = E b_L                              E [U, d]: the mini-batch's unique entity rows
 //! per row, over all its pairs p:  g_p, s, G as in `pair_loss`
@@ -29,7 +29,7 @@ use burn::tensor::{Int, Tensor};
 use pulp::Simd;
 use rayon::prelude::*;
 
-use crate::elsewhere::{ROW_SCALE, row_cell};
+use crate::elsewhere::{elsewhere, row_cell};
 use crate::first_layer::{NibbleTables, add_to_buckets, fold_buckets, num_buckets};
 use crate::matrix::{Panels, add_transposed, hidden_layer, multiply};
 use crate::pair_loss::{LossSums, masked, pair_loss};
@@ -327,7 +327,7 @@ struct ChunkSums {
     loss: LossSums,
     /// As [`PaddedShape`] says.
     gradients: AlignedVec,
-    /// `[pairs of the chunk]`, where there is this part: the gradients of `elsewhere`.
+    /// `[pairs of the chunk]`, where prefixes are learned: `elsewhere`, and then the gradients of `common`.
     elsewhere: Vec<f32>,
 }
 
@@ -530,8 +530,8 @@ impl Group<'_> {
         let ips = &inputs.pair_ips[pairs.clone()];
         let Workspace { q, s, c, g, cells, cell_gradients, biases, hidden, logits, pair_gradients, .. } =
             workspace;
-        let ModelShape { memory, elsewhere, .. } = inputs.shape;
-        let (num_cells, num_row_cells) = (inputs.shape.num_cells(), elsewhere.num_row_cells());
+        let ModelShape { memory, elsewhere: prefixes, .. } = inputs.shape;
+        let (num_cells, num_row_cells) = (inputs.shape.num_cells(), prefixes.num_row_cells());
         for (ip, h) in ips.iter().zip(vectors_mut::<S>(&mut hidden[0]).chunks_exact_mut(len)) {
             self.encoder.tables.encode(simd, *ip, h);
         }
@@ -551,13 +551,15 @@ impl Group<'_> {
             let mask = &inputs.mask[pairs.clone()][of_positive.clone()];
             let (tag, ips) = (self.tag(positive), &ips[of_positive.clone()]);
             let (row_cells, memory_cells) = cells[r * num_cells..][..num_cells].split_at(num_row_cells);
+            let first = sums.elsewhere.len();
             for (bias, ip) in biases.iter_mut().zip(ips) {
                 *bias = c[r] + memory.sum(memory_cells, tag, *ip);
-            }
-            let first = sums.elsewhere.len();
-            if elsewhere.exists() {
-                let score = |ip: &u32| elsewhere.score(row_cells, self.encoder.prefix_weights, tag, *ip);
-                sums.elsewhere.extend(ips.iter().map(score));
+                if prefixes.exists() {
+                    // ln(exp(usual + common) + exp(elsewhere + common)) is the logit, too.
+                    let common = prefixes.common(self.encoder.prefix_weights, *ip);
+                    *bias += common;
+                    sums.elsewhere.push(common + elsewhere(row_cells, tag));
+                }
             }
             let outputs = (&mut logits[of_positive], &mut *gradients);
             let x = &mut sums.elsewhere[first..];
@@ -568,8 +570,9 @@ impl Group<'_> {
             for (gradient, ip) in gradients.iter().zip(ips) {
                 memory.add(of_memory, tag, *ip, *gradient);
             }
-            if elsewhere.exists() {
-                of_row_cells[row_cell(tag)] += ROW_SCALE * x.iter().sum::<f32>();
+            if prefixes.exists() {
+                of_row_cells[row_cell(tag)] += x.iter().sum::<f32>();
+                x.iter_mut().zip(gradients.iter()).for_each(|(x, gradient)| *x += *gradient);
             }
         }
         (1..num_hidden).rev().for_each(|l| self.hidden_backward(simd, l, ips.len(), hidden, sums));

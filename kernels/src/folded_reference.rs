@@ -3,14 +3,15 @@
 //! ```text
 //! logit = e · v + m,  v = h_L W_L + b_L    dv = g e,  de += g v        and down the layers from dv as usual
 //! m: the cells of the pair                 dcell += g for each of them
-//! or ln(exp(that) + exp(x))                x, its derivative and what is left of g: as in `elsewhere`
+//! or common + ln(exp(that) + exp(x))       common, x and their parts of g: as in `elsewhere`
 //! ```
 
 use std::ops::Range;
 
 use crate::bits::{NUM_BITS, bits_on_slices};
-use crate::elsewhere::{ElsewhereShape, OFFSET, PREFIX_SCALE, ROW_SCALE, row_cell};
+use crate::elsewhere::{ElsewhereShape, OFFSET, PREFIX_SCALE, row_cell};
 use crate::folded::{FoldedInputs, FoldedOutputs};
+use crate::memory::MEMORY_SCALE;
 use crate::pair_loss::LossSums;
 use crate::shape::ModelShape;
 
@@ -34,15 +35,16 @@ pub fn folded_reference(inputs: FoldedInputs<'_>, rows: &[f32]) -> (Vec<f32>, Ve
             let layers = forward(&inputs.shape, inputs.parameters, ip);
             let v = &layers[layers.len() - 1];
             let pair_cells: Vec<usize> = memory.lengths.iter().map(|l| memory.cell(tag, ip, l)).collect();
-            let remembered: f64 = pair_cells.iter().map(|cell| cells[*cell] as f64).sum();
+            let remembered: f64 =
+                pair_cells.iter().map(|cell| MEMORY_SCALE as f64 * cells[*cell] as f64).sum();
             let usual = e.iter().zip(v).map(|(e, v)| *e as f64 * v).sum::<f64>() + remembered;
             let (mut logit, mut share) = (usual, 1.0);
             if elsewhere.exists() {
-                let mut x = OFFSET as f64 + ROW_SCALE as f64 * row_cells[row_cell(tag)] as f64;
-                for place in weight_places(&inputs.shape, ip) {
-                    x += PREFIX_SCALE as f64 * inputs.parameters[place] as f64;
-                }
+                let x = (OFFSET + row_cells[row_cell(tag)]) as f64;
                 logit = usual.max(x) + (-(usual - x).abs()).exp().ln_1p();
+                for place in weight_places(&inputs.shape, ip) {
+                    logit += PREFIX_SCALE as f64 * inputs.parameters[place] as f64;
+                }
                 share = 1.0 / (1.0 + (x - usual).exp());
             }
             logits.push(logit as f32);
@@ -56,11 +58,11 @@ pub fn folded_reference(inputs: FoldedInputs<'_>, rows: &[f32]) -> (Vec<f32>, Ve
             let (of_vector, of_cells) = of_rows[u * width..(u + 1) * width].split_at_mut(d);
             let (of_row_cells, of_cells) = of_cells.split_at_mut(elsewhere.num_row_cells());
             of_vector.iter_mut().zip(v).for_each(|(sum, v)| *sum += g * v);
-            pair_cells.iter().for_each(|cell| of_cells[*cell] += g);
+            pair_cells.iter().for_each(|cell| of_cells[*cell] += MEMORY_SCALE as f64 * g);
             if elsewhere.exists() {
-                of_row_cells[row_cell(tag)] += ROW_SCALE as f64 * g_elsewhere;
+                of_row_cells[row_cell(tag)] += g_elsewhere;
                 for place in weight_places(&inputs.shape, ip) {
-                    of_parameters[place] += PREFIX_SCALE as f64 * g_elsewhere;
+                    of_parameters[place] += PREFIX_SCALE as f64 * g_all;
                 }
             }
             let dv = e.iter().map(|e| g * *e as f64).collect();

@@ -2,15 +2,18 @@
 //! et al. 2016). It remembers where the vectors smooth over.
 //!
 //! ```text
-//! memory(t, ip)   = sum over the lengths l of cells[r, cell_l(t, ip)]                     cells: [N, C]
+//! memory(t, ip)   = MEMORY_SCALE · sum over the lengths l of cells[r, cell_l(t, ip)]      cells: [N, C]
 //! cell_l(t, ip)   = (a_l · (ip >> (32 - l)) + b_l · t mod 2^32) · C >> 32
-//! dcells[r, c]    = sum over the pairs of row r and the lengths with cell_l(t, ip) = c of g
+//! dcells[r, c]    = sum over the pairs of row r and the lengths with cell_l(t, ip) = c of MEMORY_SCALE · g
 //! ```
 //!
 //! a_l and b_l are odd: multiply-shift hashing (Dietzfelbinger et al. 1997), which spreads neighbouring prefixes
 //! evenly. The tag t, 32 bits of the entity's hash that its row does not tell, keeps entities that share row r
 //! apart. A row's cells are its own, so their gradients are sums within the row, in order, and are updated with
 //! it: they follow its vector in the table. 4 lengths cost a pair 4 multiplications and 16 bytes read from 4 C.
+
+/// Factor of the cells: Adam's steps do not depend on the gradients' size, and a pair's cells are few.
+pub const MEMORY_SCALE: f32 = 2.0;
 
 /// Factor of Fibonacci hashing, 2^32 / golden ratio.
 const GOLDEN: u32 = 0x9E37_79B9;
@@ -85,13 +88,15 @@ impl MemoryShape {
     /// The sum of an address's cells in a row's, `[C]`: the CPU twin and the reference.
     #[inline(always)]
     pub fn sum(&self, cells: &[f32], tag: u32, ip: u32) -> f32 {
-        self.lengths.iter().map(|length| cells[self.cell(tag, ip, length)]).sum()
+        MEMORY_SCALE * self.lengths.iter().map(|length| cells[self.cell(tag, ip, length)]).sum::<f32>()
     }
 
     /// Adds a pair's gradient to those of its cells.
     #[inline(always)]
     pub fn add(&self, gradients: &mut [f32], tag: u32, ip: u32, gradient: f32) {
-        self.lengths.iter().for_each(|length| gradients[self.cell(tag, ip, length)] += gradient);
+        self.lengths
+            .iter()
+            .for_each(|length| gradients[self.cell(tag, ip, length)] += MEMORY_SCALE * gradient);
     }
 }
 
@@ -106,8 +111,8 @@ pub(crate) mod device {
     use burn_cubecl::tensor::CubeTensor;
     use cubecl::prelude::*;
 
-    use super::{PrefixLengths, factors};
-    use crate::elsewhere::{NUM_ROW_CELLS, ROW_SCALE};
+    use super::{MEMORY_SCALE, PrefixLengths, factors};
+    use crate::elsewhere::NUM_ROW_CELLS;
     use crate::launch;
     use crate::pair_loss::device::{Pairs, RowLosses};
     use crate::shape::ModelShape;
@@ -143,7 +148,7 @@ pub(crate) mod device {
                 sum += rows[start + cell(tag, ip, num_cells, length)];
             }
         }
-        sum
+        MEMORY_SCALE * sum
     }
 
     #[cube(launch_unchecked)]
@@ -184,13 +189,13 @@ pub(crate) mod device {
             for pair in start..start + num_pairs as usize {
                 if column < first_of_memory {
                     let is_it = tag as usize % comptime!(NUM_ROW_CELLS) == column - d;
-                    sum += select(is_it, ROW_SCALE * pair_gradients[all_pairs as usize + pair], 0.0f32);
+                    sum += select(is_it, pair_gradients[all_pairs as usize + pair], 0.0f32);
                 } else {
                     #[unroll]
                     for length in 0..33u32 {
                         if comptime!(lengths.contains(length)) {
                             let is_it = cell(tag, ips[pair], num_cells, length) == column - first_of_memory;
-                            sum += select(is_it, pair_gradients[pair], 0.0f32);
+                            sum += select(is_it, MEMORY_SCALE * pair_gradients[pair], 0.0f32);
                         }
                     }
                 }
@@ -291,6 +296,6 @@ mod tests {
         // The sum is linear, so that its gradient gives it back.
         let product: f32 = cells.iter().zip(&gradients).map(|(c, g)| c * g).sum();
         assert_eq!(product, shape.sum(&cells, 3, 0xC0A8_0101));
-        assert_eq!(gradients.iter().sum::<f32>(), 6.0);
+        assert_eq!(gradients.iter().sum::<f32>(), 6.0 * MEMORY_SCALE);
     }
 }

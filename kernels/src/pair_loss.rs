@@ -4,12 +4,12 @@
 //! ```text
 //! z_p = q · h_p + c_p                        q = W_o e: the output layer, folded into the entity
 //!                                            c_p = e · b_o, and what the memory adds
-//! z_p = ln(exp(z_p) + exp(x_p))              where there is a part x_p that is `elsewhere`
+//! z_p = ln(exp(z_p) + exp(x_p))              where there is a part x_p, as in `elsewhere`
 //! CE  = sum over p of m_p · ln(1 + exp(-y_p z_p))          y_0 = +1, the others -1; m_p: 0 where masked
 //! g_p = m_p · (sigmoid(z_p) - [p = 0]) · scale             scale = 1 / sum of all m
 //! s  += sum over p of g_p h_p,   G += sum over p of g_p    for the gradients of e, W_o and b_o
 //! dh_p = g_p q where h_p > 0                               for the gradients of the layers below
-//! x_p takes a part of g_p, and what is left of it goes into s, G and dh_p
+//! x_p takes its share of g_p, and what is left of it goes into s, G and dh_p
 //! ```
 //!
 //! `ln(1 + exp(-m)) = relu(-m) + ln(1 + exp(-|m|))` without overflow. Cost of a row at width d and P pairs:
@@ -203,7 +203,7 @@ pub(crate) mod device {
     use burn_cubecl::tensor::CubeTensor;
     use cubecl::prelude::*;
 
-    use crate::elsewhere::device::{elsewhere_score, smaller_part};
+    use crate::elsewhere::device::{common, elsewhere, smaller_part};
     use crate::first_layer::device::{lookup, sign};
     use crate::launch;
     use crate::matrix::device::{Part, sum_slices};
@@ -300,7 +300,7 @@ pub(crate) mod device {
         num_cells: u32,
         all_pairs: u32,
         #[comptime] memory: PrefixLengths,
-        #[comptime] elsewhere: PrefixLengths,
+        #[comptime] prefixes: PrefixLengths,
         #[comptime] units: u32,
         #[comptime] pairs_at_once: usize,
         #[comptime] activations: Activations,
@@ -388,12 +388,12 @@ pub(crate) mod device {
                         logit += memory_sum(rows, start, tag, ips[pair], num_cells, memory);
                     }
                     let mut share = 1.0f32;
-                    if comptime!(!elsewhere.is_empty()) {
-                        let (weights, tag) = (prefix_weights as usize, tags[pair / num_pairs as usize]);
-                        let x = elsewhere_score(rows, cells, parameters, weights, tag, ips[pair], elsewhere);
+                    if comptime!(!prefixes.is_empty()) {
+                        let x = elsewhere(rows, cells, tags[pair / num_pairs as usize]);
                         let smaller = smaller_part(logit, x);
                         share = select(logit >= x, 1.0f32, smaller) / (1.0f32 + smaller);
                         logit = max(logit, x) + f32::log1p(smaller);
+                        logit += common(parameters, prefix_weights as usize, ips[pair], prefixes);
                     }
                     let counts = mask[pair];
                     let place = pair % num_pairs as usize;
@@ -411,7 +411,7 @@ pub(crate) mod device {
                     num_correct += select(is_right, counts, 0.0f32);
                     num_counting += counts;
                     logits[pair] = logit;
-                    if comptime!(!elsewhere.is_empty()) {
+                    if comptime!(!prefixes.is_empty()) {
                         pair_gradients[all_pairs as usize + pair] = (1.0f32 - share) * gradient;
                         gradient *= share;
                     }

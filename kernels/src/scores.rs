@@ -3,7 +3,7 @@
 //! ```text
 //! folded[r]      = [W_L e_r | e_r · b_L | cells of r]          once per entity, [N, width + 1 + cells]
 //! usual(r, ip)   = [W_L e_r | e_r · b_L] · [h_L(ip) | 1] + m   = e_r · v(ip) + m, m as in `memory`
-//! score(r, ip)   = usual, or ln(exp(usual) + exp(x)) where there is x, as in `elsewhere`
+//! score(r, ip)   = usual, or common + ln(exp(usual) + exp(elsewhere)), as in `elsewhere`
 //! ```
 //!
 //! A score is the encoder's hidden layers, of which the first is four lookups on a CPU, and one dot product:
@@ -18,7 +18,7 @@ use pulp::Simd;
 use rayon::prelude::*;
 
 use crate::bits::NUM_BITS;
-use crate::elsewhere::mix;
+use crate::elsewhere::{elsewhere, mix};
 use crate::first_layer::ByteTables;
 use crate::matrix::{Panels, hidden_layer, multiply};
 use crate::prefetch::prefetch;
@@ -61,8 +61,9 @@ pub fn score_reference(shape: &ModelShape, parameters: &[f32], folded: &[f32], t
     if !shape.elsewhere.exists() {
         return usual;
     }
-    let elsewhere = shape.elsewhere.score(row_cells, &parameters[shape.prefix_weights()], tag, ip) as f64;
-    usual.max(elsewhere) + (-(usual - elsewhere).abs()).exp().ln_1p()
+    let elsewhere = elsewhere(row_cells, tag) as f64;
+    let common = shape.elsewhere.common(&parameters[shape.prefix_weights()], ip) as f64;
+    common + usual.max(elsewhere) + (-(usual - elsewhere).abs()).exp().ln_1p()
 }
 
 /// Floats of a folded row.
@@ -199,7 +200,10 @@ impl pulp::WithSimd for Score<'_> {
             };
             let usual = product + rest[0] + shape.memory.sum(cells, tags[i], *ip);
             self.out[i] = match shape.elsewhere.exists() {
-                true => mix(usual, shape.elsewhere.score(row_cells, prefix_weights, tags[i], *ip)).0,
+                true => {
+                    let (mixed, _) = mix(usual, elsewhere(row_cells, tags[i]));
+                    shape.elsewhere.common(prefix_weights, *ip) + mixed
+                }
                 false => usual,
             };
         }
@@ -334,7 +338,7 @@ mod device {
     use cubecl::prelude::*;
 
     use super::*;
-    use crate::elsewhere::device::{elsewhere_score, smaller_part};
+    use crate::elsewhere::device::{common, elsewhere, smaller_part};
     use crate::first_layer::device::{encode, tables};
     use crate::launch::{self, contiguous, empty_like};
     use crate::matrix::device::{DeviceMatrix, Epilogue, multiply};
@@ -360,7 +364,7 @@ mod device {
         num_row_cells: u32,
         num_cells: u32,
         #[comptime] memory: PrefixLengths,
-        #[comptime] elsewhere: PrefixLengths,
+        #[comptime] prefixes: PrefixLengths,
         #[comptime] units: u32,
         #[comptime] activations: Activations,
     ) {
@@ -391,10 +395,10 @@ mod device {
             if comptime!(!memory.is_empty()) {
                 score += memory_sum(folded, cells + num_row_cells as usize, tag, ip, num_cells, memory);
             }
-            if comptime!(!elsewhere.is_empty()) {
-                let weights = prefix_weights as usize;
-                let x = elsewhere_score(folded, cells, parameters, weights, tag, ip, elsewhere);
+            if comptime!(!prefixes.is_empty()) {
+                let x = elsewhere(folded, cells, tag);
                 score = max(score, x) + f32::log1p(smaller_part(score, x));
+                score += common(parameters, prefix_weights as usize, ip, prefixes);
             }
             out[pair] = score;
         }

@@ -56,7 +56,7 @@ impl Default for ModelConfig {
             ip_encoder: IpEncoderKind::Bits,
             prefix_lengths: vec![0, 8, 12, 16],
             memory_cells: 0,
-            memory_lengths: vec![12, 16, 20, 24],
+            memory_lengths: vec![4, 8, 10, 12, 14, 16],
         }
     }
 }
@@ -297,11 +297,7 @@ impl Config {
             if lengths.is_empty() || lengths.iter().any(|length| *length > 32) {
                 let key = path.rsplit('.').next().unwrap_or(path);
                 let what = format!("{key} = {lengths:?} are no lengths of address prefixes");
-                problems.push(Problem::new(
-                    &[path],
-                    what,
-                    "one or more, each 0..=32, as in [12, 16, 20, 24]",
-                ));
+                problems.push(Problem::new(&[path], what, "one or more, each 0..=32, as in [8, 12, 16]"));
             }
         }
         let on_bad_row = self.data.on_bad_row.as_str();

@@ -2,7 +2,7 @@ use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::activation::softplus;
 use burn::tensor::{Device, Int, Tensor};
-use ipsight_kernels::elsewhere::{OFFSET, PREFIX_SCALE, ROW_SCALE, row_cell};
+use ipsight_kernels::elsewhere::{OFFSET, PREFIX_SCALE, row_cell};
 use ipsight_kernels::memory::MemoryShape;
 use ipsight_kernels::shape::ModelShape;
 
@@ -145,11 +145,9 @@ impl IpInsights {
         let row_cells = rows.slice([0..num_rows, vector_dim..first_of_memory]);
         let places = tags.iter().map(|tag| row_cell(*tag) as i32).collect();
         let places = index_tensor(places, &row_cells.device()).reshape([num_rows, 1]);
-        let of_entity = row_cells.gather(1, places).mul_scalar(ROW_SCALE).add_scalar(OFFSET);
-        let of_ips =
-            self.ip_encoder.prefix_sums(&ips).mul_scalar(PREFIX_SCALE).reshape([num_rows, num_pairs]);
+        let x = row_cells.gather(1, places).add_scalar(OFFSET);
+        let common = self.ip_encoder.prefix_sums(&ips).mul_scalar(PREFIX_SCALE);
         // ln(exp(usual) + exp(x)) = x + softplus(usual - x)
-        let x = of_entity + of_ips;
-        x.clone() + softplus(usual - x, 1.0)
+        common.reshape([num_rows, num_pairs]) + x.clone() + softplus(usual - x, 1.0)
     }
 }

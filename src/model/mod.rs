@@ -3,7 +3,7 @@
 //! ```text
 //! dot_product(entity, ip) = entity_embedding[row(entity)] . ip_encoder(bits(ip))                in the plain model
 //! usual(entity, ip)       = that + memory(entity, prefixes of ip)
-//! score(entity, ip)       = ln(exp(usual) + exp(elsewhere(entity, prefixes of ip)))         with learned prefixes
+//! score(entity, ip)       = common(prefixes of ip) + ln(exp(usual) + exp(elsewhere(entity)))       with learned prefixes
 //! ```
 //!
 //! No bias, no normalisation: the score is the log odds that the pair is real rather than generated.

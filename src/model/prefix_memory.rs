@@ -1,6 +1,6 @@
 use burn::module::Module;
 use burn::tensor::{Int, Tensor};
-use ipsight_kernels::memory::MemoryShape;
+use ipsight_kernels::memory::{MEMORY_SCALE, MemoryShape};
 
 use super::index_tensor;
 use super::ip_encoder::host_ips;
@@ -32,6 +32,12 @@ impl PrefixMemory {
             let places = index_tensor(ips.iter().enumerate().map(cell).collect(), &device);
             cells.clone().gather(1, places.reshape([num_rows, num_pairs]))
         };
-        self.shape.lengths.iter().map(of_length).reduce(Tensor::add).expect("the memory has lengths")
+        self.shape
+            .lengths
+            .iter()
+            .map(of_length)
+            .reduce(Tensor::add)
+            .expect("the memory has lengths")
+            .mul_scalar(MEMORY_SCALE)
     }
 }
