@@ -20,10 +20,22 @@ impl Code {
     /// Kinds of attacks that can be told apart.
     pub(super) const MAX_KINDS: usize = 255;
 
+    const ASIDE: u16 = 1 << 11;
+    const NUM_CODES: usize = 1 << 12;
+
     /// `kind` is that of an attack, in `0..MAX_KINDS`, or `None` for an ordinary event.
     pub(super) fn new(kind: Option<u8>, is_seen: bool, history: HistoryBucket) -> Self {
         let kind = kind.map_or(0, |kind| u16::from(kind) + 1);
         Code(kind | u16::from(is_seen) << 8 | (history as u16) << 9)
+    }
+
+    /// The same, of an event that is kept aside from a fit, or not.
+    pub(super) fn kept_aside(self, is_kept_aside: bool) -> Self {
+        Code(self.0 & !Self::ASIDE | u16::from(is_kept_aside) << Self::ASIDE.trailing_zeros())
+    }
+
+    pub(super) fn is_kept_aside(self) -> bool {
+        self.0 & Self::ASIDE != 0
     }
 
     pub(super) fn is_attack(self) -> bool {
@@ -40,7 +52,7 @@ impl Code {
     }
 
     pub(super) fn is_of_history(self, bucket: HistoryBucket) -> bool {
-        self.0 >> 9 == bucket as u16
+        self.0 >> 9 & 3 == bucket as u16
     }
 }
 
@@ -194,7 +206,7 @@ impl SortedScores {
 
     /// How many events have each code that occurs.
     pub(super) fn codes(&self) -> Vec<(Code, u64)> {
-        let mut counts = vec![0; 1 << 11];
+        let mut counts = vec![0; Code::NUM_CODES];
         self.0.iter().flatten().for_each(|key| counts[usize::from(*key as u16)] += 1);
         let all = counts.into_iter().enumerate().filter(|(_, num)| *num > 0);
         all.map(|(code, num)| (Code(code as u16), num)).collect()

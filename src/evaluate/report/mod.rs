@@ -38,8 +38,8 @@ pub fn write_html(path: &Path, evaluation: &Evaluation, subject: &Subject<'_>) -
     write(path, &html::page(evaluation, subject))
 }
 
-/// Writes the drawings `roc.svg`, `scores.svg`, `precision_recall.svg` and `thresholds.svg` into a folder, which is made if it is
-/// missing, and returns their paths.
+/// Writes the drawings `roc.svg`, `scores.svg`, `precision_recall.svg`, `thresholds.svg` and, where there is a
+/// calibration, `reliability.svg` into a folder, which is made if it is missing, and returns their paths.
 ///
 /// # Errors
 ///

@@ -1,7 +1,7 @@
 //! The report's drawings.
 
 use super::svg::{Corner, Plot, Scale};
-use crate::evaluate::{CurvePoint, DetectorCurve, Evaluation};
+use crate::evaluate::{CurvePoint, DetectorCurve, Evaluation, Reliability};
 
 /// Spots with values to point at, on each curve.
 const NUM_HOVERS: usize = 40;
@@ -11,12 +11,14 @@ const MIN_EXPONENT: i32 = -6;
 
 /// The drawings by their names, as SVG documents.
 pub(super) fn all(evaluation: &Evaluation) -> Vec<(&'static str, String)> {
-    vec![
+    let mut all = vec![
         ("roc", roc(evaluation)),
         ("scores", histogram(&evaluation.curves[0])),
         ("precision_recall", precision_recall(evaluation)),
         ("thresholds", thresholds(&evaluation.curves[0])),
-    ]
+    ];
+    all.extend(evaluation.reliability.as_ref().map(|found| ("reliability", reliability(found))));
+    all
 }
 
 fn roc(evaluation: &Evaluation) -> String {
@@ -131,6 +133,23 @@ fn thresholds(curve: &DetectorCurve) -> String {
     }
     plot.class_legend([("normal", "ordinary (FPR)"), ("attack", "attacks (TPR)")]);
     plot.finish("Shares of ordinary events and of attacks that the model flags, over the threshold")
+}
+
+/// The share of attacks over the probability that was told: on the diagonal where it is true.
+fn reliability(found: &Reliability) -> String {
+    let unit = Scale::Linear(0.0, 1.0);
+    let mut plot = Plot::new(unit, "calibrated probability of an attack", unit, "share of attacks");
+    plot.diagonal();
+    for bin in &found.bins {
+        let [low, high] = bin.attack_share_ci;
+        plot.whisker(0, bin.mean_probability, (low, high));
+        let text = format!(
+            "probability {} to {}, mean {:.5}: {} of {} events are attacks ({:.5}; 95 %: {low:.5} to {high:.5})",
+            bin.from, bin.to, bin.mean_probability, bin.num_attacks, bin.num_events, bin.attack_share
+        );
+        plot.dot(0, (bin.mean_probability, bin.attack_share), &text);
+    }
+    plot.finish("Share of attacks over the calibrated probability, on events that were kept aside")
 }
 
 fn names(evaluation: &Evaluation) -> impl Iterator<Item = &str> {

@@ -220,6 +220,24 @@ impl Plot {
         ));
     }
 
+    /// A bar between two heights at one place.
+    pub(super) fn whisker(&mut self, curve: usize, at: f64, (low, high): (f64, f64)) {
+        let (x, low, high) = (self.x(at), self.y(low), self.y(high));
+        let colour = Look::of_curve(curve).colour;
+        self.push(format_args!(
+            r#"<path class="curve" style="stroke:var(--{colour});stroke-width:1.8" d="M{:.1} {low:.1}H{:.1}M{x:.1} {low:.1}V{high:.1}M{:.1} {high:.1}H{:.1}"/>"#,
+            x - 4.0,
+            x + 4.0,
+            x - 4.0,
+            x + 4.0
+        ));
+    }
+
+    /// The line on which both axes have one value, where they have one scale.
+    pub(super) fn diagonal(&mut self) {
+        self.line("mark", (LEFT, BOTTOM), (RIGHT, TOP));
+    }
+
     /// A bar from 0 to `height` over `from..to`.
     pub(super) fn bar(&mut self, variable: &str, (from, to): (f64, f64), height: f64, text: &str) {
         let (x, width, y) = (self.x(from), self.x(to) - self.x(from), self.y(height));
