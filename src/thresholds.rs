@@ -395,3 +395,135 @@ fn weights_of(manifest: &Manifest) -> Result<&str> {
         Error::data("manifest.json", "it names no weights", "the folder is damaged: copy it again")
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::calibration::CalibrationBuilder;
+
+    fn threshold(name: &str, value: f32) -> Threshold {
+        Threshold {
+            name: name.into(),
+            value,
+            criterion: Criterion::TargetFpr,
+            target: 0.1,
+            num_attacks: 4,
+            num_flagged_attacks: 3,
+            num_ordinary: 10,
+            num_flagged_ordinary: 1,
+            num_seconds: Some(43_200),
+            attacks: "labelled".into(),
+            data_digest: "d".into(),
+        }
+    }
+
+    fn thresholds(thresholds: Vec<Threshold>) -> Thresholds {
+        let mut builder = CalibrationBuilder::new(10);
+        [(3.5, 3, 1), (1.25, 1, 4), (-2.0, 0, 5)].map(|(score, m, n)| builder.add(score, m, n));
+        let calibration = builder.finish("d".into()).unwrap();
+        Thresholds { model: "weights".into(), thresholds, calibration, odds_ratio: 1.0 }
+    }
+
+    fn sample() -> Thresholds {
+        thresholds(vec![threshold("investigate", 3.5), threshold("step_up", 1.1)])
+    }
+
+    #[test]
+    fn the_decision_is_the_strictest_threshold_that_is_reached() {
+        let found = sample();
+        let next_below = |value: f32| f32::from_bits(value.to_bits() - 1);
+        for (score, decision) in [
+            (f32::INFINITY, "investigate"),
+            (3.5, "investigate"),
+            (next_below(3.5), "step_up"),
+            (1.1, "step_up"),
+            (next_below(1.1), ALLOW),
+            (f32::NEG_INFINITY, ALLOW),
+        ] {
+            assert_eq!(found.verdict(score).unwrap().decision, decision, "{score}");
+        }
+        assert_eq!(found.verdict(f32::NAN).unwrap_err().exit_code(), 3);
+        let percentiles = [-3.0, -2.0, 1.25, 3.5, 4.0].map(|s| found.verdict(s).unwrap().percentile);
+        assert_eq!(percentiles, [0.0, 0.0, 0.5, 0.9, 1.0]);
+    }
+
+    /// At 3/5 of one half (with the events more) odds of 3/2 in 4 attacks among 14 events, that is prior odds of
+    /// 2/5: a likelihood ratio of 15/4, which at prior odds of 1/99 is odds of 15/396.
+    #[test]
+    fn another_base_rate_moves_probabilities_by_bayes_rule() {
+        let mut found = sample();
+        assert_eq!(found.verdict(3.5).unwrap().probability, 0.6);
+        found.set_attack_prior(0.01);
+        assert!((found.verdict(3.5).unwrap().probability - 15.0 / 411.0).abs() < 1e-7);
+        found.set_attack_prior(found.calibration.attack_prior());
+        assert_eq!(found.verdict(3.5).unwrap().probability, 0.6);
+    }
+
+    #[test]
+    fn what_was_written_reads_back_and_nothing_else_does() {
+        let written = sample();
+        let text = written.text();
+        assert_eq!(Thresholds::read("t", text.as_bytes(), "weights").unwrap(), written);
+        assert!(text.contains("\"tpr\":0.75,") && text.contains("\"alerts_per_day\":2.0,"), "{text}");
+        for len in 0..text.len() {
+            let error = Thresholds::read("t", &text.as_bytes()[..len], "weights").unwrap_err();
+            assert_eq!(error.exit_code(), 3, "{len} bytes: {error}");
+            assert!(error.help().unwrap().contains("delete it"), "{error:?}");
+        }
+        for i in 0..text.len() {
+            let mut bytes = text.clone().into_bytes();
+            bytes[i] ^= 1;
+            let error = Thresholds::read("t", &bytes, "weights").unwrap_err();
+            assert_eq!(error.exit_code(), 3, "byte {i}: {error}");
+        }
+        let other = Thresholds::read("t", text.as_bytes(), "others").unwrap_err();
+        assert!(other.to_string().contains("other weights"), "{other}");
+        let later = text.replace("\"format_version\": 1", "\"format_version\": 2");
+        let later = Thresholds::read("t", later.as_bytes(), "weights").unwrap_err();
+        assert!(later.to_string().contains("version 2"), "{later}");
+    }
+
+    /// A checksum proves nothing about who wrote it.
+    #[test]
+    fn tables_that_make_no_sense_are_refused_with_a_good_checksum_too() {
+        let read = |found: &Thresholds| Thresholds::read("t", found.text().as_bytes(), "weights");
+        assert!(read(&thresholds(vec![])).is_ok());
+        let good = threshold("a", 1.0);
+        for wrong in [
+            vec![threshold("allow", 1.0)],
+            vec![threshold("", 1.0)],
+            vec![threshold("a", 1.0), threshold("b", 2.0)],
+            vec![threshold("a", f32::INFINITY)],
+            vec![Threshold { num_flagged_attacks: 5, ..good.clone() }],
+            vec![Threshold { num_seconds: Some(0), ..good }],
+        ] {
+            let wrong = thresholds(wrong);
+            assert_eq!(read(&wrong).unwrap_err().exit_code(), 3, "{wrong:?}");
+        }
+        let text = sample().text();
+        for (from, to) in [("[-2.0,", "[5.0,"), ("[3.5,9,10]", "[3.5,9,11]"), ("[-2.0,0,5]", "[-2.0,0,7]")] {
+            let changed = text.replacen(from, to, 1);
+            assert_ne!(changed, text, "{from} in {text}");
+            let body = &changed[..changed.len() - seal(b"").len()];
+            let sealed = format!("{body}{}", seal(body.as_bytes()));
+            let error = Thresholds::read("t", sealed.as_bytes(), "weights").unwrap_err();
+            assert!(error.to_string().contains("order"), "{from}: {error}");
+        }
+    }
+
+    #[test]
+    fn names_and_targets_are_checked() {
+        let parse = |text: &str| WantedThreshold::parse(Criterion::TargetFpr, text);
+        let found = parse("step-up_2=0.25").unwrap();
+        assert_eq!((found.name.as_str(), found.target), ("step-up_2", 0.25));
+        assert_eq!(parse("1e-3").unwrap().name, DEFAULT_NAME);
+        for wrong in
+            ["allow=0.1", "=0.1", "Step=0.1", "a b=0.1", "\u{e9}=0.1", "a=1.1", "a=-0.1", "a=nan", "a=", ""]
+        {
+            assert_eq!(parse(wrong).unwrap_err().exit_code(), 2, "{wrong}");
+        }
+        let alerts = |text: &str| WantedThreshold::parse(Criterion::AlertsPerDay, text);
+        assert_eq!(alerts("a=1500").unwrap().target, 1500.0);
+        assert!(alerts("a=inf").is_err() && alerts("a=-1").is_err());
+    }
+}

@@ -282,6 +282,18 @@ mod tests {
     }
 
     #[test]
+    fn what_a_code_says_does_not_mix() {
+        for (kind, seen, bucket, aside) in [(None, true, 3, true), (Some(254), false, 0, false)] {
+            let bucket = HistoryBucket::ALL[bucket];
+            let code = Code::new(kind, seen, bucket).kept_aside(!aside).kept_aside(aside);
+            assert_eq!((code.is_attack(), code.is_seen()), (kind.is_some(), seen));
+            assert_eq!((code.is_of_history(bucket), code.is_kept_aside()), (true, aside));
+            assert_eq!(kind.is_some_and(|kind| code.is_of_kind(kind)), kind.is_some());
+            assert!(usize::from(code.0) < Code::NUM_CODES);
+        }
+    }
+
+    #[test]
     fn buckets_of_history_have_their_limits() {
         let names = [0, 1, 9, 10, 99, 100, u64::MAX].map(|count| HistoryBucket::of(count).name());
         assert_eq!(names, ["0", "1-9", "1-9", "10-99", "10-99", "100+", "100+"]);
