@@ -419,7 +419,9 @@ mod tests {
 
     fn thresholds(thresholds: Vec<Threshold>) -> Thresholds {
         let mut builder = CalibrationBuilder::new(10);
-        [(3.5, 3, 1), (1.25, 1, 4), (-2.0, 0, 5)].map(|(score, m, n)| builder.add(score, m, n));
+        for (score, attacks, ordinary) in [(3.5, 3, 1), (1.25, 1, 4), (-2.0, 0, 5)] {
+            builder.add(score, attacks, ordinary);
+        }
         let calibration = builder.finish("d".into()).unwrap();
         Thresholds { model: "weights".into(), thresholds, calibration, odds_ratio: 1.0 }
     }

@@ -431,6 +431,15 @@ fn the_report_shows_thresholds_and_reliability() {
     for key in ["brier_score", "expected_calibration_error"] {
         assert!(page.contains(&format!("{:.6}", reliability[key].as_f64().unwrap())), "no {key}");
     }
+    for name in ["roc", "scores", "precision_recall", "thresholds", "reliability"] {
+        let png = fs::read(root().join(format!("plots/{name}.png"))).unwrap();
+        // Its signature, then 1,200 by 840 pixels; more than a sheet of white would take.
+        assert!(
+            png.starts_with(b"\x89PNG\r\n\x1a\n") && png[16..24] == [0, 0, 4, 176, 0, 0, 3, 72],
+            "{name}"
+        );
+        assert!(png.len() > 10_000, "{name}: {} bytes", png.len());
+    }
     let bins = reliability["bins"].as_array().unwrap();
     let svg = read("plots/reliability.svg");
     assert!(page.contains(svg.trim()) && svg.matches("<circle").count() == bins.len(), "{svg}");

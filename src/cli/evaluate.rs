@@ -69,7 +69,7 @@ pub struct EvaluateArgs {
     /// Write a report: one HTML page with curves, histograms and tables that opens anywhere
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Write the report's drawings as SVG files into this folder
+    /// Write the report's drawings as SVG and PNG files into this folder
     #[arg(long, value_name = "DIR")]
     plots: Option<PathBuf>,
     /// Seed of the attacks' addresses

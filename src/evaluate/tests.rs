@@ -128,7 +128,9 @@ fn calibrations_are_those_of_scikit_learn_with_ties() {
 #[test]
 fn alerts_a_day_need_times() {
     let mut scores = Scores::default();
-    [None, Some(0)].map(|kind| scores.push(0.0, Code::new(kind, true, HistoryBucket::None)));
+    for kind in [None, Some(0)] {
+        scores.push(0.0, Code::new(kind, true, HistoryBucket::None));
+    }
     let wanted = WantedThreshold::parse(Criterion::AlertsPerDay, "5").unwrap();
     let on = ChosenOn { attacks: "labelled", data_digest: "", num_seconds: None };
     let error = choose(&scores.sort("x").unwrap(), &[wanted], &on).unwrap_err();

@@ -181,7 +181,8 @@ fn figures(evaluation: &Evaluation) -> String {
     let figures: String = plots::all(evaluation)
         .iter()
         .zip(captions)
-        .map(|((_, svg), caption)| format!("<figure>\n{svg}<figcaption>{caption}</figcaption>\n</figure>\n"))
+        .map(|((_, drawing), caption)| (&drawing.svg, caption))
+        .map(|(svg, caption)| format!("<figure>\n{svg}<figcaption>{caption}</figcaption>\n</figure>\n"))
         .collect();
     format!("<div class=\"plots\">\n{figures}</div>\n")
 }
