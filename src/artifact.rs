@@ -1,4 +1,5 @@
-//! The model folder: `model.safetensors`, `config.toml`, and `manifest.json` with the checksums of both.
+//! The model folder: `model.safetensors`, `config.toml`, and `manifest.json` with the checksums of both. What
+//! [`crate::thresholds`] adds to it later is known by the checksum of the weights.
 //!
 //! It is written beside its place under a temporary name, synced and renamed, so a model is whole or not
 //! there. It holds no clock: the same run gives the same bytes.
@@ -49,6 +50,13 @@ pub struct Manifest {
     pub training: TrainingSummary,
     /// The other files of the folder.
     pub files: BTreeMap<String, FileEntry>,
+}
+
+impl Manifest {
+    /// BLAKE3 of the weights, in hexadecimal, by which what was made for them is known.
+    pub fn weights_digest(&self) -> Option<&str> {
+        self.files.get(WEIGHTS).map(|file| file.blake3.as_str())
+    }
 }
 
 /// A file of the folder.

@@ -4,22 +4,26 @@
 //!
 //! The way of an event: [`data`] reads it, [`event`] hashes the entity and parses the address,
 //! [`train()`] learns from it in mini-batches, [`artifact`] keeps the [`model`], and [`score`] scores with it;
-//! [`evaluate`] says how well. [`device`] chooses where that happens, [`config`] says how, and [`synth`]
+//! [`evaluate`] says how well,
+//! and [`thresholds`] keeps what follows from that in the model folder. [`device`] chooses where that happens, [`config`] says how, and [`synth`]
 //! makes logins to try it on.
 
 #![recursion_limit = "256"]
 
 pub mod artifact;
+pub mod calibration;
 pub mod config;
 pub mod data;
 pub mod device;
 mod error;
 pub mod evaluate;
 pub mod event;
+mod interval;
 pub mod model;
 mod output_file;
 pub mod score;
 pub mod synth;
+pub mod thresholds;
 pub mod train;
 
 pub use config::Config;

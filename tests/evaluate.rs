@@ -427,9 +427,11 @@ fn the_report_stands_alone_and_holds_the_numbers() {
     for words in ["bayes", "stuffing, slow", "100+", "num_entity_vectors", "data:text/csv", "rows.csv"] {
         assert!(page.contains(words), "{words}");
     }
-    assert_eq!(page.matches("<svg").count(), 4);
-    assert_eq!(page.matches("<path class=\"curve\"").count(), 2 * 7 + 2);
-    for name in ["roc", "scores", "precision_recall", "thresholds"] {
+    assert_eq!(page.matches("<svg").count(), 5);
+    let num_bins = found["reliability"]["bins"].as_array().unwrap().len();
+    assert!(num_bins >= 5, "{}", found["reliability"]);
+    assert_eq!(page.matches("<path class=\"curve\"").count(), 2 * 7 + 2 + num_bins);
+    for name in ["roc", "scores", "precision_recall", "thresholds", "reliability"] {
         let svg = fs::read_to_string(root().join(format!("plots/{name}.svg"))).unwrap();
         assert!(open_elements(&svg).is_empty() && svg.contains("<title>"), "{name}");
         assert!(page.contains(svg.trim()), "{name} is not the page's");
@@ -498,7 +500,7 @@ fn the_report_opens_in_a_browser_without_requests_or_errors() {
     report();
     let (document, console, requests) = browse(browser, &root().join("report.html"));
     assert!(document.contains("How well the model tells attacks"), "{document}");
-    assert_eq!(document.matches("<svg").count(), 4);
+    assert_eq!(document.matches("<svg").count(), 5);
     assert_eq!(console, Vec::<String>::new());
     assert_eq!(requests, Vec::<String>::new());
 }

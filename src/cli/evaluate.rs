@@ -8,6 +8,7 @@ use ipsight::evaluate::{
     Attacks, EvaluateOptions, EvaluatedEvent, Evaluation, Evaluator, Figures, History, parse_attacks,
 };
 use ipsight::event::hash_entity;
+use ipsight::thresholds::{Criterion, THRESHOLDS, Thresholds, WantedThreshold};
 use ipsight::{Error, Event, Result};
 
 use super::evaluation_text;
@@ -55,10 +56,20 @@ pub struct EvaluateArgs {
     /// Exit with 1 where the false positive rate at detection rate T is above F (may be repeated)
     #[arg(long, value_name = "T=F", value_parser = parse_gate)]
     max_fpr_at_tpr: Vec<(f64, f64)>,
+    /// Choose the lowest threshold that flags at most this share of the ordinary events, and keep it in the model
+    /// folder under this name [default: alert] (may be repeated)
+    #[arg(long, value_name = "NAME=F", value_parser = parse_target_fpr)]
+    target_fpr: Vec<WantedThreshold>,
+    /// The same with the highest threshold that flags at least this share of the attacks
+    #[arg(long, value_name = "NAME=T", value_parser = parse_target_tpr)]
+    target_tpr: Vec<WantedThreshold>,
+    /// The same with the lowest threshold that flags at most so many ordinary events a day
+    #[arg(long, value_name = "NAME=N", value_parser = parse_alerts_per_day, requires = "time_column")]
+    alerts_per_day: Vec<WantedThreshold>,
     /// Write a report: one HTML page with curves, histograms and tables that opens anywhere
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Write the report's drawings as SVG files into this folder
+    /// Write the report's drawings as SVG and PNG files into this folder
     #[arg(long, value_name = "DIR")]
     plots: Option<PathBuf>,
     /// Seed of the attacks' addresses
@@ -83,6 +94,9 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
     let mut truth = args.truth.as_deref().map(Truth::open).transpose()?;
     let device = args.device.choose()?;
     let Artifact { manifest, config, scorer } = artifact::load(&args.model, &device)?;
+    let wanted = wanted_thresholds(&args)?;
+    // Before the events are scored: what stands in the way is told at once.
+    let known = if wanted.is_empty() { None } else { Thresholds::load(&args.model, &manifest)? };
     let history = read_history(&args.history, &read)?;
     let mut evaluator = Evaluator::new(
         &scorer,
@@ -92,6 +106,8 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
             history: history.as_ref(),
             tpr_targets: args.max_fpr_at_tpr.iter().map(|(tpr, _)| *tpr).collect(),
             truth_kinds: truth.as_ref().map(|truth| truth.kinds().to_vec()).unwrap_or_default(),
+            calibrates: true,
+            thresholds: wanted,
         },
     );
     let options = ReadOptions {
@@ -118,6 +134,10 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
     } else {
         output::line(evaluation_text::text(&evaluation))?;
     }
+    if let Some(calibration) = evaluation.calibration.clone().filter(|_| !evaluation.thresholds.is_empty()) {
+        Thresholds::updated(known, &manifest, &evaluation.thresholds, calibration)?.save(&args.model)?;
+        talk!("thresholds: {}", args.model.join(THRESHOLDS).display());
+    }
     // Before the gates: whoever misses one wants to see why.
     if let Some(path) = &args.report {
         let (data, history) = (args.data.as_slice(), args.history.as_slice());
@@ -140,6 +160,20 @@ fn evaluated<'a>(row: &Row<'a>, log_likelihood_ratios: &'a [f32]) -> EvaluatedEv
         seconds: row.seconds,
         log_likelihood_ratios,
     }
+}
+
+/// All that are wanted, of which no two may have one name.
+fn wanted_thresholds(args: &EvaluateArgs) -> Result<Vec<WantedThreshold>> {
+    let wanted = [&args.target_fpr[..], &args.target_tpr, &args.alerts_per_day].concat();
+    for (i, threshold) in wanted.iter().enumerate() {
+        if let Some(other) = wanted[..i].iter().find(|other| other.name == threshold.name) {
+            let what = format!("`{}` has one name with `{}`", threshold.option(), other.option());
+            let help =
+                "give each threshold a name of its own, for example step_up=0.01 and investigate=0.001";
+            return Err(Error::config(threshold.criterion.option(), what, help));
+        }
+    }
+    Ok(wanted)
 }
 
 fn read_history(paths: &[String], read: &ReadOptions) -> Result<Option<History>> {
@@ -171,4 +205,24 @@ fn check_gates(args: &EvaluateArgs, evaluation: &Evaluation) -> Result<()> {
 fn parse_gate(text: &str) -> std::result::Result<(f64, f64), String> {
     let (tpr, fpr) = text.split_once('=').ok_or("T=F, for example 0.99=0.05")?;
     Ok((parse_fraction(tpr)?, parse_fraction(fpr)?))
+}
+
+fn parse_target_fpr(text: &str) -> std::result::Result<WantedThreshold, String> {
+    parse_wanted(Criterion::TargetFpr, text)
+}
+
+fn parse_target_tpr(text: &str) -> std::result::Result<WantedThreshold, String> {
+    parse_wanted(Criterion::TargetTpr, text)
+}
+
+fn parse_alerts_per_day(text: &str) -> std::result::Result<WantedThreshold, String> {
+    parse_wanted(Criterion::AlertsPerDay, text)
+}
+
+/// The flag that clap names says where.
+fn parse_wanted(criterion: Criterion, text: &str) -> std::result::Result<WantedThreshold, String> {
+    WantedThreshold::parse(criterion, text).map_err(|error| match error {
+        Error::Config { what, help, .. } => format!("{what}: {help}"),
+        other => other.to_string(),
+    })
 }

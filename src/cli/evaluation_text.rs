@@ -2,6 +2,7 @@
 
 use ipsight::evaluate::report::points_lost;
 use ipsight::evaluate::{Detector, Evaluation, Figures, OperatingPoint};
+use ipsight::thresholds::Threshold;
 
 use super::output::count;
 
@@ -35,6 +36,20 @@ pub fn text(evaluation: &Evaluation) -> String {
             lines.push(String::new());
             lines.extend(table(&part_rows(title, parts)));
         }
+    }
+    if let Some(reliability) = &evaluation.reliability {
+        lines.push(String::new());
+        lines.push(format!(
+            "calibrated probabilities, tried on {} events that were kept aside: Brier score {:.6}, expected \
+             calibration error {:.6}",
+            count(reliability.num_events),
+            reliability.brier_score,
+            reliability.expected_calibration_error
+        ));
+    }
+    if !evaluation.thresholds.is_empty() {
+        lines.push(String::new());
+        lines.extend(table(&threshold_rows(&evaluation.thresholds)));
     }
     if let (Some(days), Some(users)) = (evaluation.num_days, evaluation.num_users) {
         lines.push(String::new());
@@ -98,12 +113,32 @@ fn part_rows(title: &str, parts: &[(String, Figures)]) -> Vec<Vec<String>> {
     rows
 }
 
+/// The thresholds, with what is to be expected of them; also for `inspect`.
+pub fn threshold_rows(thresholds: &[Threshold]) -> Vec<Vec<String>> {
+    let header = ["threshold", "anomaly score from", "TPR", "95 %", "FPR", "95 %", "alerts a day"];
+    let mut rows = vec![header.map(String::from).to_vec()];
+    for threshold in thresholds {
+        let ((tpr, tpr_ci), (fpr, fpr_ci)) = (threshold.tpr(), threshold.fpr());
+        let interval = |[low, high]: [f64; 2]| format!("{low:.5} to {high:.5}");
+        rows.push(vec![
+            threshold.name.clone(),
+            format!("{:.4}", threshold.value),
+            rate(Some(tpr)),
+            interval(tpr_ci),
+            rate(Some(fpr)),
+            interval(fpr_ci),
+            threshold.alerts_per_day().map_or("-".into(), |alerts| format!("{alerts:.2}")),
+        ]);
+    }
+    rows
+}
+
 fn rate(rate: Option<f64>) -> String {
     rate.map_or("-".into(), |rate| format!("{rate:.5}"))
 }
 
 /// Lines of a table: the first column flush left, the others right.
-fn table(rows: &[Vec<String>]) -> Vec<String> {
+pub fn table(rows: &[Vec<String>]) -> Vec<String> {
     let num_columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| rows.iter().filter_map(|row| Some(row.get(column)?.chars().count())).max();
     let widths: Vec<usize> = (0..num_columns).map(|column| width(column).unwrap_or(0)).collect();

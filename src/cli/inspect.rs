@@ -1,8 +1,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use ipsight::artifact::Manifest;
+use ipsight::thresholds::{THRESHOLDS, Threshold, Thresholds};
 use ipsight::{Result, artifact, device};
+use serde::Serialize;
 
+use super::evaluation_text::{table, threshold_rows};
 use super::output;
 
 #[derive(Args)]
@@ -10,15 +14,17 @@ pub struct InspectArgs {
     /// Model folder
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
-    /// The manifest as JSON on stdout
+    /// The manifest, and the thresholds if there are some, as JSON on stdout
     #[arg(long)]
     json: bool,
 }
 
 pub fn run(args: InspectArgs) -> Result<()> {
     let manifest = artifact::read_and_verify(&args.model)?.0;
+    let thresholds = Thresholds::load(&args.model, &manifest)?;
     if args.json {
-        return output::json(&manifest);
+        let thresholds = thresholds.as_ref().map(Thresholds::thresholds);
+        return output::json(&Inspected { manifest: &manifest, thresholds });
     }
     let training = &manifest.training;
     output::line(format!("model of ipsight {}, checksums good", manifest.ipsight_version))?;
@@ -50,5 +56,23 @@ pub fn run(args: InspectArgs) -> Result<()> {
     for (name, entry) in &manifest.files {
         output::line(format!("{name}: {}, blake3 {}", device::bytes(entry.bytes), entry.blake3))?;
     }
+    if let Some(thresholds) = thresholds {
+        let calibration = thresholds.calibration();
+        output::line(format!(
+            "{THRESHOLDS}: calibrated on {} attacks and {} ordinary events",
+            output::count(calibration.num_attacks),
+            output::count(calibration.num_ordinary)
+        ))?;
+        output::line(table(&threshold_rows(thresholds.thresholds())).join("\n"))?;
+    }
     Ok(())
+}
+
+/// The manifest, and the thresholds where there are some.
+#[derive(Serialize)]
+struct Inspected<'a> {
+    #[serde(flatten)]
+    manifest: &'a Manifest,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thresholds: Option<&'a [Threshold]>,
 }

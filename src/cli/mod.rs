@@ -45,7 +45,7 @@ enum Verb {
     /// Learn from events and write a run folder with a model
     Train(train::TrainArgs),
     /// Say how well a model tells attacks from ordinary events
-    Evaluate(evaluate::EvaluateArgs),
+    Evaluate(Box<evaluate::EvaluateArgs>),
     /// Score events with a model
     Score(score::ScoreArgs),
     /// Turn events into a prepared file (Arrow IPC) that training maps instead of parsing text
@@ -67,7 +67,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<()> {
     let cli = Cli::try_parse_from(args).unwrap_or_else(|error| error.exit());
     match cli.verb {
         Verb::Train(args) => train::run(args),
-        Verb::Evaluate(args) => evaluate::run(args),
+        Verb::Evaluate(args) => evaluate::run(*args),
         Verb::Score(args) => score::run(args),
         Verb::Prepare(args) => prepare::run(args),
         Verb::Generate(args) => generate::run(args),

@@ -1,10 +1,12 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use ipsight::artifact::{self, Artifact, Manifest};
 use ipsight::data::{Input, Row, read_rows, resolve_inputs};
 use ipsight::event::hash_entity;
 use ipsight::score::PAIRS_PER_BATCH;
-use ipsight::{Event, Result, Scorer, artifact};
+use ipsight::thresholds::{THRESHOLDS, Thresholds};
+use ipsight::{Error, Event, Result, Scorer, anomaly_score};
 
 use super::DeviceArg;
 use super::read_args::{ReadArgs, talk_about};
@@ -24,6 +26,10 @@ pub struct ScoreArgs {
     /// Format of the output
     #[arg(long, value_name = "FORMAT", default_value = "csv")]
     format: OutputFormat,
+    /// The share of attacks among real events, to which `probability` is moved from that of the events on which the
+    /// thresholds were chosen
+    #[arg(long, value_name = "P", value_parser = parse_prior)]
+    attack_prior: Option<f64>,
     #[command(flatten)]
     device: DeviceArg,
     #[command(flatten)]
@@ -42,9 +48,10 @@ pub fn run(args: ScoreArgs) -> Result<()> {
     let device = args.device.choose()?;
     let options = args.read.options()?;
     let inputs: Vec<Input> = resolve_inputs(&args.input)?;
-    let scorer = artifact::load(&args.model, &device)?.scorer;
-    let mut batch =
-        Batch { scorer: &scorer, out: scored_rows::create(&args.output, args.format)?, rows: Vec::new() };
+    let Artifact { manifest, scorer, .. } = artifact::load(&args.model, &device)?;
+    let thresholds = read_thresholds(&args, &manifest)?;
+    let out = scored_rows::create(&args.output, args.format, thresholds.is_some())?;
+    let mut batch = Batch { scorer: &scorer, thresholds: thresholds.as_ref(), out, rows: Vec::new() };
     let report = read_rows(&inputs, &options, &mut |row| batch.push(row))?;
     batch.flush()?;
     batch.out.finish()?;
@@ -52,9 +59,31 @@ pub fn run(args: ScoreArgs) -> Result<()> {
     Ok(())
 }
 
+fn read_thresholds(args: &ScoreArgs, manifest: &Manifest) -> Result<Option<Thresholds>> {
+    let mut thresholds = Thresholds::load(&args.model, manifest)?;
+    match (&mut thresholds, args.attack_prior) {
+        (Some(thresholds), Some(prior)) => thresholds.set_attack_prior(prior),
+        (None, Some(_)) => {
+            let what = format!("there is no {THRESHOLDS} in {}", args.model.display());
+            let help = "make it with `ipsight evaluate` and --target-fpr, --target-tpr or --alerts-per-day";
+            return Err(Error::config("--attack-prior", what, help));
+        }
+        (_, None) => {}
+    }
+    Ok(thresholds)
+}
+
+fn parse_prior(text: &str) -> std::result::Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(prior) if 0.0 < prior && prior < 1.0 => Ok(prior),
+        _ => Err("a number above 0 and below 1".into()),
+    }
+}
+
 /// Rows that wait to be scored together.
 struct Batch<'a> {
     scorer: &'a Scorer,
+    thresholds: Option<&'a Thresholds>,
     out: Box<dyn ScoredRows>,
     rows: Vec<(Vec<u8>, Event)>,
 }
@@ -71,7 +100,12 @@ impl Batch<'_> {
         let dot_products = self.scorer.dot_products(&events)?;
         for ((entity, event), dot_product) in self.rows.drain(..).zip(dot_products) {
             let entity_seen = self.scorer.entity_seen(event.entity);
-            self.out.write(&ScoredRow { entity: &entity, ip: event.ip.into(), dot_product, entity_seen })?;
+            let verdict = self
+                .thresholds
+                .map(|thresholds| thresholds.verdict(anomaly_score(dot_product)))
+                .transpose()?;
+            let ip = event.ip.into();
+            self.out.write(&ScoredRow { entity: &entity, ip, dot_product, entity_seen, verdict })?;
         }
         Ok(())
     }

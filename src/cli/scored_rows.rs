@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use arrow_array::builder::{BooleanBuilder, Float32Builder, StringBuilder};
 use arrow_array::{ArrayRef, RecordBatch};
+use ipsight::thresholds::Verdict;
 use ipsight::{Error, OutputFile, Result, anomaly_score};
 use parquet::arrow::ArrowWriter;
 use parquet::errors::ParquetError;
@@ -14,6 +15,13 @@ use parquet::errors::ParquetError;
 use super::score::OutputFormat;
 
 const COLUMNS: [&str; 5] = ["entity", "ip", "dot_product", "anomaly_score", "entity_seen"];
+
+/// The columns after those, where the model folder has thresholds.
+const VERDICT_COLUMNS: [&str; 3] = ["percentile", "probability", "decision"];
+
+fn columns(has_verdicts: bool) -> impl Iterator<Item = &'static str> {
+    COLUMNS.into_iter().chain(VERDICT_COLUMNS.into_iter().filter(move |_| has_verdicts))
+}
 
 /// Rows of a Parquet row group.
 const ROWS_PER_GROUP: usize = 1 << 17;
@@ -24,6 +32,8 @@ pub struct ScoredRow<'a> {
     pub ip: Ipv4Addr,
     pub dot_product: f32,
     pub entity_seen: bool,
+    /// For all rows or for none.
+    pub verdict: Option<Verdict<'a>>,
 }
 
 /// Takes scored rows in order.
@@ -34,13 +44,13 @@ pub trait ScoredRows {
     fn finish(self: Box<Self>) -> Result<()>;
 }
 
-/// A writer of `format` to a file, or to stdout for `-`.
-pub fn create(path: &Path, format: OutputFormat) -> Result<Box<dyn ScoredRows>> {
+/// A writer of `format` to a file, or to stdout for `-`; of rows with verdicts, or of rows without.
+pub fn create(path: &Path, format: OutputFormat, has_verdicts: bool) -> Result<Box<dyn ScoredRows>> {
     let out = Destination::create(path)?;
     Ok(match format {
-        OutputFormat::Csv => Box::new(Csv::new(out)?),
+        OutputFormat::Csv => Box::new(Csv::new(out, has_verdicts)?),
         OutputFormat::Jsonl => Box::new(JsonLines { out }),
-        OutputFormat::Parquet => Box::new(Parquet::new(out)?),
+        OutputFormat::Parquet => Box::new(Parquet::new(out, has_verdicts)?),
     })
 }
 
@@ -96,10 +106,10 @@ struct Csv {
 }
 
 impl Csv {
-    fn new(out: Destination) -> Result<Self> {
+    fn new(out: Destination, has_verdicts: bool) -> Result<Self> {
         let path = out.path();
         let mut writer = csv::Writer::from_writer(out);
-        writer.write_record(COLUMNS).map_err(|error| csv_error(error, &path))?;
+        writer.write_record(columns(has_verdicts)).map_err(|error| csv_error(error, &path))?;
         Ok(Self { writer, path })
     }
 }
@@ -110,7 +120,13 @@ impl ScoredRows for Csv {
         let [dot_product, anomaly] = [row.dot_product, anomaly_score(row.dot_product)].map(|f| f.to_string());
         let seen: &[u8] = if row.entity_seen { b"true" } else { b"false" };
         let fields = [row.entity, ip.as_bytes(), dot_product.as_bytes(), anomaly.as_bytes(), seen];
-        self.writer.write_record(fields).map_err(|error| csv_error(error, &self.path))
+        let failed = |error| csv_error(error, &self.path);
+        let Some(Verdict { percentile, probability, decision }) = row.verdict else {
+            return self.writer.write_record(fields).map_err(failed);
+        };
+        let [percentile, probability] = [percentile, probability].map(|f| f.to_string());
+        let verdict = [percentile.as_bytes(), probability.as_bytes(), decision.as_bytes()];
+        self.writer.write_record(fields.into_iter().chain(verdict)).map_err(failed)
     }
 
     fn finish(self: Box<Self>) -> Result<()> {
@@ -134,13 +150,18 @@ struct JsonLines {
 
 impl ScoredRows for JsonLines {
     fn write(&mut self, row: &ScoredRow<'_>) -> Result<()> {
-        let object = serde_json::json!({
+        let mut object = serde_json::json!({
             "entity": String::from_utf8_lossy(row.entity),
             "ip": row.ip,
             "dot_product": row.dot_product,
             "anomaly_score": anomaly_score(row.dot_product),
             "entity_seen": row.entity_seen,
         });
+        if let Some(Verdict { percentile, probability, decision }) = row.verdict {
+            object["percentile"] = percentile.into();
+            object["probability"] = probability.into();
+            object["decision"] = decision.into();
+        }
         let path = self.out.path();
         writeln!(self.out, "{object}").map_err(Error::io("write", path))
     }
@@ -157,35 +178,60 @@ struct Parquet {
     columns: Columns,
 }
 
-#[derive(Default)]
 struct Columns {
     entity: StringBuilder,
     ip: StringBuilder,
     dot_product: Float32Builder,
     anomaly_score: Float32Builder,
     entity_seen: BooleanBuilder,
+    verdicts: Option<VerdictColumns>,
     num_rows: usize,
 }
 
+#[derive(Default)]
+struct VerdictColumns {
+    percentile: Float32Builder,
+    probability: Float32Builder,
+    decision: StringBuilder,
+}
+
 impl Columns {
+    fn new(has_verdicts: bool) -> Self {
+        Columns {
+            entity: StringBuilder::default(),
+            ip: StringBuilder::default(),
+            dot_product: Float32Builder::default(),
+            anomaly_score: Float32Builder::default(),
+            entity_seen: BooleanBuilder::default(),
+            verdicts: has_verdicts.then(VerdictColumns::default),
+            num_rows: 0,
+        }
+    }
+
     fn take(&mut self) -> RecordBatch {
-        let arrays: [ArrayRef; 5] = [
+        let mut arrays: Vec<ArrayRef> = vec![
             Arc::new(self.entity.finish()),
             Arc::new(self.ip.finish()),
             Arc::new(self.dot_product.finish()),
             Arc::new(self.anomaly_score.finish()),
             Arc::new(self.entity_seen.finish()),
         ];
+        if let Some(verdicts) = &mut self.verdicts {
+            arrays.push(Arc::new(verdicts.percentile.finish()));
+            arrays.push(Arc::new(verdicts.probability.finish()));
+            arrays.push(Arc::new(verdicts.decision.finish()));
+        }
         self.num_rows = 0;
-        let fields = COLUMNS.into_iter().zip(arrays).map(|(name, array)| (name, array, false));
-        RecordBatch::try_from_iter_with_nullable(fields).expect("five columns of one length")
+        let names = columns(self.verdicts.is_some());
+        let fields = names.zip(arrays).map(|(name, array)| (name, array, false));
+        RecordBatch::try_from_iter_with_nullable(fields).expect("columns of one length")
     }
 }
 
 impl Parquet {
-    fn new(out: Destination) -> Result<Self> {
+    fn new(out: Destination, has_verdicts: bool) -> Result<Self> {
         let path = out.path();
-        let mut columns = Columns::default();
+        let mut columns = Columns::new(has_verdicts);
         let schema = columns.take().schema();
         let writer = ArrowWriter::try_new(out, schema, None).map_err(|error| parquet_error(error, &path))?;
         Ok(Self { writer, path, columns })
@@ -205,6 +251,11 @@ impl ScoredRows for Parquet {
         columns.dot_product.append_value(row.dot_product);
         columns.anomaly_score.append_value(anomaly_score(row.dot_product));
         columns.entity_seen.append_value(row.entity_seen);
+        if let Some((columns, verdict)) = columns.verdicts.as_mut().zip(row.verdict) {
+            columns.percentile.append_value(verdict.percentile);
+            columns.probability.append_value(verdict.probability);
+            columns.decision.append_value(verdict.decision);
+        }
         columns.num_rows += 1;
         if columns.num_rows == ROWS_PER_GROUP { self.write_group() } else { Ok(()) }
     }

@@ -4,15 +4,13 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::scores::Tie;
+use crate::interval::{Z, wilson};
 
 /// The detection rates at which the false positive rate is told.
 pub const TPR_TARGETS: [f64; 5] = [0.90, 0.95, 0.98453, 0.99, 0.999];
 
 /// The false positive rates at which the detection rate is told.
 pub const FPR_TARGETS: [f64; 3] = [1e-4, 1e-3, 1e-2];
-
-/// The 97.5 % quantile of the standard normal distribution, for intervals of 95 %.
-const Z: f64 = 1.959_963_984_540_054;
 
 /// How well a detector tells attacks (the positive class) from ordinary events, by anomaly scores.
 ///
@@ -216,16 +214,4 @@ fn operating_point(flagged: Flagged, m: u64, n: u64, user_days: Option<f64>) -> 
         fpr_ci: wilson(flagged.ordinary, n),
         alerts_per_day_per_1000_users: user_days.map(|user_days| flagged.ordinary as f64 / user_days),
     }
-}
-
-/// The interval of 95 % of a share `count / total` after Wilson (1927), without continuity correction; 0..=1.
-pub(super) fn wilson(count: u64, total: u64) -> [f64; 2] {
-    let (total, share) = (total as f64, count as f64 / total as f64);
-    let centre = share + Z * Z / (2.0 * total);
-    let half = Z * (share * (1.0 - share) / total + Z * Z / (4.0 * total * total)).sqrt();
-    let scale = 1.0 + Z * Z / total;
-    // At the ends the two terms cancel but for their last digit.
-    let low = if count == 0 { 0.0 } else { (centre - half) / scale };
-    let high = if share == 1.0 { 1.0 } else { (centre + half) / scale };
-    [low.max(0.0), high.min(1.0)]
 }

@@ -2,6 +2,7 @@
 //! reference system does it; beside it the detectors that a table of past events makes.
 
 mod attacks;
+mod calibrate;
 mod curve;
 mod figures;
 mod history;
@@ -16,17 +17,22 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 pub use attacks::{AddedAttacks, AttackKind, parse_attacks};
+pub use calibrate::{NUM_RELIABILITY_BINS, Reliability, ReliabilityBin};
 pub use curve::{CurvePoint, DetectorCurve, Histogram};
 pub use figures::{FPR_TARGETS, Figures, OperatingPoint, TPR_TARGETS};
 pub use history::{BASELINES, History};
 pub use roc::auc;
 
 use attacks::{OtherUsers, neighbour, random_ipv4};
+use calibrate::{Calibrated, ChosenOn, calibrate, choose};
 use curve::CurveBuilder;
 use figures::{FiguresBuilder, Targets};
 use scores::{Code, HistoryBucket, Scores, SortedScores, Tie};
 
+use crate::calibration::Calibration;
+use crate::event::hash_entity;
 use crate::score::{PAIRS_PER_BATCH, Scorer, anomaly_score};
+use crate::thresholds::{Threshold, WantedThreshold};
 use crate::{Error, Event, Result};
 
 /// The name of the evaluated model among the detectors.
@@ -63,6 +69,14 @@ pub struct Evaluation {
     /// and [`BAYES`] where the truth is known.
     #[serde(serialize_with = "as_map")]
     pub detectors: Vec<(String, Detector)>,
+    /// How true the calibrated probabilities of the model are; `None` where they were not wanted, or too few events
+    /// of a class are there to try them on.
+    pub reliability: Option<Reliability>,
+    /// The chosen thresholds, in the order in which they were wanted.
+    pub thresholds: Vec<Threshold>,
+    /// What the model's scores mean, where that was wanted.
+    #[serde(skip)]
+    pub calibration: Option<Calibration>,
     /// What the report draws of each detector.
     #[serde(skip)]
     pub curves: Vec<DetectorCurve>,
@@ -128,6 +142,10 @@ pub struct EvaluateOptions<'a> {
     /// Kinds of attacks for which the true likelihood ratio is known by itself. Against one kind, another ratio is
     /// the best than against the mix of all.
     pub truth_kinds: Vec<String>,
+    /// Whether to calibrate the model's scores.
+    pub calibrates: bool,
+    /// Thresholds to choose.
+    pub thresholds: Vec<WantedThreshold>,
 }
 
 /// An event of the data with what is known of it.
@@ -164,6 +182,7 @@ pub struct Evaluator<'a> {
     bayes: Vec<Scores>,
     num_events: u64,
     num_truths: u64,
+    digest: blake3::Hasher,
 }
 
 /// An event that waits to be scored.
@@ -172,14 +191,24 @@ struct Pending {
     event: Event,
     /// The index of the attack's kind.
     kind: Option<u8>,
+    /// Whether it is kept aside, to try on it the calibration that is made from the others.
+    is_kept_aside: bool,
 }
 
 impl<'a> Evaluator<'a> {
     /// For events without labels: each is scored against one random IPv4 address of the same entity, the same for
     /// the same `seed` and position.
     pub fn against_random_ipv4(scorer: &'a Scorer, seed: u64) -> Self {
-        let (attacks, tpr_targets, truth_kinds) = (Attacks::RandomIpv4, Vec::new(), Vec::new());
-        Self::new(scorer, EvaluateOptions { attacks, seed, history: None, tpr_targets, truth_kinds })
+        let options = EvaluateOptions {
+            attacks: Attacks::RandomIpv4,
+            seed,
+            history: None,
+            tpr_targets: Vec::new(),
+            truth_kinds: Vec::new(),
+            calibrates: false,
+            thresholds: Vec::new(),
+        };
+        Self::new(scorer, options)
     }
 
     /// Evaluates `scorer` as `options` say.
@@ -204,6 +233,7 @@ impl<'a> Evaluator<'a> {
             bayes,
             num_events: 0,
             num_truths: 0,
+            digest: blake3::Hasher::new(),
         }
     }
 
@@ -224,7 +254,8 @@ impl<'a> Evaluator<'a> {
     /// [`Error::Device`] where scoring fails, [`Error::Data`] where there are more than 255 kinds of attacks.
     pub fn push(&mut self, row: EvaluatedEvent<'_>) -> Result<()> {
         let kind = if row.is_attack { Some(self.kind_index(row.kind)?) } else { None };
-        self.pending.push(Pending { event: row.event, kind });
+        let is_kept_aside = is_kept_aside(self.num_positions);
+        self.pending.push(Pending { event: row.event, kind, is_kept_aside });
         self.truths.extend(row.log_likelihood_ratios);
         if !row.is_attack {
             self.times.add(row.event.entity, row.seconds);
@@ -236,8 +267,9 @@ impl<'a> Evaluator<'a> {
 
     fn add_attacks(&mut self, event: Event) {
         let (seed, position) = (self.options.seed, self.num_positions);
+        let is_kept_aside = is_kept_aside(position);
         let mut add = |kind, ip| {
-            self.pending.push(Pending { event: Event { ip, ..event }, kind: Some(kind) });
+            self.pending.push(Pending { event: Event { ip, ..event }, kind: Some(kind), is_kept_aside });
         };
         match &self.options.attacks {
             Attacks::Labelled => {}
@@ -296,6 +328,19 @@ impl<'a> Evaluator<'a> {
         let user_days = num_days.zip(num_users).map(|(days, users)| days * users as f64 / 1000.0);
         let targets = Targets { tpr: tpr_targets, fpr: FPR_TARGETS.to_vec(), user_days };
 
+        let attacks = match self.options.attacks {
+            Attacks::Labelled => "labelled",
+            Attacks::RandomIpv4 => "random_ipv4",
+            Attacks::Added(_) => "added",
+        };
+        let data_digest = self.digest.finalize().to_hex();
+        let on = ChosenOn { attacks, data_digest: &data_digest, num_seconds: self.times.num_seconds() };
+        let meaning = |sorted: &SortedScores| {
+            let chosen = choose(sorted, &self.options.thresholds, &on)?;
+            let calibrates = self.options.calibrates || !chosen.is_empty();
+            Ok((if calibrates { calibrate(sorted, &data_digest) } else { None }, chosen))
+        };
+
         let has_history = self.options.history.is_some();
         let has_truth = self.num_truths > 0;
         if has_truth && self.num_truths < self.num_events {
@@ -309,11 +354,18 @@ impl<'a> Evaluator<'a> {
         let scores: Vec<_> = [(MODEL, self.model)].into_iter().chain(baselines).chain(of_all).collect();
         let found: Vec<_> = scores
             .into_par_iter()
-            .map(|(name, scores)| detector(name, &scores.sort(name)?, &self.kinds, &targets))
+            .map(|(name, scores)| {
+                let sorted = scores.sort(name)?;
+                let found = detector(name, &sorted, &self.kinds, &targets)?;
+                Ok(if name == MODEL { Found { model: meaning(&sorted)?, ..found } } else { found })
+            })
             .collect::<Result<_>>()?;
         let (tpr, fpr) = found[0].above_zero;
         let (mut detectors, mut curves) = (Vec::new(), Vec::new());
-        for Found { detector, curve, .. } in found {
+        let (mut calibrated, mut thresholds) = (None, Vec::new());
+        for Found { detector, curve, model, .. } in found {
+            calibrated = calibrated.or(model.0);
+            thresholds.extend(model.1);
             detectors.push((curve.name.clone(), detector));
             curves.push(curve);
         }
@@ -329,15 +381,15 @@ impl<'a> Evaluator<'a> {
                 truth.by_kind[i].1 = figures.remove(0);
             }
         }
+        let (calibration, reliability) = match calibrated {
+            Some(Calibrated { calibration, reliability }) => (Some(calibration), reliability),
+            None => (None, None),
+        };
         Ok(Evaluation {
             auc,
             num_events: self.num_events,
             num_attacks,
-            attacks: match self.options.attacks {
-                Attacks::Labelled => "labelled",
-                Attacks::RandomIpv4 => "random_ipv4",
-                Attacks::Added(_) => "added",
-            },
+            attacks,
             tpr,
             fpr,
             history: if has_history { "history" } else { "model" },
@@ -345,6 +397,9 @@ impl<'a> Evaluator<'a> {
             num_days,
             num_users,
             detectors,
+            reliability,
+            thresholds,
+            calibration,
             curves,
         })
     }
@@ -356,8 +411,12 @@ impl<'a> Evaluator<'a> {
         };
         let attacks = std::mem::take(&mut self.other_users).attacks(self.options.seed)?;
         for events in attacks.chunks(PAIRS_PER_BATCH) {
-            let pending = |event: &Event| Pending { event: *event, kind: Some(kind as u8) };
-            self.pending.extend(events.iter().map(pending));
+            for event in events {
+                // They have no position left, but a place among themselves.
+                let is_kept_aside = is_kept_aside(self.num_positions);
+                self.pending.push(Pending { event: *event, kind: Some(kind as u8), is_kept_aside });
+                self.num_positions += 1;
+            }
             self.score_pending()?;
         }
         Ok(())
@@ -371,6 +430,9 @@ impl<'a> Evaluator<'a> {
             Some(history) => events.par_iter().map(|event| history.scores(*event)).collect(),
             None => Vec::new(),
         };
+        if self.options.calibrates || !self.options.thresholds.is_empty() {
+            self.digest_pending();
+        }
         let num_ratios = self.bayes.len();
         for (i, (pending, dot_product)) in self.pending.iter().zip(dot_products).enumerate() {
             let entity = pending.event.entity;
@@ -380,6 +442,7 @@ impl<'a> Evaluator<'a> {
             };
             let bucket = HistoryBucket::of(num_training_events);
             let code = Code::new(pending.kind, num_training_events > 0, bucket);
+            let code = code.kept_aside(pending.is_kept_aside);
             self.model.push(anomaly_score(dot_product), code);
             for (scores, score) in self.baselines.iter_mut().zip(of_history.get(i).into_iter().flatten()) {
                 scores.push(*score, code);
@@ -397,6 +460,23 @@ impl<'a> Evaluator<'a> {
         self.pending.clear();
         Ok(())
     }
+
+    /// See [`Calibration::data_digest`].
+    fn digest_pending(&mut self) {
+        let mut bytes = Vec::with_capacity(13 * self.pending.len());
+        for Pending { event, kind, .. } in &self.pending {
+            bytes.extend(event.entity.to_le_bytes());
+            bytes.extend(event.ip.to_le_bytes());
+            bytes.push(u8::from(kind.is_some()));
+        }
+        self.digest.update(&bytes);
+    }
+}
+
+/// Whether the event at a position belongs to the half that calibrations are tried on: at random, but the same
+/// for the same position.
+fn is_kept_aside(position: u64) -> bool {
+    hash_entity(&position.to_le_bytes()) & 1 == 1
 }
 
 /// When the ordinary events were, and whose.
@@ -415,8 +495,12 @@ impl Times {
     }
 
     fn num_days(&self) -> Option<f64> {
+        self.num_seconds().map(|seconds| seconds as f64 / 86_400.0)
+    }
+
+    fn num_seconds(&self) -> Option<u64> {
         // The last second counts too, so that it is never zero.
-        self.range.map(|(first, last)| (last as f64 - first as f64 + 1.0) / 86_400.0)
+        self.range.map(|(first, last)| last.abs_diff(first).saturating_add(1))
     }
 }
 
@@ -455,6 +539,8 @@ struct Found {
     curve: DetectorCurve,
     /// The shares of attacks and of ordinary events with a score above 0.
     above_zero: (f64, f64),
+    /// Of the model alone: its calibration, and the thresholds that are wanted.
+    model: (Option<Calibrated>, Vec<Threshold>),
 }
 
 /// All figures of a detector, and what is drawn of it.
@@ -494,6 +580,7 @@ fn detector(name: &str, sorted: &SortedScores, kinds: &[String], targets: &Targe
         },
         curve: curve.finish(name),
         above_zero: (above[0] as f64 / m as f64, above[1] as f64 / n as f64),
+        model: (None, Vec::new()),
     })
 }
 

@@ -20,10 +20,22 @@ impl Code {
     /// Kinds of attacks that can be told apart.
     pub(super) const MAX_KINDS: usize = 255;
 
+    const ASIDE: u16 = 1 << 11;
+    const NUM_CODES: usize = 1 << 12;
+
     /// `kind` is that of an attack, in `0..MAX_KINDS`, or `None` for an ordinary event.
     pub(super) fn new(kind: Option<u8>, is_seen: bool, history: HistoryBucket) -> Self {
         let kind = kind.map_or(0, |kind| u16::from(kind) + 1);
         Code(kind | u16::from(is_seen) << 8 | (history as u16) << 9)
+    }
+
+    /// The same, of an event that is kept aside from a fit, or not.
+    pub(super) fn kept_aside(self, is_kept_aside: bool) -> Self {
+        Code(self.0 & !Self::ASIDE | u16::from(is_kept_aside) << Self::ASIDE.trailing_zeros())
+    }
+
+    pub(super) fn is_kept_aside(self) -> bool {
+        self.0 & Self::ASIDE != 0
     }
 
     pub(super) fn is_attack(self) -> bool {
@@ -40,7 +52,7 @@ impl Code {
     }
 
     pub(super) fn is_of_history(self, bucket: HistoryBucket) -> bool {
-        self.0 >> 9 == bucket as u16
+        self.0 >> 9 & 3 == bucket as u16
     }
 }
 
@@ -194,7 +206,7 @@ impl SortedScores {
 
     /// How many events have each code that occurs.
     pub(super) fn codes(&self) -> Vec<(Code, u64)> {
-        let mut counts = vec![0; 1 << 11];
+        let mut counts = vec![0; Code::NUM_CODES];
         self.0.iter().flatten().for_each(|key| counts[usize::from(*key as u16)] += 1);
         let all = counts.into_iter().enumerate().filter(|(_, num)| *num > 0);
         all.map(|(code, num)| (Code(code as u16), num)).collect()
@@ -267,6 +279,18 @@ mod tests {
         let mut scores = Scores::default();
         scores.push(f32::NAN, Code::new(None, true, HistoryBucket::None));
         assert_eq!(scores.sort("x").unwrap_err().exit_code(), 3);
+    }
+
+    #[test]
+    fn what_a_code_says_does_not_mix() {
+        for (kind, seen, bucket, aside) in [(None, true, 3, true), (Some(254), false, 0, false)] {
+            let bucket = HistoryBucket::ALL[bucket];
+            let code = Code::new(kind, seen, bucket).kept_aside(!aside).kept_aside(aside);
+            assert_eq!((code.is_attack(), code.is_seen()), (kind.is_some(), seen));
+            assert_eq!((code.is_of_history(bucket), code.is_kept_aside()), (true, aside));
+            assert_eq!(kind.is_some_and(|kind| code.is_of_kind(kind)), kind.is_some());
+            assert!(usize::from(code.0) < Code::NUM_CODES);
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::data::Events;
+use crate::thresholds::Criterion;
 
 /// Values of scikit-learn, SciPy and NumPy; see tests/golden/make_evaluation.py.
 fn golden() -> Value {
@@ -63,6 +64,78 @@ fn figures_are_those_of_scikit_learn_with_ties() {
         }
     }
     assert!(differing.is_empty(), "{}", differing.join("\n"));
+}
+
+/// Percentiles, probabilities, reliability and thresholds of scikit-learn and NumPy; see
+/// tests/golden/make_calibration.py.
+#[test]
+fn calibrations_are_those_of_scikit_learn_with_ties() {
+    let golden: Value = serde_json::from_str(include_str!("../../tests/golden/calibration.json")).unwrap();
+    let cases = golden.as_array().unwrap();
+    assert!(cases.len() >= 7);
+    let mut differing = Vec::new();
+    for case in cases {
+        let name = case["name"].as_str().unwrap();
+        let mut scores = Scores::default();
+        for (i, score) in case["scores"].as_array().unwrap().iter().enumerate() {
+            let kind = (case["labels"][i] == 1).then_some(3);
+            let code = Code::new(kind, i % 3 == 0, HistoryBucket::ALL[i % 4]);
+            let is_aside = case["is_aside"][i].as_bool().unwrap();
+            scores.push(score.as_f64().unwrap() as f32, code.kept_aside(is_aside));
+        }
+        let sorted = scores.sort("x").unwrap();
+        let Calibrated { calibration, reliability } = calibrate(&sorted, "digest").unwrap();
+        assert_eq!((calibration.data_digest.as_str(), calibration.find_fault()), ("digest", None));
+        for (i, asked) in case["asked"].as_array().unwrap().iter().enumerate() {
+            let asked = asked.as_f64().unwrap() as f32;
+            for (what, found) in [
+                ("percentiles", calibration.percentile(asked)),
+                ("probabilities", calibration.probability(asked)),
+            ] {
+                let at = format!("{name}: {what} of {asked}");
+                differences(&at, &found.into(), &case[what][i], &mut differing);
+            }
+        }
+        let found = serde_json::to_value(reliability.unwrap()).unwrap();
+        differences(&format!("{name}: reliability"), &found, &case["reliability"], &mut differing);
+
+        let seconds = (case["num_days"].as_f64().unwrap() * 86_400.0) as u64;
+        let on = ChosenOn { attacks: "labelled", data_digest: "digest", num_seconds: Some(seconds) };
+        for threshold in case["thresholds"].as_array().unwrap() {
+            let wanted = WantedThreshold {
+                name: "x".into(),
+                criterion: serde_json::from_value(threshold["criterion"].clone()).unwrap(),
+                target: threshold["target"].as_f64().unwrap(),
+            };
+            let at = format!("{name}: {}", wanted.option());
+            let found = match choose(&sorted, &[wanted], &on) {
+                Err(error) => {
+                    assert_eq!(error.exit_code(), 3, "{error}");
+                    Value::Null
+                }
+                Ok(found) => serde_json::to_value(&found[0]).unwrap(),
+            };
+            let expected = &threshold["found"];
+            for (key, expected) in expected.as_object().into_iter().flatten() {
+                differences(&format!("{at}: {key}"), &found[key], expected, &mut differing);
+            }
+            assert_eq!(found.is_null(), expected.is_null(), "{at}");
+        }
+    }
+    assert!(differing.is_empty(), "{}", differing.join("\n"));
+}
+
+#[test]
+fn alerts_a_day_need_times() {
+    let mut scores = Scores::default();
+    for kind in [None, Some(0)] {
+        scores.push(0.0, Code::new(kind, true, HistoryBucket::None));
+    }
+    let wanted = WantedThreshold::parse(Criterion::AlertsPerDay, "5").unwrap();
+    let on = ChosenOn { attacks: "labelled", data_digest: "", num_seconds: None };
+    let error = choose(&scores.sort("x").unwrap(), &[wanted], &on).unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    assert!(error.help().unwrap().contains("--time-column"), "{error:?}");
 }
 
 #[test]

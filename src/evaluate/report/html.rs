@@ -47,6 +47,7 @@ pub(super) fn page(evaluation: &Evaluation, subject: &Subject<'_>) -> String {
         figures(evaluation),
         section("Detectors", DETECTORS, &tables::detectors(evaluation)),
         section("Operating points of the model", OPERATING_POINTS, &tables::operating_points(evaluation)),
+        thresholds(evaluation),
         section("Breakdown", &breakdown_text(evaluation), &tables::breakdowns(evaluation)),
         section("The curves as numbers", "", &numbers(evaluation)),
         section("What the model was trained on", "", &training(subject)),
@@ -76,6 +77,30 @@ fn breakdown_text(evaluation: &Evaluation) -> String {
         }
     };
     format!("Each part has a ROC of its own; a kind of attack is held against all ordinary events. {source}")
+}
+
+const THRESHOLDS: &str = "Kept in the model folder. The rates are what to expect of events like these, with intervals \
+of 95 % after Wilson, the threshold taken as given.";
+
+/// The thresholds that were chosen, and how true the calibrated probabilities are.
+fn thresholds(evaluation: &Evaluation) -> String {
+    let mut html = String::new();
+    if !evaluation.thresholds.is_empty() {
+        html += &section("Thresholds", THRESHOLDS, &tables::thresholds(&evaluation.thresholds));
+    }
+    if let Some(found) = &evaluation.reliability {
+        let text = format!(
+            "Probabilities by isotonic regression on one half of the events, tried on the {} events of the other \
+             half: Brier score {:.6}, expected calibration error {:.6}. They hold where {:.2} % of the events are \
+             attacks, as here; for another share there is score --attack-prior.",
+            tables::grouped(found.num_events),
+            found.brier_score,
+            found.expected_calibration_error,
+            100.0 * evaluation.num_attacks as f64 / evaluation.num_events as f64
+        );
+        html += &section("Calibration", &text, &tables::reliability(found));
+    }
+    html
 }
 
 fn section(title: &str, text: &str, content: &str) -> String {
@@ -151,11 +176,13 @@ fn figures(evaluation: &Evaluation) -> String {
         "Anomaly scores of the model. Marked are the thresholds of the reference article, 0 and 10, where in range.",
         "Precision and recall, at the share of attacks in this data.",
         "What a threshold flags: of the ordinary events and of the attacks.",
+        "Reliability of calibrated probabilities, on events that were kept aside, with intervals of 95 % after Wilson.",
     ];
     let figures: String = plots::all(evaluation)
         .iter()
         .zip(captions)
-        .map(|((_, svg), caption)| format!("<figure>\n{svg}<figcaption>{caption}</figcaption>\n</figure>\n"))
+        .map(|((_, drawing), caption)| (&drawing.svg, caption))
+        .map(|(svg, caption)| format!("<figure>\n{svg}<figcaption>{caption}</figcaption>\n</figure>\n"))
         .collect();
     format!("<div class=\"plots\">\n{figures}</div>\n")
 }

@@ -2,8 +2,10 @@
 //!
 //! The page holds no script and forbids itself every request; values appear when a curve is pointed at.
 
+mod glyphs;
 mod html;
 mod plots;
+mod raster;
 mod svg;
 mod tables;
 
@@ -35,29 +37,34 @@ pub struct Subject<'a> {
 ///
 /// [`Error::Io`] where that fails, [`Error::Config`] where `path` is a folder.
 pub fn write_html(path: &Path, evaluation: &Evaluation, subject: &Subject<'_>) -> Result<()> {
-    write(path, &html::page(evaluation, subject))
+    write(path, html::page(evaluation, subject).as_bytes())
 }
 
-/// Writes the drawings `roc.svg`, `scores.svg`, `precision_recall.svg` and `thresholds.svg` into a folder, which is made if it is
-/// missing, and returns their paths.
+/// Writes the drawings `roc.svg`, `scores.svg`, `precision_recall.svg`, `thresholds.svg` and, where there is a
+/// calibration, `reliability.svg` into a folder, which is made if it is missing, each with a PNG file of the same name
+/// beside it, and returns their paths.
 ///
 /// # Errors
 ///
 /// [`Error::Io`] where that fails.
 pub fn write_plots(folder: &Path, evaluation: &Evaluation) -> Result<Vec<PathBuf>> {
     fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-    plots::all(evaluation)
-        .into_iter()
-        .map(|(name, svg)| {
-            let path = folder.join(name).with_extension("svg");
-            write(&path, &svg).map(|()| path)
-        })
-        .collect()
+    let mut paths = Vec::new();
+    for (name, drawing) in plots::all(evaluation) {
+        let path = folder.join(name).with_extension("svg");
+        write(&path, drawing.svg.as_bytes())?;
+        paths.push(path);
+        let path = folder.join(name).with_extension("png");
+        let png = raster::png(&drawing.shapes).map_err(Error::io("write", &path))?;
+        write(&path, &png)?;
+        paths.push(path);
+    }
+    Ok(paths)
 }
 
-fn write(path: &Path, text: &str) -> Result<()> {
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut file = OutputFile::create(path)?;
-    file.write_all(text.as_bytes()).map_err(Error::io("write", path))?;
+    file.write_all(bytes).map_err(Error::io("write", path))?;
     file.commit()
 }
 

@@ -1,7 +1,7 @@
 //! The report's drawings.
 
-use super::svg::{Corner, Plot, Scale};
-use crate::evaluate::{CurvePoint, DetectorCurve, Evaluation};
+use super::svg::{Corner, Drawing, Plot, Scale};
+use crate::evaluate::{CurvePoint, DetectorCurve, Evaluation, Reliability};
 
 /// Spots with values to point at, on each curve.
 const NUM_HOVERS: usize = 40;
@@ -9,17 +9,19 @@ const NUM_HOVERS: usize = 40;
 /// The smallest false positive rate that is drawn.
 const MIN_EXPONENT: i32 = -6;
 
-/// The drawings by their names, as SVG documents.
-pub(super) fn all(evaluation: &Evaluation) -> Vec<(&'static str, String)> {
-    vec![
+/// The drawings by their names.
+pub(super) fn all(evaluation: &Evaluation) -> Vec<(&'static str, Drawing)> {
+    let mut all = vec![
         ("roc", roc(evaluation)),
         ("scores", histogram(&evaluation.curves[0])),
         ("precision_recall", precision_recall(evaluation)),
         ("thresholds", thresholds(&evaluation.curves[0])),
-    ]
+    ];
+    all.extend(evaluation.reliability.as_ref().map(|found| ("reliability", reliability(found))));
+    all
 }
 
-fn roc(evaluation: &Evaluation) -> String {
+fn roc(evaluation: &Evaluation) -> Drawing {
     let num_ordinary = evaluation.model().all.num_ordinary as f64;
     let low = (-num_ordinary.log10().ceil() as i32).clamp(MIN_EXPONENT, -1);
     let mut plot = Plot::new(
@@ -56,7 +58,7 @@ fn emptier_corner(evaluation: &Evaluation, low: i32) -> Corner {
     if top_left <= bottom_right { Corner::TopLeft } else { Corner::BottomRight }
 }
 
-fn precision_recall(evaluation: &Evaluation) -> String {
+fn precision_recall(evaluation: &Evaluation) -> Drawing {
     let unit = Scale::Linear(0.0, 1.0);
     let mut plot = Plot::new(unit, "recall (true positive rate)", unit, "precision");
     for (i, curve) in evaluation.curves.iter().enumerate().rev() {
@@ -75,7 +77,7 @@ fn precision_recall(evaluation: &Evaluation) -> String {
     plot.finish("Precision and recall of all detectors, at the share of attacks in this data")
 }
 
-fn histogram(curve: &DetectorCurve) -> String {
+fn histogram(curve: &DetectorCurve) -> Drawing {
     let histogram = &curve.histogram;
     let (low, high) = (f64::from(histogram.range.0), f64::from(histogram.range.1));
     let shares = || histogram.ordinary.iter().chain(&histogram.attacks);
@@ -108,7 +110,7 @@ fn histogram(curve: &DetectorCurve) -> String {
 }
 
 /// What is flagged over the threshold: the rates of both classes.
-fn thresholds(curve: &DetectorCurve) -> String {
+fn thresholds(curve: &DetectorCurve) -> Drawing {
     let (low, high) = curve.histogram.range;
     let mut plot = Plot::new(
         Scale::Linear(low.into(), high.into()),
@@ -131,6 +133,23 @@ fn thresholds(curve: &DetectorCurve) -> String {
     }
     plot.class_legend([("normal", "ordinary (FPR)"), ("attack", "attacks (TPR)")]);
     plot.finish("Shares of ordinary events and of attacks that the model flags, over the threshold")
+}
+
+/// The share of attacks over the probability that was told: on the diagonal where it is true.
+fn reliability(found: &Reliability) -> Drawing {
+    let unit = Scale::Linear(0.0, 1.0);
+    let mut plot = Plot::new(unit, "calibrated probability of an attack", unit, "share of attacks");
+    plot.diagonal();
+    for bin in &found.bins {
+        let [low, high] = bin.attack_share_ci;
+        plot.whisker(0, bin.mean_probability, (low, high));
+        let text = format!(
+            "probability {} to {}, mean {:.5}: {} of {} events are attacks ({:.5}; 95 %: {low:.5} to {high:.5})",
+            bin.from, bin.to, bin.mean_probability, bin.num_attacks, bin.num_events, bin.attack_share
+        );
+        plot.dot(0, (bin.mean_probability, bin.attack_share), &text);
+    }
+    plot.finish("Share of attacks over the calibrated probability, on events that were kept aside")
 }
 
 fn names(evaluation: &Evaluation) -> impl Iterator<Item = &str> {

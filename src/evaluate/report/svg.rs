@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use super::raster::{Anchor, Paint, Shape};
+
 /// Size of every drawing in its own units: small enough that its text is readable on a phone.
 pub(super) const WIDTH: f64 = 600.0;
 pub(super) const HEIGHT: f64 = 420.0;
@@ -53,6 +55,12 @@ impl Look {
 
     fn of_class(variable: &str) -> Self {
         Look { colour: variable.into(), width: 2.2, dash: "none" }
+    }
+
+    fn line(&self, points: Vec<(f64, f64)>) -> Shape {
+        // `none` has no numbers.
+        let dashes = self.dash.split(' ').filter_map(|dash| dash.parse().ok()).collect();
+        Shape::Line { points, width: self.width, dashes, paint: paint(&self.colour, 1.0) }
     }
 
     fn style(&self) -> String {
@@ -109,32 +117,53 @@ pub(super) enum Corner {
     BottomRight,
 }
 
-/// A drawing under construction.
+/// A drawing under construction: as SVG text, and as shapes in the colours of paper.
 pub(super) struct Plot {
     x: Scale,
     y: Scale,
     body: String,
+    shapes: Vec<Shape>,
+}
+
+/// A finished drawing.
+pub(super) struct Drawing {
+    /// An SVG document.
+    pub(super) svg: String,
+    /// The same for a file of pixels; without what is seen only when it is pointed at.
+    pub(super) shapes: Vec<Shape>,
+}
+
+/// A colour of [`STYLE`] by its variable, in the light scheme, which comes first there.
+fn paint(variable: &str, opacity: f64) -> Paint {
+    let hex = STYLE.split_once(&format!("--{variable}:#")).map_or("000", |(_, rest)| rest);
+    let digits: Vec<u8> =
+        hex.chars().map_while(|digit| digit.to_digit(16)).map(|digit| digit as u8).collect();
+    let rgb = match digits[..] {
+        [r, g, b] => [r, g, b].map(|digit| 17 * digit),
+        [r, s, g, h, b, c, ..] => [16 * r + s, 16 * g + h, 16 * b + c],
+        _ => [0; 3],
+    };
+    Paint { rgb, opacity }
 }
 
 impl Plot {
     pub(super) fn new(x: Scale, x_label: &str, y: Scale, y_label: &str) -> Self {
-        let mut plot = Plot { x, y, body: String::new() };
+        let mut plot = Plot { x, y, body: String::new(), shapes: Vec::new() };
         for tick in x.ticks() {
             let at = plot.x(tick);
             plot.line("grid", (at, TOP), (at, BOTTOM));
-            plot.text("tick", (at, BOTTOM + 20.0), "middle", &tick_text(tick));
+            plot.text("tick", (at, BOTTOM + 20.0), Anchor::Middle, &tick_text(tick));
         }
         for tick in y.ticks() {
             let at = plot.y(tick);
             plot.line("grid", (LEFT, at), (RIGHT, at));
-            plot.text("tick", (LEFT - 8.0, at + 4.5), "end", &tick_text(tick));
+            plot.text("tick", (LEFT - 8.0, at + 4.5), Anchor::End, &tick_text(tick));
         }
         plot.line("axis", (LEFT, BOTTOM), (RIGHT, BOTTOM));
         plot.line("axis", (LEFT, TOP), (LEFT, BOTTOM));
-        plot.text("", ((LEFT + RIGHT) / 2.0, HEIGHT - 10.0), "middle", x_label);
+        plot.text("", ((LEFT + RIGHT) / 2.0, HEIGHT - 10.0), Anchor::Middle, x_label);
         let middle = (TOP + BOTTOM) / 2.0;
-        let turned = format!(r#" transform="rotate(-90 15 {middle})""#);
-        plot.text_with("", (15.0, middle), "middle", y_label, &turned);
+        plot.text_with("", (15.0, middle), Anchor::Middle, y_label, true);
         plot
     }
 
@@ -147,20 +176,40 @@ impl Plot {
     }
 
     fn line(&mut self, class: &str, from: (f64, f64), to: (f64, f64)) {
+        let (variable, dashes) = match class {
+            "grid" => ("grid", vec![]),
+            "mark" => ("soft", vec![4.0, 3.0]),
+            _ => ("soft", vec![]),
+        };
+        self.shapes.push(Shape::Line {
+            points: vec![from, to],
+            width: 1.0,
+            dashes,
+            paint: paint(variable, 1.0),
+        });
         let ((x1, y1), (x2, y2)) = (from, to);
         self.push(format_args!(
             r#"<line class="{class}" x1="{x1:.1}" y1="{y1:.1}" x2="{x2:.1}" y2="{y2:.1}"/>"#
         ));
     }
 
-    fn text(&mut self, class: &str, at: (f64, f64), anchor: &str, text: &str) {
-        self.text_with(class, at, anchor, text, "");
+    fn text(&mut self, class: &str, at: (f64, f64), anchor: Anchor, text: &str) {
+        self.text_with(class, at, anchor, text, false);
     }
 
-    fn text_with(&mut self, class: &str, at: (f64, f64), anchor: &str, text: &str, attributes: &str) {
+    fn text_with(&mut self, class: &str, at: (f64, f64), anchor: Anchor, text: &str, is_turned: bool) {
+        let (variable, size) = if class == "tick" { ("soft", 13.0) } else { ("ink", 15.0) };
+        let paint = paint(variable, 1.0);
+        self.shapes.push(Shape::Text { at, anchor, size, is_turned, text: text.into(), paint });
         let ((x, y), text) = (at, escaped(text));
+        let anchor = match anchor {
+            Anchor::Start => "start",
+            Anchor::Middle => "middle",
+            Anchor::End => "end",
+        };
+        let turned = if is_turned { format!(r#" transform="rotate(-90 {x} {y})""#) } else { String::new() };
         self.push(format_args!(
-            r#"<text class="{class}" x="{x:.1}" y="{y:.1}" text-anchor="{anchor}"{attributes}>{text}</text>"#
+            r#"<text class="{class}" x="{x:.1}" y="{y:.1}" text-anchor="{anchor}"{turned}>{text}</text>"#
         ));
     }
 
@@ -186,8 +235,14 @@ impl Plot {
 
     fn path(&mut self, look: &Look, points: impl Iterator<Item = (f64, f64)>, x_first: bool) {
         let mut path = String::new();
+        let mut corners: Vec<(f64, f64)> = Vec::new();
         let mut last = None;
         for (x, y) in points {
+            let place = (self.x(x), self.y(y));
+            if let Some(last) = corners.last().copied() {
+                corners.push(if x_first { (place.0, last.1) } else { (last.0, place.1) });
+            }
+            corners.push(place);
             let (x, y) = (format!("{:.1}", self.x(x)), format!("{:.1}", self.y(y)));
             match &last {
                 None => path += &format!("M{x} {y}"),
@@ -199,6 +254,7 @@ impl Plot {
             }
             last = Some((x, y));
         }
+        self.shapes.push(look.line(corners));
         let style = look.style();
         self.push(format_args!(r#"<path class="curve" style="{style}" d="{path}"/>"#));
     }
@@ -215,14 +271,42 @@ impl Plot {
     pub(super) fn dot(&mut self, curve: usize, at: (f64, f64), text: &str) {
         let ((x, y), text, colour) =
             ((self.x(at.0), self.y(at.1)), escaped(text), Look::of_curve(curve).colour);
+        self.shapes.push(Shape::Dot { at: (x, y), radius: 4.5, paint: paint(&colour, 1.0) });
         self.push(format_args!(
             r#"<circle style="fill:var(--{colour})" cx="{x:.1}" cy="{y:.1}" r="4.5"><title>{text}</title></circle>"#
         ));
     }
 
+    /// A bar between two heights at one place.
+    pub(super) fn whisker(&mut self, curve: usize, at: f64, (low, high): (f64, f64)) {
+        let (x, low, high) = (self.x(at), self.y(low), self.y(high));
+        let colour = Look::of_curve(curve).colour;
+        for points in [
+            vec![(x - 4.0, low), (x + 4.0, low)],
+            vec![(x, low), (x, high)],
+            vec![(x - 4.0, high), (x + 4.0, high)],
+        ] {
+            self.shapes.push(Shape::Line { points, width: 1.8, dashes: vec![], paint: paint(&colour, 1.0) });
+        }
+        self.push(format_args!(
+            r#"<path class="curve" style="stroke:var(--{colour});stroke-width:1.8" d="M{:.1} {low:.1}H{:.1}M{x:.1} {low:.1}V{high:.1}M{:.1} {high:.1}H{:.1}"/>"#,
+            x - 4.0,
+            x + 4.0,
+            x - 4.0,
+            x + 4.0
+        ));
+    }
+
+    /// The line on which both axes have one value, where they have one scale.
+    pub(super) fn diagonal(&mut self) {
+        self.line("mark", (LEFT, BOTTOM), (RIGHT, TOP));
+    }
+
     /// A bar from 0 to `height` over `from..to`.
     pub(super) fn bar(&mut self, variable: &str, (from, to): (f64, f64), height: f64, text: &str) {
         let (x, width, y) = (self.x(from), self.x(to) - self.x(from), self.y(height));
+        let (from, to, paint) = ((x, y), (x + width, BOTTOM), paint(variable, 0.55));
+        self.shapes.push(Shape::Box { from, to, paint });
         let (height, text) = (BOTTOM - y, escaped(text));
         self.push(format_args!(
             r#"<rect class="bar" style="fill:var(--{variable})" x="{x:.1}" y="{y:.1}" width="{width:.1}" height="{height:.1}"><title>{text}</title></rect>"#
@@ -233,7 +317,7 @@ impl Plot {
     pub(super) fn mark(&mut self, at: f64, text: &str) {
         let x = self.x(at);
         self.line("mark", (x, TOP), (x, BOTTOM));
-        self.text("tick", (x + 4.0, TOP + 11.0), "start", text);
+        self.text("tick", (x + 4.0, TOP + 11.0), Anchor::Start, text);
     }
 
     /// The names of the curves, in a box in a corner.
@@ -259,12 +343,15 @@ impl Plot {
         const LINE: f64 = 21.0;
         let height = LINE * entries.len() as f64 + 8.0;
         let top = top.unwrap_or(BOTTOM - height - 8.0);
+        let (from, to) = ((x, top), (x + LEGEND_WIDTH, top + height));
+        self.shapes.push(Shape::Box { from, to, paint: paint("paper", 0.85) });
         self.push(format_args!(
             r#"<rect class="legend" x="{x:.1}" y="{top:.1}" width="{LEGEND_WIDTH}" height="{height:.1}" rx="4"/>"#
         ));
         for (i, (name, look)) in entries.iter().enumerate() {
             let style = look.style();
             let y = top + 18.0 + LINE * i as f64;
+            self.shapes.push(look.line(vec![(x + 6.0, y - 5.0), (x + 38.0, y - 5.0)]));
             self.push(format_args!(
                 r#"<line style="{style}" x1="{:.1}" y1="{:.1}" x2="{:.1}" y2="{:.1}"/>"#,
                 x + 6.0,
@@ -272,19 +359,20 @@ impl Plot {
                 x + 38.0,
                 y - 5.0
             ));
-            self.text("", (x + 46.0, y), "start", name);
+            self.text("", (x + 46.0, y), Anchor::Start, name);
         }
     }
 
-    /// The drawing as an SVG document; `title` is for those who cannot see it.
-    pub(super) fn finish(self, title: &str) -> String {
+    /// The drawing; `title` is for those who cannot see it.
+    pub(super) fn finish(self, title: &str) -> Drawing {
         let title = escaped(title);
-        format!(
+        let svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"plot\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
              role=\"img\" aria-label=\"{title}\">\n<style>{STYLE}</style>\n\
              <rect style=\"fill:var(--paper)\" width=\"{WIDTH}\" height=\"{HEIGHT}\"/>\n{}</svg>\n",
             self.body
-        )
+        );
+        Drawing { svg, shapes: self.shapes }
     }
 }
 
@@ -326,6 +414,16 @@ mod tests {
         assert_eq!(ticks, [-10.0, -5.0, 0.0, 5.0]);
         assert_eq!(tick_text(-0.30000000000000004), "\u{2212}0.3");
         assert_eq!(tick_text(0.00001), "0.00001");
+    }
+
+    #[test]
+    fn colours_are_those_of_the_light_scheme() {
+        assert_eq!(paint("c0", 1.0).rgb, [0, 0x60, 0xa8]);
+        assert_eq!(paint("paper", 0.5), Paint { rgb: [255; 3], opacity: 0.5 });
+        let (light, _) = STYLE.split_once("@media").unwrap();
+        for variable in ["ink", "soft", "grid", "normal", "attack", "c6"] {
+            assert!(light.contains(&format!("--{variable}:#")), "{variable}");
+        }
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use super::svg::escaped;
-use crate::evaluate::{Detector, Evaluation, Figures, OperatingPoint};
+use crate::evaluate::{Detector, Evaluation, Figures, OperatingPoint, Reliability, ReliabilityBin};
+use crate::thresholds::Threshold;
 
 /// A table whose first column names the rows.
 fn table(header: &[String], rows: &[Vec<String>]) -> String {
@@ -95,6 +96,39 @@ pub(super) fn operating_points(evaluation: &Evaluation) -> String {
         row
     };
     table(&header, &tpr.chain(fpr).map(row).collect::<Vec<_>>())
+}
+
+/// The chosen thresholds with what is to be expected of them.
+pub(super) fn thresholds(thresholds: &[Threshold]) -> String {
+    let header =
+        ["name", "anomaly score from", "asked for", "TPR (95 %)", "FPR (95 %)", "alerts a day (ordinary)"];
+    let row = |threshold: &Threshold| {
+        let ((tpr, tpr_ci), (fpr, fpr_ci)) = (threshold.tpr(), threshold.fpr());
+        vec![
+            threshold.name.clone(),
+            format!("{:.4}", threshold.value),
+            format!("{} {}", threshold.criterion.option().trim_start_matches('-'), threshold.target),
+            with_interval(tpr, tpr_ci),
+            with_interval(fpr, fpr_ci),
+            threshold.alerts_per_day().map_or("\u{2013}".into(), |alerts| format!("{alerts:.2}")),
+        ]
+    };
+    table(&strings(header), &thresholds.iter().map(row).collect::<Vec<_>>())
+}
+
+/// The reliability curve as numbers.
+pub(super) fn reliability(found: &Reliability) -> String {
+    let header = ["probability", "events", "attacks", "mean probability", "share of attacks (95 %)"];
+    let row = |bin: &ReliabilityBin| {
+        vec![
+            format!("{} to {}", bin.from, bin.to),
+            grouped(bin.num_events),
+            grouped(bin.num_attacks),
+            number(Some(bin.mean_probability)),
+            with_interval(bin.attack_share, bin.attack_share_ci),
+        ]
+    };
+    table(&strings(header), &found.bins.iter().map(row).collect::<Vec<_>>())
 }
 
 /// The parts of the events, by what divides them.
