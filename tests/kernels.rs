@@ -6,11 +6,13 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use ipsight::model::index_tensor;
 use ipsight::score::{ip_tensor, read_floats};
 use ipsight_kernels::bits::{bits_on_slices, ip_bits};
+use ipsight_kernels::elsewhere::ElsewhereShape;
 use ipsight_kernels::first_layer::{FirstLayer, first_layer_gradient_reference, first_layer_reference};
-use ipsight_kernels::folded::{FoldedInputs, folded, folded_on_slices};
+use ipsight_kernels::folded::{FoldedInputs, Pairs, folded, folded_on_slices};
 use ipsight_kernels::folded_reference::folded_reference;
 use ipsight_kernels::folded_step::{ShardMut, folded_step_on_slices};
 use ipsight_kernels::gather::{gather, gather_reference};
+use ipsight_kernels::memory::{MemoryShape, PrefixLengths};
 use ipsight_kernels::negatives::{Negatives, pair_reference, pairs};
 use ipsight_kernels::num_table_copies;
 use ipsight_kernels::pair_loss::{RowLoss, pair_reference as loss_reference};
@@ -260,12 +262,27 @@ fn a_shared_table_is_copied_and_the_copy_is_counted() {
     assert!(num_table_copies() > before);
 }
 
+/// A model without anything beside its dot product, with a memory, with learned prefixes, and with both.
+fn shapes(vector_dim: usize, num_hidden: usize) -> [ModelShape; 4] {
+    let lengths = |lengths: &[u32]| PrefixLengths::new(lengths).unwrap();
+    let bits = ModelShape::bits(vector_dim, num_hidden);
+    let memory = MemoryShape { num_cells: 37, lengths: lengths(&[0, 12, 32]) };
+    let elsewhere = ElsewhereShape { lengths: lengths(&[0, 5, 20]) };
+    [
+        bits,
+        ModelShape { memory, ..bits },
+        ModelShape { elsewhere, ..bits },
+        ModelShape { memory, elsewhere, ..bits },
+    ]
+}
+
 /// A mini-batch of made-up rows, addresses and masks, and an encoder, for the folded step.
 struct FoldedCase {
     shape: ModelShape,
     num_pairs: usize,
-    vectors: Vec<f32>,
+    rows: Vec<f32>,
     segments: Vec<i32>,
+    tags: Vec<u32>,
     pair_ips: Vec<u32>,
     mask: Vec<f32>,
     parameters: Vec<f32>,
@@ -275,6 +292,7 @@ impl FoldedCase {
     fn inputs(&self) -> FoldedInputs<'_> {
         FoldedInputs {
             segments: &self.segments,
+            tags: &self.tags,
             pair_ips: &self.pair_ips,
             mask: &self.mask,
             parameters: &self.parameters,
@@ -283,8 +301,7 @@ impl FoldedCase {
     }
 
     /// Unique rows that occur `counts` times each.
-    fn new(vector_dim: usize, num_hidden: usize, counts: &[i32], num_pairs: usize) -> Self {
-        let shape = ModelShape { vector_dim, num_hidden };
+    fn new(shape: ModelShape, counts: &[i32], num_pairs: usize) -> Self {
         let mut segments = vec![0];
         segments.extend(counts.iter().scan(0, |end, count| {
             *end += count;
@@ -293,13 +310,14 @@ impl FoldedCase {
         let num_activations = segments[counts.len()] as usize * num_pairs;
         let counts_if = |(i, word): (usize, u32)| if i % num_pairs == 0 || word % 5 > 0 { 1.0 } else { 0.0 };
         // About as large in every layer.
-        let bound = 1.7 / (vector_dim.max(8) as f32).sqrt();
+        let bound = 1.7 / (shape.vector_dim.max(8) as f32).sqrt();
         let scaled =
             |n, stream| floats(n, stream).into_iter().map(|value| value * bound).collect::<Vec<f32>>();
         Self {
             shape,
             num_pairs,
-            vectors: scaled(counts.len() * vector_dim, 20),
+            rows: scaled(counts.len() * shape.row_width(), 20),
+            tags: words(num_activations / num_pairs, 24),
             segments,
             pair_ips: words(num_activations, 21),
             mask: words(num_activations, 22).into_iter().enumerate().map(counts_if).collect(),
@@ -314,17 +332,19 @@ impl FoldedCase {
             Tensor::<2>::from_data(TensorData::new(values.to_vec(), shape), device)
         };
         let pair_ips = ip_tensor(self.pair_ips.clone(), device).reshape([num_positives, self.num_pairs]);
-        let inputs = (
-            upload(&self.vectors, [num_rows, self.shape.vector_dim]),
-            index_tensor(self.segments.clone(), device),
-            (pair_ips, upload(&self.mask, [num_positives, self.num_pairs])),
-            upload(&self.parameters, [1, self.parameters.len()]),
-        );
+        let rows = upload(&self.rows, [num_rows, self.shape.row_width()]);
+        let parameters = upload(&self.parameters, [1, self.parameters.len()]);
+        let pairs = Pairs {
+            segments: index_tensor(self.segments.clone(), device),
+            tags: ip_tensor(self.tags.clone(), device),
+            ips: pair_ips,
+            mask: upload(&self.mask, [num_positives, self.num_pairs]),
+        };
         poison(device, self.mask.len() * self.shape.vector_dim);
-        let found = folded(inputs.0, inputs.1, inputs.2, inputs.3, self.shape);
-        let [logits, vectors, parameters] =
-            [found.logits, found.vectors, found.parameters].map(|tensor| read_floats(tensor).unwrap());
-        [logits, read_floats(found.sums).unwrap(), vectors, parameters]
+        let found = folded(rows, pairs, parameters, self.shape);
+        let [logits, rows, parameters] =
+            [found.logits, found.rows, found.parameters].map(|tensor| read_floats(tensor).unwrap());
+        [logits, read_floats(found.sums).unwrap(), rows, parameters]
     }
 }
 
@@ -349,10 +369,13 @@ fn the_folded_step_is_the_same_on_every_backend_and_every_time() {
         (257, 1, &[2, 1, 5], 5),
         (4096, 1, &[2, 1], 3),
     ];
-    for (vector_dim, num_hidden, counts, num_pairs) in cases {
-        let case = FoldedCase::new(vector_dim, num_hidden, counts, num_pairs);
+    let of_kinds = |(vector_dim, num_hidden, counts, num_pairs)| {
+        shapes(vector_dim, num_hidden).map(|shape| (shape, counts, num_pairs))
+    };
+    for (shape, counts, num_pairs) in cases.into_iter().flat_map(of_kinds) {
+        let case = FoldedCase::new(shape, counts, num_pairs);
         let inputs = case.inputs();
-        let (logits, gradients, expected) = folded_on_slices(inputs, &case.vectors);
+        let (logits, gradients, expected) = folded_on_slices(inputs, &case.rows);
         let sums = expected.sums;
         let sums = [sums.cross_entropy, sums.num_correct, sums.num_pairs].map(|sum| sum as f32).to_vec();
         let expected = [logits, sums, gradients, expected.parameters];
@@ -362,7 +385,7 @@ fn the_folded_step_is_the_same_on_every_backend_and_every_time() {
             let what = ["logits", "sums", "gradients of rows", "gradients of parameters"];
             for ((what, found), expected) in what.iter().zip(&found).zip(&expected) {
                 let largest = expected.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
-                let at = format!("{name}: d = {vector_dim}, L = {num_hidden}, P = {num_pairs}: {what}");
+                let at = format!("{name}: {shape:?}, P = {num_pairs}: {what}");
                 mismatches.check(&at, found, expected, 1e-5 * largest);
             }
         }
@@ -374,7 +397,7 @@ fn the_folded_step_is_the_same_on_every_backend_and_every_time() {
 fn the_first_layer_equals_its_reference_forward_and_backward() {
     let mut mismatches = Mismatches::default();
     for (vector_dim, num) in [(16, 1), (112, 37), (128, 301), (4096, 9)] {
-        let shape = ModelShape { vector_dim, num_hidden: 1 };
+        let shape = ModelShape::bits(vector_dim, 1);
         let parameters = floats(shape.num_parameters(), 21);
         let (weight, bias) = (&parameters[shape.weight(0)], &parameters[shape.bias(0)]);
         let mut ips = words(num, 22);
@@ -409,9 +432,10 @@ fn the_pass_over_a_rows_pairs_equals_its_reference() {
         let activations: Vec<f32> = floats(num_pairs * width, 32).into_iter().map(|h| h.max(0.0)).collect();
         let mask: Vec<f32> = (0..num_pairs).map(|p| f32::from(p % 5 != 4)).collect();
         let (c, scale) = (0.25, 0.5);
+        let of_pairs = vec![c; num_pairs];
         let (mut hidden, mut s) = (activations.clone(), vec![1.0; width]);
         let (mut logits, mut gradients) = (vec![f32::NAN; num_pairs], vec![f32::NAN; num_pairs]);
-        let row = RowLoss { q: &q, c, mask: &mask, scale };
+        let row = RowLoss { q: &q, c: &of_pairs, mask: &mask, scale };
         let sums = row.run(&mut hidden, &mut s, &mut logits, &mut gradients);
 
         let (mut cross_entropy, mut expected_s) = (0.0, vec![1.0f64; width]);
@@ -457,26 +481,25 @@ fn gathered_rows_are_the_tables_rows_on_every_backend() {
 fn scores_equal_their_reference_on_every_backend() {
     let mut mismatches = Mismatches::default();
     for (name, device) in devices() {
-        for (vector_dim, num_hidden) in
-            [(4, 0), (100, 0), (4, 1), (100, 1), (128, 1), (4096, 1), (100, 2), (16, 3)]
-        {
-            let shape = ModelShape { vector_dim, num_hidden };
+        let sizes = [(4, 0), (100, 0), (4, 1), (100, 1), (128, 1), (4096, 1), (100, 2), (16, 3)];
+        for shape in sizes.into_iter().flat_map(|(vector_dim, num_hidden)| shapes(vector_dim, num_hidden)) {
+            let ModelShape { vector_dim, num_hidden, .. } = shape;
             let small = |n, stream| floats(n, stream).into_iter().map(|f| 0.2 * f).collect::<Vec<f32>>();
             let parameters = small(shape.num_parameters(), 51);
-            let vectors = small(37 * vector_dim, 52);
+            let table = small(37 * shape.row_width(), 52);
             let rows: Vec<i32> = words(1203, 53).into_iter().map(|word| (word % 37) as i32).collect();
-            let ips = words(1203, 54);
+            let (ips, tags) = (words(1203, 54), words(1203, 55));
             let upload = |values: &[f32], shape: [usize; 2]| {
                 Tensor::<2>::from_data(TensorData::new(values.to_vec(), shape), &device)
             };
             let flat = upload(&parameters, [1, parameters.len()]);
             poison(&device, 37 * (vector_dim + 1));
-            let folded = fold(upload(&vectors, [37, vector_dim]), flat.clone(), shape);
-            let columns = shape.output_width() + 1;
-            let at = format!("{name}: d = {vector_dim}, L = {num_hidden}");
+            let folded = fold(upload(&table, [37, shape.row_width()]), flat.clone(), shape);
+            let columns = shape.output_width() + 1 + shape.num_cells();
+            let at = format!("{name}: {shape:?}");
             let element = |i: usize| {
-                let vector = &vectors[i / columns * vector_dim..][..vector_dim];
-                fold_reference(&shape, &parameters, vector, i % columns) as f32
+                let row = &table[i / columns * shape.row_width()..][..shape.row_width()];
+                fold_reference(&shape, &parameters, row, i % columns) as f32
             };
             let expected: Vec<f32> = (0..37 * columns).map(element).collect();
             mismatches.check(
@@ -487,12 +510,13 @@ fn scores_equal_their_reference_on_every_backend() {
             );
 
             let tables = lookup_tables(flat.clone(), shape);
-            let pairs = (index_tensor(rows.clone(), &device), ip_tensor(ips.clone(), &device));
+            let upload = |values: &[u32]| ip_tensor(values.to_vec(), &device);
+            let pairs = (index_tensor(rows.clone(), &device), upload(&tags), upload(&ips));
             poison(&device, 1203);
             let found = read_floats(scores(folded, pairs, tables, flat, shape)).unwrap();
             let reference = |i: usize| {
                 let row = &expected[rows[i] as usize * columns..][..columns];
-                score_reference(&shape, &parameters, row, ips[i]) as f32
+                score_reference(&shape, &parameters, row, tags[i], ips[i]) as f32
             };
             let num_checked = if vector_dim * num_hidden > 200 { 60 } else { 1203 };
             let expected: Vec<f32> = (0..num_checked).map(reference).collect();
@@ -519,14 +543,17 @@ fn the_folded_step_equals_the_plain_form_in_float64() {
         (16, 1, &[1, 3, 1], 1001),
         (257, 1, &[2, 1, 5], 5),
     ];
-    for (vector_dim, num_hidden, counts, num_pairs) in cases {
-        let case = FoldedCase::new(vector_dim, num_hidden, counts, num_pairs);
+    let of_kinds = |(vector_dim, num_hidden, counts, num_pairs)| {
+        shapes(vector_dim, num_hidden).map(|shape| (shape, counts, num_pairs))
+    };
+    for (shape, counts, num_pairs) in cases.into_iter().flat_map(of_kinds) {
+        let case = FoldedCase::new(shape, counts, num_pairs);
         let inputs = case.inputs();
-        let found = folded_on_slices(inputs, &case.vectors);
-        let expected = folded_reference(inputs, &case.vectors);
+        let found = folded_on_slices(inputs, &case.rows);
+        let expected = folded_reference(inputs, &case.rows);
         let mut check = |what: &str, found: &[f32], expected: &[f32]| {
             let largest = expected.iter().fold(1e-3f32, |largest, value| largest.max(value.abs()));
-            let at = format!("d = {vector_dim}, L = {num_hidden}, P = {num_pairs}: {what}");
+            let at = format!("{shape:?}, P = {num_pairs}: {what}");
             mismatches.check(&at, found, expected, 1e-5 * largest);
         };
         check("logits", &found.0, &expected.0);
@@ -573,21 +600,24 @@ fn a_step_on_shards_is_its_parts_whatever_its_memory_held() {
     let counts: Vec<i32> = (0..700).map(|i| 1 + 300 / (1 + i * i)).collect();
     let adam = AdamStep::at(3, 0.01, 1e-3);
     let mut mismatches = Mismatches::default();
-    for (vector_dim, num_hidden) in [(20, 1), (16, 2), (9, 0)] {
-        let case = FoldedCase::new(vector_dim, num_hidden, &counts, 3);
-        let inputs = case.inputs();
-        let nan = vec![f32::NAN; case.vectors.len()];
+    for shape in [(20, 1), (16, 2), (9, 0)].into_iter().flat_map(|(d, num_hidden)| shapes(d, num_hidden)) {
+        let case = FoldedCase::new(shape, &counts, 3);
+        let (inputs, width) = (case.inputs(), shape.row_width());
+        let nan = vec![f32::NAN; case.rows.len()];
         assert!(folded_on_slices(inputs, &nan).2.parameters.iter().any(|g| g.is_nan()));
 
         // Unique row u is row 2 u of shards of 1, 640 and 759 rows; of the first only that one is touched.
-        let mut tables =
-            [floats(1400 * vector_dim, 61), floats(1400 * vector_dim, 62), vec![0.5; 1400 * vector_dim]];
+        let mut tables = [floats(1400 * width, 61), floats(1400 * width, 62), vec![0.5; 1400 * width]];
         let touched: Vec<i32> = (0..700).map(|u| 2 * u).collect();
         let mut expected = tables.clone();
-        let vectors = gather_reference(&tables[0], &touched, vector_dim);
-        let (_, gradients, of_parameters) = folded_on_slices(inputs, &vectors);
-        let rows =
-            TouchedRows { rows: &touched, segments: &case.segments, gradients: &gradients, vector_dim };
+        let rows = gather_reference(&tables[0], &touched, width);
+        let (_, gradients, of_parameters) = folded_on_slices(inputs, &rows);
+        let rows = TouchedRows {
+            rows: &touched,
+            segments: &case.segments,
+            gradients: &gradients,
+            vector_dim: width,
+        };
         let [w, m, v] = &mut expected;
         row_adam_reference(RowsMut { w, m, v }, rows, &adam);
 
@@ -601,13 +631,13 @@ fn a_step_on_shards_is_its_parts_whatever_its_memory_held() {
         let [mut w, mut m, mut v] = tables.each_mut().map(|table| &mut **table);
         let mut shards = Vec::new();
         for (range, rows) in borders.windows(2).zip(&local) {
-            let len = (range[1] - range[0]) as usize * vector_dim;
+            let len = (range[1] - range[0]) as usize * width;
             let (w1, m1, v1);
             ((w1, w), (m1, m), (v1, v)) = (w.split_at_mut(len), m.split_at_mut(len), v.split_at_mut(len));
             shards.push(ShardMut { table: RowsMut { w: w1, m: m1, v: v1 }, rows });
         }
         let outputs = folded_step_on_slices(inputs, shards, &adam);
-        let at = format!("d = {vector_dim}, L = {num_hidden}");
+        let at = format!("{shape:?}");
         mismatches.check(&format!("{at}: gradients"), &outputs.parameters, &of_parameters.parameters, 1e-6);
         for ((what, found), expected) in ["w", "m", "v"].iter().zip(&tables).zip(&expected) {
             mismatches.check(&format!("{at}: {what}"), found, expected, 2e-6);
@@ -620,13 +650,14 @@ fn a_step_on_shards_is_its_parts_whatever_its_memory_held() {
 #[test]
 fn a_step_on_one_thread_and_on_many_gives_the_same_bits() {
     let counts: Vec<i32> = (0..900).map(|i| 1 + 400 / (1 + i * i)).collect();
-    for num_hidden in [0, 1, 2] {
-        let case = FoldedCase::new(36, num_hidden, &counts, 4);
+    for shape in [0, 1, 2].into_iter().flat_map(|num_hidden| shapes(36, num_hidden)) {
+        let case = FoldedCase::new(shape, &counts, 4);
+        let len = 2000 * shape.row_width();
         let rows: Vec<i32> = (0..900).map(|u| 2 * u + 1).collect();
         let inputs = case.inputs();
         let run = |num_threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(num_threads).build().unwrap();
-            let (mut w, mut m, mut v) = (floats(2000 * 36, 5), vec![0.0; 2000 * 36], vec![0.0; 2000 * 36]);
+            let (mut w, mut m, mut v) = (floats(len, 5), vec![0.0; len], vec![0.0; len]);
             let table = RowsMut { w: &mut w, m: &mut m, v: &mut v };
             let shard = ShardMut { table, rows: &rows };
             let adam = AdamStep::at(1, 0.01, 1e-3);
@@ -634,7 +665,7 @@ fn a_step_on_one_thread_and_on_many_gives_the_same_bits() {
             (w, m, v, outputs.parameters, outputs.sums)
         };
         let one = run(1);
-        assert!(one == run(2) && one == run(5), "L = {num_hidden}");
+        assert!(one == run(2) && one == run(5), "{shape:?}");
     }
 }
 

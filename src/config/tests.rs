@@ -116,7 +116,7 @@ fn an_unknown_name_at_every_level_is_named_with_its_line_and_the_nearest_name() 
 
     let (at, what, help) = refusal("[training]\nseed = 1\n[hyperparameter]\nepochs = 3\n", &[]);
     assert_eq!((at.as_str(), what.as_str()), ("c.toml:3: hyperparameter", "unknown table `hyperparameter`"));
-    assert_eq!(help, "did you mean `hyperparameters`? valid tables: hyperparameters, training, data");
+    assert_eq!(help, "did you mean `hyperparameters`? valid tables: hyperparameters, model, training, data");
 
     let (at, what, help) = refusal("[data.generated]\nuser = 1", &[]);
     assert_eq!((at.as_str(), what.as_str()), ("c.toml:2: data.generated.user", "unknown key `user`"));
@@ -131,9 +131,31 @@ fn an_unknown_name_at_every_level_is_named_with_its_line_and_the_nearest_name() 
 fn a_key_in_the_wrong_table_is_sent_to_the_right_one() {
     let (at, what, help) = refusal("epochs = 3", &[]);
     assert_eq!((at.as_str(), what.as_str()), ("c.toml:1: epochs", "unknown key `epochs`"));
-    assert_eq!(help, "`epochs` belongs in [hyperparameters]; valid here: hyperparameters, training, data");
+    assert_eq!(
+        help,
+        "`epochs` belongs in [hyperparameters]; valid here: hyperparameters, model, training, data"
+    );
     let (_, _, help) = refusal("[hyperparameters]\nseed = 3", &[]);
     assert!(help.starts_with("`seed` belongs in [training]"), "{help}");
+}
+
+#[test]
+fn lengths_of_prefixes_are_checked() {
+    let config = load("", &["model.ip_encoder=prefixes", "model.prefix_lengths=[0, 32]"]).unwrap();
+    assert_eq!(config.model.prefix_lengths, [0, 32]);
+    for (value, what) in
+        [("[]", "prefix_lengths = [] are no"), ("[8, 33]", "prefix_lengths = [8, 33] are no")]
+    {
+        let (at, found, help) = refusal(&format!("[model]\nprefix_lengths = {value}"), &[]);
+        assert_eq!(at, "c.toml:2: model.prefix_lengths");
+        assert!(found.starts_with(what) && help.contains("0..=32"), "{found}: {help}");
+    }
+    let (_, what, help) = refusal("[model]\nmemory_lengths = [\"16\"]", &[]);
+    assert!(what.ends_with("expected an array of integers") && help.contains("[1, 2]"), "{what}: {help}");
+    let (_, what, _) = refusal("[model]\nmemory_cells = 65537", &[]);
+    assert!(what.contains("out of range"), "{what}");
+    let (_, what, help) = refusal("[model]\nip_encoder = \"bit\"", &[]);
+    assert!(what.contains("not a valid value") && help.contains("bits, prefixes"), "{what}: {help}");
 }
 
 #[test]
