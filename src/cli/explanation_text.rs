@@ -27,7 +27,8 @@ fn head(explained: &Explained<'_>) -> Vec<String> {
         "more like a made-up login than a real one"
     };
     // A terminal does not get what an entity might have of its control sequences.
-    let entity = explained.entity.escape_debug();
+    let escaped = |char: char| if char.is_control() { char.escape_debug().to_string() } else { char.into() };
+    let entity: String = explained.entity.chars().map(escaped).collect();
     let mut lines = vec![
         format!("{entity} from {}: score {score:.3}, {meaning}", explained.ip),
         format!("anomaly score {:.3} (the score negated)", explained.anomaly_score),
@@ -42,10 +43,10 @@ fn head(explained: &Explained<'_>) -> Vec<String> {
     }
     lines.push(match explained.entity_seen {
         true => format!(
-            "trained on {} of its logins, those of entities that share its place in the model included",
+            "learned from {} logins, which may be those of other entities too: entities may share a row of the model",
             count(explained.num_row_events.into())
         ),
-        false => "never seen in training: the score says nothing of this entity's own habits".into(),
+        false => "never seen in training: the score knows nothing of this entity's own habits".into(),
     });
     lines
 }
@@ -55,7 +56,10 @@ fn row(depth: usize, name: impl std::fmt::Display, value: f64) -> Vec<String> {
 }
 
 fn prefix_rows<'a>(depth: usize, parts: &'a [PrefixPart]) -> impl Iterator<Item = Vec<String>> + 'a {
-    parts.iter().map(move |part| row(depth, part.prefix, part.value))
+    parts.iter().map(move |part| match part.prefix.length() {
+        0 => row(depth, "any address", part.value),
+        _ => row(depth, part.prefix, part.value),
+    })
 }
 
 /// Each sum stands above what it is the sum of, which is set in; but the odds of the two sides add up, not their
@@ -101,7 +105,7 @@ fn step_rows(steps: &[Step]) -> Vec<Vec<String>> {
             32 => "  the address itself".into(),
             _ => format!("  {}", step.prefix),
         };
-        let change = step.change.map_or("".into(), |change| format!("{change:+.3}"));
+        let change = step.change.map_or("-".into(), |change| format!("{change:+.3}"));
         vec![name, format!("{:.3}", step.mean_score), change]
     }));
     rows
