@@ -4,7 +4,7 @@
 //!
 //! The way of an event: [`data`] reads it, [`event`] hashes the entity and parses the address,
 //! [`train()`] learns from it in mini-batches, [`artifact`] keeps the [`model`], and [`score`] scores with it;
-//! [`evaluate`] says how well,
+//! [`explain`] says why a score is what it is, [`evaluate`] how well all do,
 //! and [`thresholds`] keeps what follows from that in the model folder. [`device`] chooses where that happens, [`config`] says how, and [`synth`]
 //! makes logins to try it on.
 
@@ -18,6 +18,7 @@ pub mod device;
 mod error;
 pub mod evaluate;
 pub mod event;
+pub mod explain;
 mod interval;
 pub mod model;
 mod output_file;

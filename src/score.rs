@@ -3,12 +3,14 @@
 use std::ops::Range;
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use ipsight_kernels::gather::gather;
 use ipsight_kernels::scores::{fold, lookup_tables, scores};
 use ipsight_kernels::shape::ModelShape;
 use rayon::prelude::*;
 
 use crate::data::segments;
 use crate::event::{entity_row, entity_tag};
+use crate::explain::Parts;
 use crate::model::{EntityEmbedding, IpInsights, Sharding, index_tensor};
 use crate::{Error, Event, Result};
 
@@ -127,6 +129,26 @@ impl Scorer {
     /// As [`Scorer::dot_products`].
     pub fn dot_product(&self, event: Event) -> Result<f32> {
         Ok(self.dot_products(&[event])?[0])
+    }
+
+    /// The parts of one event's score, computed on the host: the encoder's parameters are read back for it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Scorer::dot_products`].
+    pub fn parts(&self, event: Event) -> Result<Parts> {
+        let row = [self.row(event.entity)];
+        let folded = match &self.vectors {
+            Vectors::Plain(table) => {
+                fold(table.forward(&table.index(&row)), self.parameters.clone(), self.shape)
+            }
+            Vectors::Folded(shards, sharding) => {
+                let (shard, _, local) = sharding.split(&row).remove(0);
+                gather(shards[shard].clone(), index_tensor(local, &self.device))
+            }
+        };
+        let (folded, parameters) = (read_floats(folded)?, read_floats(self.parameters.clone())?);
+        Ok(Parts::new(&self.shape, &parameters, &folded, entity_tag(event.entity), event.ip))
     }
 
     /// Pairs whose rows or activations are at most [`MAX_BATCH_BYTES`].

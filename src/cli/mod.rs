@@ -12,6 +12,8 @@ mod config;
 mod devices;
 mod evaluate;
 mod evaluation_text;
+mod explain;
+mod explanation_text;
 mod generate;
 mod inspect;
 mod output;
@@ -48,6 +50,8 @@ enum Verb {
     Evaluate(Box<evaluate::EvaluateArgs>),
     /// Score events with a model
     Score(score::ScoreArgs),
+    /// Say why an entity's login from an address has the score that it has
+    Explain(explain::ExplainArgs),
     /// Turn events into a prepared file (Arrow IPC) that training maps instead of parsing text
     Prepare(prepare::PrepareArgs),
     /// Generate logins of made-up users, with attacks for a test
@@ -69,6 +73,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<()> {
         Verb::Train(args) => train::run(args),
         Verb::Evaluate(args) => evaluate::run(*args),
         Verb::Score(args) => score::run(args),
+        Verb::Explain(args) => explain::run(args),
         Verb::Prepare(args) => prepare::run(args),
         Verb::Generate(args) => generate::run(args),
         Verb::Devices(args) => devices::run(args),

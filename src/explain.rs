@@ -1,0 +1,317 @@
+//! Why a score is what it is: its parts, how it changes along the address, and where the entity is usual.
+//!
+//! ```text
+//! usual = vectors + sum of memory      place = usual, or ln(exp(usual) + exp(elsewhere))
+//! score = sum of common + place
+//! ```
+//!
+//! The parts are computed on the host in float64, from the weights that the device scores with. What they do not
+//! tell, the score itself does: it is asked for many addresses.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use ipsight_kernels::elsewhere::{ElsewhereShape, PREFIX_SCALE, elsewhere};
+use ipsight_kernels::memory::MEMORY_SCALE;
+use ipsight_kernels::scores::score_reference;
+use ipsight_kernels::shape::ModelShape;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::{Serialize, Serializer};
+
+use crate::score::PAIRS_PER_BATCH;
+use crate::{Error, Event, Result, Scorer};
+
+/// Addresses over which a mean score along an address is taken.
+pub const NUM_COMPLETIONS: usize = 1024;
+
+/// Bits of the networks among which the usual ones are looked for.
+pub const NETWORK_LENGTH: u32 = 16;
+
+/// Addresses of each of these over which its mean score is taken.
+const NUM_NETWORK_COMPLETIONS: usize = 4;
+
+/// Networks of the highest scores that are told.
+const NUM_HIGHEST: usize = 5;
+
+/// Usual networks near the address that are told.
+const NUM_NEAREST: usize = 3;
+
+/// The lengths along an address at which its score is looked at before its last.
+const LENGTHS: [u32; 4] = [0, 8, 16, 24];
+
+/// The addresses that share their first bits; as text and in JSON `203.0.0.0/8`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefix {
+    ip: u32,
+    length: u32,
+}
+
+impl Prefix {
+    /// The prefix of an address; `length` is 0..=32.
+    pub fn of(ip: u32, length: u32) -> Self {
+        Self { ip: ip & u32::MAX.checked_shl(32 - length).unwrap_or(0), length }
+    }
+
+    /// The number of bits, 0..=32.
+    pub fn length(&self) -> u32 {
+        self.length
+    }
+
+    /// An address of the prefix; `bits` are those behind it, in the highest places.
+    fn complete(&self, bits: u32) -> u32 {
+        self.ip | bits.checked_shr(self.length).unwrap_or(0)
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{}/{}", Ipv4Addr::from(self.ip), self.length))
+    }
+}
+
+impl Serialize for Prefix {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// What one prefix of the address adds to a score.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct PrefixPart {
+    /// The prefix.
+    pub prefix: Prefix,
+    /// What it adds, in units of the score.
+    pub value: f64,
+}
+
+/// The parts of a score, all in its units, log odds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Parts {
+    /// How common each prefix of the address is among all entities, by length ascending; none in a model that
+    /// learns bits only.
+    pub common: Vec<PrefixPart>,
+    /// The dot product of the entity's and the address's vector.
+    pub vectors: f64,
+    /// What the entity's memory has of each prefix of the address, by length ascending; none without a memory.
+    pub memory: Vec<PrefixPart>,
+    /// `vectors` and all of `memory` together: how usual the address is for the entity.
+    pub usual: f64,
+    /// How often the entity is at no usual place; `None` in a model that learns bits only.
+    pub elsewhere: Option<f64>,
+    /// The share, 0..=1, that `usual` has in `place`; the rest is `elsewhere`'s.
+    pub usual_share: f64,
+    /// `ln(exp(usual) + exp(elsewhere))`, or `usual` where there is no `elsewhere`.
+    pub place: f64,
+    /// All of `common` and `place` together.
+    pub score: f64,
+}
+
+impl Parts {
+    /// The parts of a score from the encoder's `parameters`, `[num_parameters]`, the entity's folded row,
+    /// `[width + 1 + cells]`, and its tag, as [`ipsight_kernels::scores`] says.
+    pub(crate) fn new(shape: &ModelShape, parameters: &[f32], folded: &[f32], tag: u32, ip: u32) -> Self {
+        let (product, cells) = folded.split_at(shape.output_width() + 1);
+        let (row_cells, cells) = cells.split_at(shape.elsewhere.num_row_cells());
+        let of_vectors = ModelShape::bits(shape.vector_dim, shape.num_hidden);
+        let vectors = score_reference(&of_vectors, parameters, product, tag, ip);
+        let remembered = |length| {
+            let cell = cells[shape.memory.cell(tag, ip, length)];
+            PrefixPart { prefix: Prefix::of(ip, length), value: f64::from(MEMORY_SCALE) * f64::from(cell) }
+        };
+        let memory: Vec<PrefixPart> = shape.memory.lengths.iter().map(remembered).collect();
+        let common = common(shape, &parameters[shape.prefix_weights()], ip);
+        let usual = vectors + sum(&memory);
+        let elsewhere = shape.elsewhere.exists().then(|| f64::from(elsewhere(row_cells, tag)));
+        let (place, usual_share) = elsewhere.map_or((usual, 1.0), |elsewhere| mix(usual, elsewhere));
+        let score = sum(&common) + place;
+        Self { common, vectors, memory, usual, elsewhere, usual_share, place, score }
+    }
+}
+
+fn sum(parts: &[PrefixPart]) -> f64 {
+    parts.iter().map(|part| part.value).sum()
+}
+
+/// How common each prefix of an address is; `weights` are those of all lengths.
+fn common(shape: &ModelShape, weights: &[f32], ip: u32) -> Vec<PrefixPart> {
+    let mut start = 0;
+    let part = |length| {
+        let weight = weights[start + ElsewhereShape::index(ip, length)];
+        start += ElsewhereShape::num_weights(length);
+        PrefixPart { prefix: Prefix::of(ip, length), value: f64::from(PREFIX_SCALE) * f64::from(weight) }
+    };
+    shape.elsewhere.lengths.iter().map(part).collect()
+}
+
+/// [`ipsight_kernels::elsewhere::mix`] in float64.
+fn mix(usual: f64, elsewhere: f64) -> (f64, f64) {
+    let small = (-(usual - elsewhere).abs()).exp();
+    let share = if usual >= elsewhere { 1.0 } else { small } / (1.0 + small);
+    (usual.max(elsewhere) + small.ln_1p(), share)
+}
+
+/// The score at one length along an address.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Step {
+    /// The first bits of the address.
+    pub prefix: Prefix,
+    /// The mean score of [`NUM_COMPLETIONS`] random addresses that share them, spread evenly; of the address
+    /// itself its score.
+    pub mean_score: f64,
+    /// The difference from the step before; `None` in the first.
+    pub change: Option<f64>,
+}
+
+/// A network of [`NETWORK_LENGTH`] bits.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Network {
+    /// Its addresses.
+    pub network: Prefix,
+    /// The mean score of some of them.
+    pub mean_score: f64,
+    /// First bits that it shares with the address, at most [`NETWORK_LENGTH`].
+    pub shared_bits: u32,
+}
+
+/// The networks that are usual for an entity: what the model has learned of it, and no log of its events.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct UsualNetworks {
+    /// The networks of the highest mean scores, the highest first.
+    pub highest: Vec<Network>,
+    /// Networks whose mean score is above 0: of 65,536.
+    pub num_usual: usize,
+    /// Those of them that are nearest to the address: by the first bits that they share, then by distance.
+    pub nearest: Vec<Network>,
+}
+
+/// Why the score of an event is what it is.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Explanation {
+    /// The score, as [`Scorer::dot_product`] gives it: high means usual.
+    pub dot_product: f32,
+    /// What it is made of.
+    pub parts: Parts,
+    /// How it changes along the address: at 0, 8, 16, 24 and 32 bits.
+    pub along_address: Vec<Step>,
+    /// Where the entity is usual.
+    pub usual_networks: UsualNetworks,
+}
+
+/// Explains the score of an event; the same explanation every time.
+///
+/// # Errors
+///
+/// [`Error::Device`] where the device fails, [`Error::Data`] where the score is not a number.
+pub fn explain(scorer: &Scorer, event: Event) -> Result<Explanation> {
+    let dot_product = scorer.dot_product(event)?;
+    if !dot_product.is_finite() {
+        let help = "the model is broken: train again with a lower learning_rate";
+        return Err(Error::data("scores", format!("the score is {dot_product}"), help));
+    }
+    Ok(Explanation {
+        dot_product,
+        parts: scorer.parts(event)?,
+        along_address: along_address(scorer, event, dot_product)?,
+        usual_networks: usual_networks(scorer, event)?,
+    })
+}
+
+/// Bits behind a prefix, in the highest places, the same every time: random, one in each of `count` equal parts of
+/// what there is, which makes the mean nearer the true one than bits at random would. `count` is a power of two.
+fn completions(count: usize) -> Vec<u32> {
+    let mut random = ChaCha8Rng::seed_from_u64(0);
+    let width = ((1u64 << 32) / count as u64) as u32;
+    (0..count as u32).map(|i| i * width + random.next_u32() % width).collect()
+}
+
+fn along_address(scorer: &Scorer, event: Event, dot_product: f32) -> Result<Vec<Step>> {
+    let completions = completions(NUM_COMPLETIONS);
+    let prefixes = LENGTHS.map(|length| Prefix::of(event.ip, length));
+    let mut means = mean_scores(scorer, event.entity, &prefixes, &completions)?;
+    means.push(f64::from(dot_product));
+    let prefixes = prefixes.into_iter().chain([Prefix::of(event.ip, 32)]);
+    let steps = prefixes.enumerate().map(|(i, prefix)| {
+        let change = (i > 0).then(|| means[i] - means[i - 1]);
+        Step { prefix, mean_score: means[i], change }
+    });
+    Ok(steps.collect())
+}
+
+fn usual_networks(scorer: &Scorer, event: Event) -> Result<UsualNetworks> {
+    let prefixes: Vec<Prefix> = (0..1 << NETWORK_LENGTH)
+        .map(|number: u32| Prefix::of(number << (32 - NETWORK_LENGTH), NETWORK_LENGTH))
+        .collect();
+    let means = mean_scores(scorer, event.entity, &prefixes, &completions(NUM_NETWORK_COMPLETIONS))?;
+    let own = Prefix::of(event.ip, NETWORK_LENGTH);
+    let mut networks: Vec<Network> = prefixes
+        .into_iter()
+        .zip(means)
+        .map(|(network, mean_score)| {
+            let shared_bits = (network.ip ^ own.ip).leading_zeros().min(NETWORK_LENGTH);
+            Network { network, mean_score, shared_bits }
+        })
+        .collect();
+    // Stable: of equal scores the lower address is first.
+    networks.sort_by(|a, b| b.mean_score.total_cmp(&a.mean_score));
+    let highest = networks[..NUM_HIGHEST].to_vec();
+    let num_usual = networks.partition_point(|network| network.mean_score > 0.0);
+    networks.truncate(num_usual);
+    networks.sort_by_key(|network| {
+        (NETWORK_LENGTH - network.shared_bits, network.network.ip.abs_diff(own.ip), network.network.ip)
+    });
+    networks.truncate(NUM_NEAREST);
+    Ok(UsualNetworks { highest, num_usual, nearest: networks })
+}
+
+/// The mean score of each prefix, over the same completions.
+fn mean_scores(scorer: &Scorer, entity: u64, prefixes: &[Prefix], completions: &[u32]) -> Result<Vec<f64>> {
+    let mut means = Vec::with_capacity(prefixes.len());
+    for prefixes in prefixes.chunks(PAIRS_PER_BATCH / completions.len()) {
+        let addresses = prefixes.iter().flat_map(|prefix| completions.iter().map(|c| prefix.complete(*c)));
+        let events: Vec<Event> = addresses.map(|ip| Event { entity, ip }).collect();
+        let scores = scorer.dot_products(&events)?;
+        let mean = |scores: &[f32]| {
+            scores.iter().map(|score| f64::from(*score)).sum::<f64>() / completions.len() as f64
+        };
+        means.extend(scores.chunks_exact(completions.len()).map(mean));
+    }
+    Ok(means)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes_are_written_as_networks_and_completed_within_themselves() {
+        let ip = u32::from(Ipv4Addr::new(203, 0, 113, 7));
+        for (length, text) in [
+            (0, "0.0.0.0/0"),
+            (8, "203.0.0.0/8"),
+            (20, "203.0.112.0/20"),
+            (24, "203.0.113.0/24"),
+            (32, "203.0.113.7/32"),
+        ] {
+            let prefix = Prefix::of(ip, length);
+            assert_eq!(prefix.to_string(), text);
+            for bits in [0, 1, 0x8000_0000, u32::MAX] {
+                assert_eq!(Prefix::of(prefix.complete(bits), length), prefix);
+            }
+            let last = prefix.complete(u32::MAX);
+            assert_eq!(u64::from(last) - u64::from(prefix.ip) + 1, 1 << (32 - length));
+        }
+    }
+
+    /// 1,024 parts of a /24 are its 256 addresses, four times each: its mean is exact.
+    #[test]
+    fn completions_are_spread_evenly() {
+        let completions = completions(NUM_COMPLETIONS);
+        let mut counts = [0; 256];
+        let prefix = Prefix::of(0x0A01_0203, 24);
+        completions.iter().for_each(|bits| counts[(prefix.complete(*bits) & 0xFF) as usize] += 1);
+        assert_eq!(counts, [4; 256]);
+        let distinct: std::collections::BTreeSet<u32> = completions.iter().map(|bits| bits % 997).collect();
+        assert!(distinct.len() > 500, "the low bits are random: {}", distinct.len());
+    }
+}
