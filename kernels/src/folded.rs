@@ -563,7 +563,7 @@ impl Group<'_> {
             }
             let outputs = (&mut logits[of_positive], &mut *gradients);
             let x = &mut sums.elsewhere[first..];
-            sums.loss.add(pair_loss(simd, (q, biases), x, h, mask, self.encoder.scale, s, outputs));
+            sums.loss.add(pair_loss(simd, (q, biases, x), h, mask, self.encoder.scale, s, outputs));
             g[r] += gradients.iter().sum::<f32>();
             let cell_gradients = &mut cell_gradients[r * num_cells..][..num_cells];
             let (of_row_cells, of_memory) = cell_gradients.split_at_mut(num_row_cells);

@@ -269,6 +269,7 @@ pub struct SteppedTensors<B: Backend> {
 #[backend_extension(NdArray, Cube: cfg(feature = "wgpu"))]
 pub trait FoldedStepBackend: Backend {
     /// See [`folded_step()`].
+    #[allow(clippy::too_many_arguments)] // the macro knows single tensors only
     fn folded_step(
         #[extension_type] shards: TouchedShards<Self>,
         segments: IntTensor<Self>,

@@ -153,6 +153,7 @@ pub(crate) mod device {
 
     #[cube(launch_unchecked)]
     #[allow(clippy::too_many_arguments)] // a kernel takes its scalars one by one
+    #[allow(clippy::needless_range_loop)] // a kernel has no iterators
     fn row_gradients_kernel(
         vectors: &[f32],
         pair_gradients: &[f32],

@@ -75,8 +75,7 @@ fn derivative(logit: f32, is_positive: bool) -> (f32, f32) {
 #[inline(always)]
 pub(crate) fn pair_loss<S: Simd>(
     simd: S,
-    (q, c): (&[S::f32s], &[f32]),
-    elsewhere: &mut [f32],
+    (q, c, elsewhere): (&[S::f32s], &[f32], &mut [f32]),
     hidden: &mut [S::f32s],
     mask: &[f32],
     scale: f32,
@@ -177,7 +176,7 @@ impl pulp::WithSimd for RunRowLoss<'_> {
     fn with_simd<S: Simd>(self, simd: S) -> LossSums {
         let RowLoss { q, c, mask, scale } = *self.row;
         let (hidden, s) = (vectors_mut::<S>(self.hidden), vectors_mut::<S>(self.s));
-        pair_loss(simd, (vectors::<S>(q), c), &mut [], hidden, mask, scale, s, (self.logits, self.gradients))
+        pair_loss(simd, (vectors::<S>(q), c, &mut []), hidden, mask, scale, s, (self.logits, self.gradients))
     }
 }
 
