@@ -103,8 +103,9 @@ impl Calibration {
     pub(crate) fn find_fault(&self) -> Option<&'static str> {
         let finite = |score: f32| score.is_finite();
         let n = self.num_ordinary;
-        if self.num_attacks == 0 || n == 0 {
-            return Some("no attacks or no ordinary events");
+        // Numbers that are read could be anything: sums of counts must not overflow.
+        if ![self.num_attacks, n].iter().all(|count| (1..=1 << 60).contains(count)) {
+            return Some("no attacks or no ordinary events, or impossibly many");
         }
         if !self.percentiles.iter().all(|knot| finite(knot.0) && knot.1 < knot.2 && knot.2 <= n)
             || !self.percentiles.is_sorted_by(|a, b| a.0 < b.0 && a.2 <= b.1)
@@ -113,7 +114,6 @@ impl Calibration {
             return Some("percentiles that are not in order");
         }
         let is_whole = |block: &Block| finite(block.0) && finite(block.1) && block.0 <= block.1;
-        // Up to here the numbers could be anything: sums of counts must not overflow.
         let is_count = |block: &Block| block.2 <= 1 << 60 && block.3 <= 1 << 60 && block.2 + block.3 > 0;
         if !self.probabilities.iter().all(|block| is_whole(block) && is_count(block))
             || !self.probabilities.is_sorted_by(|a, b| a.1 < b.0 && a.probability() <= b.probability())

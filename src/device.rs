@@ -4,7 +4,7 @@ use burn::tensor::Device;
 #[cfg(feature = "wgpu")]
 use burn::tensor::{DeviceKind, wgpu::wgpu};
 use ipsight_kernels::first_layer::NUM_BUCKETS;
-use ipsight_kernels::folded::{CHUNKS_AT_ONCE, MIN_POSITIVES_PER_CHUNK};
+use ipsight_kernels::folded::{CHUNKS_AT_ONCE, MIN_POSITIVES_PER_CHUNK, ROWS_PER_BLOCK};
 use ipsight_kernels::shape::ModelShape;
 use serde::Serialize;
 
@@ -34,7 +34,7 @@ pub struct DeviceLimits {
 
 /// Buffers that a kernel binds at most, its scalars included.
 #[cfg(feature = "wgpu")]
-const MAX_BUFFERS_OF_A_KERNEL: u32 = 14;
+const MAX_BUFFERS_OF_A_KERNEL: u32 = 15;
 
 /// A graphics adapter that wgpu can reach.
 #[derive(Clone, Debug, Serialize)]
@@ -234,7 +234,7 @@ impl MemoryPlan {
     pub fn for_training(config: &Config, limits: &DeviceLimits) -> Result<Self> {
         let plan = Self::new(config, limits, 2, model_shape(config).row_width())?;
         let step = StepMemory::new(config, limits.max_binding_bytes.is_some());
-        let lower = "lower mini_batch_size, the negative sampling rates or vector_dim";
+        let lower = "lower mini_batch_size, the negative sampling rates, vector_dim or model.memory_cells";
         if let Some(limit) = limits.max_binding_bytes.filter(|limit| step.largest_tensor > *limit) {
             return Err(Error::device(
                 format!(
@@ -274,7 +274,7 @@ impl MemoryPlan {
     /// `widest_row`: floats of the widest row that a shard is to hold.
     fn new(config: &Config, limits: &DeviceLimits, num_moments: u64, widest_row: usize) -> Result<Self> {
         let shape = model_shape(config);
-        let table_bytes = (4 * shape.row_width() * config.hyperparameters.num_entity_vectors) as u64;
+        let table_bytes = 4 * shape.row_width() as u64 * config.hyperparameters.num_entity_vectors as u64;
         let max_rows = limits.max_binding_bytes.map_or(u64::MAX, |limit| limit / (4 * widest_row as u64));
         // All layers are one tensor.
         let encoder_bytes = 4 * shape.num_parameters() as u64;
@@ -286,7 +286,7 @@ impl MemoryPlan {
                     bytes(encoder_bytes),
                     bytes(limit)
                 ),
-                "lower vector_dim or num_ip_encoder_layers",
+                "lower vector_dim or num_ip_encoder_layers, or leave out long model.prefix_lengths",
             ));
         }
         Ok(Self {
@@ -323,24 +323,30 @@ impl StepMemory {
     fn new(config: &Config, on_gpu: bool) -> Self {
         let (h, shape) = (&config.hyperparameters, model_shape(config));
         let num_pairs = 1 + h.random_negative_sampling_rate + h.shuffled_negative_sampling_rate;
-        // Addresses, mask, logits, gradients and rows of the pairs are such a tensor each.
+        // Addresses, mask, logits, gradients of two parts and rows of the pairs are such a tensor each.
         let pairs = 4 * (h.mini_batch_size * num_pairs) as u64;
-        // So are entity rows, their gradients, q and s, at most, where every positive has a row of its own.
-        let rows = 4 * (h.mini_batch_size * (shape.row_width() + 1)) as u64;
+        // So are entity rows, their gradients and those of vectors, q and s, at most, where every positive has a
+        // row of its own.
+        let widest = shape.row_width().max(shape.output_width()) + 1;
+        let rows = 4 * (h.mini_batch_size * widest) as u64;
         let encoder = 4 * shape.num_parameters() as u64;
         if on_gpu {
             // Activations are kept only where there are products of hidden layers.
             let kept = if h.num_ip_encoder_layers > 1 { pairs * h.vector_dim as u64 } else { 0 };
+            let both_parts = if shape.elsewhere.exists() { 2 * pairs } else { pairs };
             const SLICES: u64 = 2 * (16 << 20);
             return Self {
-                largest_tensor: pairs.max(rows).max(encoder).max(kept),
-                total: 5 * pairs + 4 * rows + 4 * encoder + kept * h.num_ip_encoder_layers as u64 + SLICES,
+                largest_tensor: both_parts.max(rows).max(encoder).max(kept),
+                total: 6 * pairs + 5 * rows + 4 * encoder + kept * h.num_ip_encoder_layers as u64 + SLICES,
             };
         }
         // Parameters, moments, gradient; each layer packed two ways; and a gradient a chunk.
         let buckets = 4 * (NUM_BUCKETS * h.vector_dim) as u64;
         let chunks = h.mini_batch_size.div_ceil(MIN_POSITIVES_PER_CHUNK).min(CHUNKS_AT_ONCE) as u64 + 1;
-        Self { largest_tensor: rows, total: 5 * pairs + 6 * encoder + chunks * (encoder + buckets) }
+        // And what a thread keeps of a block of rows: e, dE, Q, S, cells and their gradients.
+        let of_block = 2 * (h.vector_dim + shape.output_width() + shape.num_cells()).next_multiple_of(16);
+        let blocks = 4 * (ROWS_PER_BLOCK * of_block * rayon::current_num_threads()) as u64;
+        Self { largest_tensor: rows, total: 6 * pairs + 6 * encoder + chunks * (encoder + buckets) + blocks }
     }
 }
 
@@ -368,7 +374,7 @@ pub fn bytes(count: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Hyperparameters;
+    use crate::config::{Hyperparameters, IpEncoderKind};
 
     fn config(num_entity_vectors: usize, vector_dim: usize) -> Config {
         let hyperparameters =
@@ -424,6 +430,26 @@ mod tests {
         wide.hyperparameters.num_ip_encoder_layers = 2;
         let error = MemoryPlan::for_training(&wide, &limits).unwrap_err();
         assert!(error.to_string().contains("a step needs tensors of 146.5 MiB"), "{error}");
+    }
+
+    #[test]
+    fn cells_and_prefixes_are_counted() {
+        let mut wide = config(1_000_000, 128);
+        wide.model.memory_cells = 256;
+        let plan = MemoryPlan::for_training(&wide, &DeviceLimits::default()).unwrap();
+        assert_eq!(plan.table_bytes, 4 * (128 + 256) * 1_000_000);
+        wide.model.ip_encoder = IpEncoderKind::Prefixes;
+        let plan = MemoryPlan::for_training(&wide, &DeviceLimits::default()).unwrap();
+        assert_eq!(plan.table_bytes, 4 * (128 + 8 + 256) * 1_000_000);
+
+        let limits = DeviceLimits { max_binding_bytes: Some(128 << 20), available_bytes: None };
+        let mut many = config(1000, 64);
+        many.hyperparameters.mini_batch_size = 100_000;
+        many.hyperparameters.random_negative_sampling_rate = 199;
+        assert!(MemoryPlan::for_training(&many, &limits).is_ok());
+        many.model.ip_encoder = IpEncoderKind::Prefixes;
+        let error = MemoryPlan::for_training(&many, &limits).unwrap_err();
+        assert!(error.to_string().contains("tensors of 153.4 MiB"), "gradients of two parts: {error}");
     }
 
     #[test]

@@ -23,9 +23,9 @@ pub const MAX_BATCH_BYTES: usize = 64 << 20;
 /// Pairs that are too few to hand to another thread.
 const PAIRS_PER_THREAD: usize = 2048;
 
-/// The anomaly score of a pair: the negated dot product, so that high means anomalous.
+/// The anomaly score of a pair: its negated score, so that high means anomalous.
 ///
-/// The dot product is the log odds that the pair is real; the reference system's article plots and
+/// The score, a dot product in the reference system and in the plain model, is the log odds that the pair is real; the reference system's article plots and
 /// thresholds its negation (0: step-up authentication, 10: manual investigation).
 pub fn anomaly_score(dot_product: f32) -> f32 {
     -dot_product
@@ -105,7 +105,7 @@ impl Scorer {
         self.row_counts[self.row(entity) as usize]
     }
 
-    /// The dot products of events, in their order. High means normal.
+    /// The scores of events, in their order: dot products in the plain model, log odds in any. High means normal.
     ///
     /// # Errors
     ///
@@ -122,7 +122,7 @@ impl Scorer {
         Ok(scores)
     }
 
-    /// The dot product of one event.
+    /// The score of one event.
     ///
     /// # Errors
     ///
@@ -247,4 +247,4 @@ pub fn read_floats<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
 }
 
 const DEVICE_FAILED_HELP: &str =
-    "lower mini_batch_size, num_entity_vectors or vector_dim, or take --device ndarray";
+    "lower mini_batch_size, num_entity_vectors, vector_dim or model.memory_cells, or take --device ndarray";

@@ -136,8 +136,9 @@ pub fn mix(usual: f32, elsewhere: f32) -> (f32, f32) {
 
 /// The same on a device, and the gradients of the weights.
 ///
-/// Many pairs add to one weight, in no order: they add integers, in units of the largest power of two that
-/// cannot overflow, so that the sum is the same every time. 8 bytes a pair and length are read and added.
+/// Many pairs add to one weight, in no order: they add integers, in units of the smallest power of two that cannot
+/// overflow, so that the sum is the same every time; and what that leaves of each, in units that are as much
+/// smaller. 30,000 pairs are summed to 2^-31, 600,000 to 2^-21. 16 bytes a pair and length are read and added.
 #[cfg(feature = "wgpu")]
 pub(crate) mod device {
     use burn::tensor::Shape;
@@ -202,7 +203,9 @@ pub(crate) mod device {
         pair_gradients: &[f32],
         sums: &[Atomic<i32>],
         all_pairs: u32,
+        num_weights: u32,
         scale: f32,
+        rest_scale: f32,
         #[comptime] lengths: PrefixLengths,
     ) {
         let pair = ABSOLUTE_POS;
@@ -210,23 +213,36 @@ pub(crate) mod device {
             terminate!();
         }
         let of_both = pair_gradients[pair] + pair_gradients[all_pairs as usize + pair];
-        let gradient = i32::cast_from(f32::round(of_both * scale));
+        let whole = f32::round(of_both * scale);
+        let rest = f32::round((of_both * scale - whole) * rest_scale);
         #[unroll]
         for length in 0..33u32 {
             if comptime!(lengths.contains(length)) {
-                sums[place(ips[pair], lengths, length)].fetch_add(gradient);
+                let place = place(ips[pair], lengths, length);
+                sums[place].fetch_add(i32::cast_from(whole));
+                sums[num_weights as usize + place].fetch_add(i32::cast_from(rest));
             }
         }
     }
 
     /// One unit per weight.
     #[cube(launch_unchecked)]
-    fn mean_kernel(sums: &[i32], loss_sums: &[f32], out: &mut [f32], len: u32, offset: u32, scale: f32) {
+    #[allow(clippy::too_many_arguments)] // a kernel takes its scalars one by one
+    fn mean_kernel(
+        sums: &[i32],
+        loss_sums: &[f32],
+        out: &mut [f32],
+        len: u32,
+        offset: u32,
+        scale: f32,
+        rest_scale: f32,
+    ) {
         let position = ABSOLUTE_POS;
         if position >= len as usize {
             terminate!();
         }
-        let sum = f32::cast_from(sums[position]) / scale;
+        let rest = f32::cast_from(sums[len as usize + position]) / rest_scale;
+        let sum = (f32::cast_from(sums[position]) + rest) / scale;
         out[offset as usize + position] = PREFIX_SCALE * sum / loss_sums[2];
     }
 
@@ -239,12 +255,12 @@ pub(crate) mod device {
         shape: &ModelShape,
     ) {
         let (len, all_pairs) = (shape.elsewhere.num_parameters(), pairs.ips.meta.num_elements());
-        // A gradient is at most 1.
-        let scale =
-            (1u32 << (30 - (all_pairs as u32).next_power_of_two().trailing_zeros().min(30)).min(24)) as f32;
+        // A gradient is at most 1 and a rest at most 1/2, so that neither sum passes 2^30.
+        let bits = (all_pairs as u32).next_power_of_two().trailing_zeros().min(30);
+        let (scale, rest_scale) = ((1u32 << (30 - bits)) as f32, (1u32 << (31 - bits)) as f32);
         launch::count_launch();
         let sums = <CubeBackend as burn::backend::ops::IntTensorOps<CubeBackend>>::int_zeros(
-            Shape::new([len]),
+            Shape::new([2 * len]),
             &out.device,
             burn::tensor::IntDType::I32,
         );
@@ -261,7 +277,9 @@ pub(crate) mod device {
                 losses.pair_gradients.clone().into_buffer_arg(),
                 sums.clone().into_buffer_arg(),
                 all_pairs as u32,
+                len as u32,
                 scale,
+                rest_scale,
                 shape.elsewhere.lengths,
             );
         }
@@ -280,6 +298,7 @@ pub(crate) mod device {
                 len as u32,
                 shape.prefix_weights().start as u32,
                 scale,
+                rest_scale,
             );
         }
     }

@@ -42,7 +42,7 @@ use crate::simd::{AlignedVec, dot, padded, vectors, vectors_mut};
 pub struct FoldedInputs<'a> {
     /// `[U + 1]`: positives `segments[u]..segments[u + 1]` belong to unique row u.
     pub segments: &'a [i32],
-    /// `[B]`: the tags of the positives' entities; not read where there is no memory.
+    /// `[B]`: the tags of the positives' entities; not read where rows have no cells.
     pub tags: &'a [u32],
     /// `[B, P]`: addresses, the positive's own first.
     pub pair_ips: &'a [u32],
@@ -83,10 +83,10 @@ pub(crate) trait ChunkRows: Send {
 
 /// Rows that were gathered; their gradients are kept.
 struct GatheredRows<'a> {
-    /// `[U, d + C]`
+    /// `[U, d + cells]`
     rows: &'a [f32],
     first_row: usize,
-    /// `[rows of the chunk, d + C]`
+    /// `[rows of the chunk, d + cells]`
     gradients: &'a mut [f32],
     first_pair: usize,
     /// `[positives of the chunk, P]`
@@ -126,7 +126,7 @@ impl ChunkRows for GatheredRows<'_> {
 }
 
 /// Unique rows whose products are made at once: a multiple of a tile's, whose operands stay in the cache.
-const ROWS_PER_BLOCK: usize = 90;
+pub const ROWS_PER_BLOCK: usize = 90;
 
 /// Pairs whose hidden activations are kept at once where there are products of hidden layers.
 const PAIRS_PER_GROUP: usize = 512;
@@ -173,7 +173,7 @@ impl FoldedInputs<'_> {
     }
 }
 
-/// The CPU twin, from gathered rows `[U, d + C]`: the logits, `[B, P]`, the gradients of the rows, `[U, d + C]`,
+/// The CPU twin, from gathered rows `[U, d + cells]`: the logits, `[B, P]`, the gradients of the rows, `[U, d + cells]`,
 /// and the rest.
 pub fn folded_on_slices(inputs: FoldedInputs<'_>, rows: &[f32]) -> (Vec<f32>, Vec<f32>, FoldedOutputs) {
     let width = inputs.shape.row_width();
@@ -361,10 +361,10 @@ struct Workspace {
     /// `[rows of a block]` each: c and G
     c: Vec<f32>,
     g: Vec<f32>,
-    /// `[rows of a block, C]` each: cells and their gradients
+    /// `[rows of a block, cells]` each: cells and their gradients
     cells: Vec<f32>,
     cell_gradients: Vec<f32>,
-    /// `[pairs of a group]`: c and the memory's sum
+    /// `[pairs of a group]`: c, the memory's sum, and how common the address is
     biases: Vec<f32>,
     /// For each hidden layer `[pairs of a group, padded width]`; backward, gradients replace activations.
     hidden: Vec<AlignedVec>,
@@ -506,7 +506,7 @@ impl Group<'_> {
         self.positives.start * num_pairs..self.positives.end * num_pairs
     }
 
-    /// The tag of a positive's entity, where there is a memory.
+    /// The tag of a positive's entity, where rows have cells.
     #[inline(always)]
     fn tag(&self, positive: usize) -> u32 {
         self.inputs.tags.get(positive).copied().unwrap_or_default()
@@ -652,7 +652,7 @@ pub struct Folded {
     pub logits: Tensor<2>,
     /// `[3]`: cross entropy, correct pairs, pairs, each summed over pairs that count.
     pub sums: Tensor<1>,
-    /// `[U, d + C]`: of the mean loss, for each unique row.
+    /// `[U, d + cells]`: of the mean loss, for each unique row.
     pub rows: Tensor<2>,
     /// `[1, num_parameters]`: of the mean loss.
     pub parameters: Tensor<2>,
@@ -662,7 +662,7 @@ pub struct Folded {
 ///
 /// # Shapes
 ///
-/// - `rows`: `[U, d + C]`, the unique rows of the table
+/// - `rows`: `[U, d + cells]`, the unique rows of the table
 /// - `pairs`: of these rows
 /// - `parameters`: `[1, num_parameters]`, laid out as [`ModelShape`] says
 pub fn folded(rows: Tensor<2>, pairs: Pairs, parameters: Tensor<2>, shape: ModelShape) -> Folded {
@@ -735,7 +735,8 @@ impl FoldedBackend for burn_ndarray::NdArray {
 /// The composition on a device. Nothing is read back: gradients are summed first and divided by the number of
 /// pairs that count where they are stored. At L = 1 ten launches: tables, Q, the pass over the pairs, its sums,
 /// dE, three for dW_L and db_L, two for the first layer. Another hidden layer adds one forward, four backward,
-/// and the first of them two, because its activations are kept, 4 d bytes a pair and layer.
+/// and the first of them two, because its activations are kept, 4 d bytes a pair and layer. Rows with cells add one,
+/// learned prefixes three.
 #[cfg(feature = "wgpu")]
 mod device {
     use burn::tensor::{DType, Shape};

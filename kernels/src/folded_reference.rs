@@ -15,7 +15,7 @@ use crate::memory::MEMORY_SCALE;
 use crate::pair_loss::LossSums;
 use crate::shape::ModelShape;
 
-/// The logits, `[B, P]`, the gradients of the table's rows, `[U, d + C]`, and the rest.
+/// The logits, `[B, P]`, the gradients of the table's rows, `[U, d + cells]`, and the rest.
 pub fn folded_reference(inputs: FoldedInputs<'_>, rows: &[f32]) -> (Vec<f32>, Vec<f32>, FoldedOutputs) {
     let d = inputs.shape.vector_dim;
     let num_pairs = inputs.mask.len() / inputs.segments[inputs.segments.len() - 1] as usize;

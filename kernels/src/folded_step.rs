@@ -139,7 +139,7 @@ impl ChunkRows for TableRows<'_> {
 
 /// A shard of the table with its moments, and what a mini-batch touched of it, on a device.
 pub struct TableShard {
-    /// `[N, d + C]` each: weights, first moments, second moments. Owned uniquely, or the whole is copied.
+    /// `[N, d + cells]` each: weights, first moments, second moments. Owned uniquely, or the whole is copied.
     pub table: TableTensors,
     /// `[U]`: the touched rows within the shard, ascending and unique.
     pub rows: Tensor<1, Int>,

@@ -57,7 +57,7 @@ impl PrefixLengths {
 /// The shape of a memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct MemoryShape {
-    /// C, cells of an entity: a power of two, or 0 where there is no memory.
+    /// C, cells of a row, up to 2^16; 0 where there is no memory.
     pub num_cells: usize,
     /// The prefixes that are remembered; none where there is no memory.
     pub lengths: PrefixLengths,

@@ -99,6 +99,10 @@ fn check_value(root: &Schema, schema: &Schema, path: &str, value: &Value, proble
         && !in_range(schema, number)
     {
         (format!("{shown} is out of range"), range(schema).unwrap_or_default())
+    } else if let Some(item) = value.as_array().and_then(|items| {
+        items.iter().find(|item| as_f64(item).is_some_and(|number| !in_range(&schema["items"], number)))
+    }) {
+        (format!("{item} in {key} is out of range"), range(&schema["items"]).unwrap_or_default())
     } else if let Some(text) = value.as_str()
         && let Some(help) = choices_help(schema, text)
     {

@@ -143,12 +143,14 @@ fn a_key_in_the_wrong_table_is_sent_to_the_right_one() {
 fn lengths_of_prefixes_are_checked() {
     let config = load("", &["model.ip_encoder=prefixes", "model.prefix_lengths=[0, 32]"]).unwrap();
     assert_eq!(config.model.prefix_lengths, [0, 32]);
-    for (value, what) in
-        [("[]", "prefix_lengths = [] are no"), ("[8, 33]", "prefix_lengths = [8, 33] are no")]
-    {
+    for (value, what, allowed) in [
+        ("[]", "prefix_lengths = [] are no lengths", "one or more"),
+        ("[8, 33]", "33 in prefix_lengths is out of range", "allowed: 0..=32"),
+        ("[-1]", "-1 in prefix_lengths is out of range", "allowed: 0..=32"),
+    ] {
         let (at, found, help) = refusal(&format!("[model]\nprefix_lengths = {value}"), &[]);
         assert_eq!(at, "c.toml:2: model.prefix_lengths");
-        assert!(found.starts_with(what) && help.contains("0..=32"), "{found}: {help}");
+        assert!(found.starts_with(what) && help.contains(allowed), "{found}: {help}");
     }
     let (_, what, help) = refusal("[model]\nmemory_lengths = [\"16\"]", &[]);
     assert!(what.ends_with("expected an array of integers") && help.contains("[1, 2]"), "{what}: {help}");
