@@ -13,16 +13,12 @@ use std::thread;
 
 use ipsight_kernels::philox::{Stream, philox4x32_10, stream_key};
 use serde_json::Value;
-use support::{Outcome, ipsight};
+use support::{Outcome, generated_and_trained, ipsight};
 use tempfile::TempDir;
 
 static FIXTURE: LazyLock<TempDir> = LazyLock::new(|| {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = generated_and_trained("200", "11", SMALL);
     let root = folder.path();
-    let generate = ["generate", "--users", "200", "--days", "10", "--seed", "11", "--output", "logins"];
-    ipsight(root, &generate, b"").expect(0, &[]);
-    fs::write(root.join("small.toml"), SMALL).unwrap();
-    ipsight(root, &["train", "--config", "small.toml", "--output", "run"], b"").expect(0, &[]);
     write_rows(root);
     folder
 });

@@ -14,7 +14,7 @@ use ipsight::model::{IpInsights, IpInsightsConfig};
 use ipsight::{Event, Scorer, device};
 use ipsight_kernels::philox::philox4x32_10;
 use serde_json::Value;
-use support::{Mismatches, Outcome, devices, ipsight};
+use support::{Mismatches, Outcome, devices, generated_and_trained, ipsight};
 use tempfile::TempDir;
 
 const NUM_ROWS: usize = 7;
@@ -225,15 +225,7 @@ fn a_score_that_is_no_number_is_an_error() {
 }
 
 /// Logins of 200 users with a model of them, of prefixes and memory.
-static FIXTURE: LazyLock<TempDir> = LazyLock::new(|| {
-    let folder = tempfile::tempdir().unwrap();
-    let root = folder.path();
-    let generate = ["generate", "--users", "200", "--days", "10", "--seed", "29", "--output", "logins"];
-    ipsight(root, &generate, b"").expect(0, &[]);
-    fs::write(root.join("small.toml"), SMALL).unwrap();
-    ipsight(root, &["train", "--config", "small.toml", "--output", "run"], b"").expect(0, &[]);
-    folder
-});
+static FIXTURE: LazyLock<TempDir> = LazyLock::new(|| generated_and_trained("200", "29", SMALL));
 
 const SMALL: &str = r#"
 [hyperparameters]

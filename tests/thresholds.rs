@@ -11,18 +11,14 @@ use std::sync::LazyLock;
 use ipsight::event::{hash_entity, parse_ipv4};
 use ipsight_kernels::philox::{Stream, philox4x32_10, stream_key};
 use serde_json::Value;
-use support::{Outcome, ipsight};
+use support::{Outcome, generated_and_trained, ipsight};
 use tempfile::TempDir;
 
 /// Logins of 400 users with a model of them; `choose.csv` and `check.csv` are of the days after the training, with
 /// attacks between them, and of no day in common.
 static FIXTURE: LazyLock<TempDir> = LazyLock::new(|| {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = generated_and_trained("400", "23", SMALL);
     let root = folder.path();
-    let generate = ["generate", "--users", "400", "--days", "10", "--seed", "23", "--output", "logins"];
-    ipsight(root, &generate, b"").expect(0, &[]);
-    fs::write(root.join("small.toml"), SMALL).unwrap();
-    ipsight(root, &["train", "--config", "small.toml", "--output", "run"], b"").expect(0, &[]);
     for (name, file, seed) in [("choose.csv", "validation.csv", 1), ("check.csv", "test.csv", 2)] {
         let text = fs::read_to_string(root.join("logins").join(file)).unwrap();
         fs::write(root.join(name), labelled(&text, seed)).unwrap();

@@ -121,3 +121,14 @@ impl Outcome {
         serde_json::from_str(&self.stdout).expect(&self.stdout)
     }
 }
+
+/// A folder with `logins/` of as many made-up users, and `run/`, a training by `config`, TOML that names them.
+pub fn generated_and_trained(users: &str, seed: &str, config: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let generate = ["generate", "--users", users, "--days", "10", "--seed", seed, "--output", "logins"];
+    ipsight(root, &generate, b"").expect(0, &[]);
+    std::fs::write(root.join("small.toml"), config).unwrap();
+    ipsight(root, &["train", "--config", "small.toml", "--output", "run"], b"").expect(0, &[]);
+    folder
+}
