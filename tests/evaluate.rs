@@ -301,6 +301,27 @@ fn added_attacks_are_a_function_of_the_seed() {
     evaluate(&["--data", "alone.csv", "--attacks", "other_users=1"]).expect(3, &["one entity"]);
 }
 
+/// `evaluate … | true` in a pipeline must not let a bad model pass, or lose what was asked for.
+#[test]
+fn a_reader_that_goes_away_stops_no_gate_and_no_file() {
+    let report = FIXTURE.path().join("unread.html");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let evaluate = ["evaluate", "--model", "run/model", "--data", "logins/test.csv", "--min-auc", "1.0"];
+    let done = std::process::Command::new(env!("CARGO_BIN_EXE_ipsight"))
+        .args(evaluate)
+        .args(["--device", "ndarray", "--report", "unread.html"])
+        .current_dir(FIXTURE.path())
+        .stdin(std::process::Stdio::null())
+        .stdout(writer)
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("--min-auc"), "{stderr}");
+    assert!(report.exists(), "{stderr}");
+}
+
 #[test]
 fn gates_that_are_missed_exit_with_1_and_say_which() {
     let gated = |gates: &[&str]| evaluate(&[&ROWS[..], gates].concat());

@@ -129,11 +129,11 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
     }
     talk_about(&report);
     let evaluation = evaluator.finish()?;
-    if args.json {
-        output::json(&evaluation)?;
-    } else {
-        output::line(evaluation_text::text(&evaluation))?;
-    }
+    // Thresholds, report and gates do not depend on whether somebody reads on.
+    output::even_unread(match args.json {
+        true => output::json(&evaluation),
+        false => output::line(evaluation_text::text(&evaluation)),
+    })?;
     if let Some(calibration) = evaluation.calibration.clone().filter(|_| !evaluation.thresholds.is_empty()) {
         Thresholds::updated(known, &manifest, &evaluation.thresholds, calibration)?.save(&args.model)?;
         talk!("thresholds: {}", args.model.join(THRESHOLDS).display());
