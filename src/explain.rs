@@ -11,7 +11,7 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 
-use ipsight_kernels::elsewhere::{ElsewhereShape, PREFIX_SCALE, elsewhere};
+use ipsight_kernels::elsewhere::{PREFIX_SCALE, elsewhere, mix_reference};
 use ipsight_kernels::memory::MEMORY_SCALE;
 use ipsight_kernels::scores::score_reference;
 use ipsight_kernels::shape::ModelShape;
@@ -123,7 +123,8 @@ impl Parts {
         let common = common(shape, &parameters[shape.prefix_weights()], ip);
         let usual = vectors + sum(&memory);
         let elsewhere = shape.elsewhere.exists().then(|| f64::from(elsewhere(row_cells, tag)));
-        let (place, usual_share) = elsewhere.map_or((usual, 1.0), |elsewhere| mix(usual, elsewhere));
+        let (place, usual_share) =
+            elsewhere.map_or((usual, 1.0), |elsewhere| mix_reference(usual, elsewhere));
         let score = sum(&common) + place;
         Self { common, vectors, memory, usual, elsewhere, usual_share, place, score }
     }
@@ -135,20 +136,11 @@ fn sum(parts: &[PrefixPart]) -> f64 {
 
 /// How common each prefix of an address is; `weights` are those of all lengths.
 fn common(shape: &ModelShape, weights: &[f32], ip: u32) -> Vec<PrefixPart> {
-    let mut start = 0;
-    let part = |length| {
-        let weight = weights[start + ElsewhereShape::index(ip, length)];
-        start += ElsewhereShape::num_weights(length);
-        PrefixPart { prefix: Prefix::of(ip, length), value: f64::from(PREFIX_SCALE) * f64::from(weight) }
+    let part = |(length, place): (u32, usize)| PrefixPart {
+        prefix: Prefix::of(ip, length),
+        value: f64::from(PREFIX_SCALE) * f64::from(weights[place]),
     };
-    shape.elsewhere.lengths.iter().map(part).collect()
-}
-
-/// [`ipsight_kernels::elsewhere::mix`] in float64.
-fn mix(usual: f64, elsewhere: f64) -> (f64, f64) {
-    let small = (-(usual - elsewhere).abs()).exp();
-    let share = if usual >= elsewhere { 1.0 } else { small } / (1.0 + small);
-    (usual.max(elsewhere) + small.ln_1p(), share)
+    shape.elsewhere.places(ip).map(part).collect()
 }
 
 /// The score at one length along an address.

@@ -12,7 +12,6 @@ use ipsight::data::{MiniBatch, segments};
 use ipsight::model::{IpInsights, IpInsightsConfig};
 use ipsight::score::{Scorer, ip_tensor, read_floats};
 use ipsight::train::TrainState;
-use ipsight_kernels::elsewhere::ElsewhereShape;
 use ipsight_kernels::negatives::{Negatives, pairs};
 use ipsight_kernels::num_table_copies;
 use ipsight_kernels::philox::philox4x32_10;
@@ -234,9 +233,9 @@ fn columns_of(rows: &[f32], row_width: usize, columns: Range<usize>) -> Vec<f32>
 
 /// Where the weights of a prefix length are among the parameters.
 fn prefix_weights(shape: &ModelShape, length: u32) -> Range<usize> {
-    let shorter = shape.elsewhere.lengths.iter().filter(|shorter| *shorter < length);
-    let start = shape.prefix_weights().start + shorter.map(ElsewhereShape::num_weights).sum::<usize>();
-    start..start + ElsewhereShape::num_weights(length)
+    let (_, range) = shape.elsewhere.ranges().find(|(other, _)| *other == length).unwrap();
+    let start = shape.prefix_weights().start;
+    start + range.start..start + range.end
 }
 
 /// The gradients of unique rows in a table of zeros.

@@ -18,6 +18,8 @@
 //! gradients' size, so a scale makes the weights go as much faster against the same penalty. OFFSET keeps
 //! `elsewhere` below `usual` at first, or nothing would be learned of usual places.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use crate::memory::{PrefixLengths, factors, prefix};
@@ -86,22 +88,27 @@ impl ElsewhereShape {
         }
     }
 
-    /// The sum over the prefixes of an address, `weights` being those of all lengths.
+    /// Each length, ascending, and where its weights are among those of all lengths.
     #[inline(always)]
-    fn sum(&self, weights: &[f32], ip: u32) -> f32 {
-        let mut start = 0;
-        let weight = |length| {
-            let place = start + Self::index(ip, length);
-            start += Self::num_weights(length);
-            weights[place]
-        };
-        self.lengths.iter().map(weight).sum()
+    pub fn ranges(&self) -> impl Iterator<Item = (u32, Range<usize>)> {
+        let mut end = 0;
+        self.lengths.iter().map(move |length| {
+            let start = end;
+            end += Self::num_weights(length);
+            (length, start..end)
+        })
+    }
+
+    /// Each length, ascending, and where the weight of an address's prefix is among those of all lengths.
+    #[inline(always)]
+    pub fn places(&self, ip: u32) -> impl Iterator<Item = (u32, usize)> {
+        self.ranges().map(move |(length, range)| (length, range.start + Self::index(ip, length)))
     }
 
     /// How common an address is, `weights` being those of all lengths; 0 where there is no such part.
     #[inline(always)]
     pub fn common(&self, weights: &[f32], ip: u32) -> f32 {
-        PREFIX_SCALE * self.sum(weights, ip)
+        PREFIX_SCALE * self.places(ip).map(|(_, place)| weights[place]).sum::<f32>()
     }
 
     /// Adds the gradients of pairs, in their order, to those of their weights, of all lengths.
@@ -131,6 +138,13 @@ pub fn mix(usual: f32, elsewhere: f32) -> (f32, f32) {
     let difference = usual - elsewhere;
     let small = (-difference.abs()).exp();
     let share = if difference >= 0.0 { 1.0 } else { small } / (1.0 + small);
+    (usual.max(elsewhere) + small.ln_1p(), share)
+}
+
+/// The reference of [`mix`].
+pub fn mix_reference(usual: f64, elsewhere: f64) -> (f64, f64) {
+    let small = (-(usual - elsewhere).abs()).exp();
+    let share = if usual >= elsewhere { 1.0 } else { small } / (1.0 + small);
     (usual.max(elsewhere) + small.ln_1p(), share)
 }
 
@@ -312,6 +326,9 @@ mod tests {
     fn a_mixture_is_above_both_parts_and_its_shares_are_its_derivatives() {
         for (usual, elsewhere) in [(0.0, 0.0), (3.0, -4.0), (-9.0, -5.0), (80.0, -80.0), (-200.0, 3.0)] {
             let (logit, share) = mix(usual, elsewhere);
+            let reference = mix_reference(usual as f64, elsewhere as f64);
+            assert!((logit as f64 - reference.0).abs() < 1e-5 * (1.0 + logit.abs() as f64));
+            assert!((share as f64 - reference.1).abs() < 1e-6, "{usual} {elsewhere}: {share} {reference:?}");
             let exact = |usual: f64| (usual.exp() + (elsewhere as f64).exp()).ln();
             assert!((logit as f64 - exact(usual as f64)).abs() < 1e-5 * (1.0 + logit.abs() as f64));
             let slope = (exact(usual as f64 + 1e-5) - exact(usual as f64 - 1e-5)) / 2e-5;
@@ -340,7 +357,7 @@ mod tests {
         shape.add_gradients(ips.iter().map(|ip| (*ip, 1.0)), &mut gradients);
         let weights: Vec<f32> = (0..gradients.len()).map(|i| (i % 13) as f32).collect();
         let product: f32 = weights.iter().zip(&gradients).map(|(w, g)| w * g).sum();
-        let sum: f32 = ips.iter().map(|ip| shape.sum(&weights, *ip)).sum();
-        assert_eq!(product, PREFIX_SCALE * sum);
+        let sum: f32 = ips.iter().map(|ip| shape.common(&weights, *ip)).sum();
+        assert_eq!(product, sum);
     }
 }

@@ -42,7 +42,7 @@ use crate::simd::{AlignedVec, dot, padded, vectors, vectors_mut};
 pub struct FoldedInputs<'a> {
     /// `[U + 1]`: positives `segments[u]..segments[u + 1]` belong to unique row u.
     pub segments: &'a [i32],
-    /// `[B]`: the tags of the positives' entities; not read where rows have no cells.
+    /// `[B]`: the tags of the positives' entities.
     pub tags: &'a [u32],
     /// `[B, P]`: addresses, the positive's own first.
     pub pair_ips: &'a [u32],
@@ -65,10 +65,10 @@ pub struct FoldedOutputs {
 
 /// The entity rows of a chunk: where they come from, and where their gradients go.
 pub(crate) trait ChunkRows: Send {
-    /// Copies a unique row of the mini-batch: its vector and its cells.
-    fn load(&self, row: usize, vector: &mut [f32], cells: &mut [f32]);
+    /// A unique row of the mini-batch: its vector, and its cells behind it.
+    fn row(&self, row: usize) -> &[f32];
 
-    /// Fetches what `load` will need of a unique row, which may be past the chunk's last.
+    /// Fetches a unique row, which may be past the chunk's last.
     fn prefetch_for_load(&self, row: usize);
 
     /// Fetches what `store` will need of a unique row beside it.
@@ -96,11 +96,9 @@ struct GatheredRows<'a> {
 
 impl ChunkRows for GatheredRows<'_> {
     #[inline(always)]
-    fn load(&self, row: usize, vector: &mut [f32], cells: &mut [f32]) {
+    fn row(&self, row: usize) -> &[f32] {
         let width = self.shape.row_width();
-        let (from_vector, from_cells) = self.rows[row * width..][..width].split_at(self.shape.vector_dim);
-        vector.copy_from_slice(from_vector);
-        cells.copy_from_slice(from_cells);
+        &self.rows[row * width..][..width]
     }
 
     /// They are neighbours: the hardware sees it.
@@ -391,8 +389,9 @@ impl<R: ChunkRows> pulp::WithSimd for Chunk<'_, R> {
         for start in rows.clone().step_by(ROWS_PER_BLOCK) {
             let block = start..(start + ROWS_PER_BLOCK).min(rows.end);
             for (i, row) in block.clone().enumerate() {
-                let e = &mut workspace.e[i * padded(shape.vector_dim)..][..shape.vector_dim];
-                entity_rows.load(row, e, &mut workspace.cells[i * num_cells..][..num_cells]);
+                let (vector, cells) = entity_rows.row(row).split_at(shape.vector_dim);
+                workspace.e[i * padded(shape.vector_dim)..][..shape.vector_dim].copy_from_slice(vector);
+                workspace.cells[i * num_cells..][..num_cells].copy_from_slice(cells);
             }
             fold_block(simd, &inputs, encoder, block.len(), &mut workspace);
             let positives = inputs.positives_of(&block);
@@ -506,12 +505,6 @@ impl Group<'_> {
         self.positives.start * num_pairs..self.positives.end * num_pairs
     }
 
-    /// The tag of a positive's entity, where rows have cells.
-    #[inline(always)]
-    fn tag(&self, positive: usize) -> u32 {
-        self.inputs.tags.get(positive).copied().unwrap_or_default()
-    }
-
     /// Forward and backward; `row` is the unique row of the first positive or one before it, and the last
     /// positive's is returned.
     #[inline(always)]
@@ -549,7 +542,7 @@ impl Group<'_> {
             let h = &mut last[i * num_pairs * len..][..num_pairs * len];
             let gradients = &mut pair_gradients[of_positive.clone()];
             let mask = &inputs.mask[pairs.clone()][of_positive.clone()];
-            let (tag, ips) = (self.tag(positive), &ips[of_positive.clone()]);
+            let (tag, ips) = (inputs.tags[positive], &ips[of_positive.clone()]);
             let (row_cells, memory_cells) = cells[r * num_cells..][..num_cells].split_at(num_row_cells);
             let first = sums.elsewhere.len();
             for (bias, ip) in biases.iter_mut().zip(ips) {

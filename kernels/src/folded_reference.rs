@@ -9,7 +9,7 @@
 use std::ops::Range;
 
 use crate::bits::{NUM_BITS, bits_on_slices};
-use crate::elsewhere::{ElsewhereShape, OFFSET, PREFIX_SCALE, row_cell};
+use crate::elsewhere::{OFFSET, PREFIX_SCALE, mix_reference, row_cell};
 use crate::folded::{FoldedInputs, FoldedOutputs};
 use crate::memory::MEMORY_SCALE;
 use crate::pair_loss::LossSums;
@@ -21,6 +21,7 @@ pub fn folded_reference(inputs: FoldedInputs<'_>, rows: &[f32]) -> (Vec<f32>, Ve
     let num_pairs = inputs.mask.len() / inputs.segments[inputs.segments.len() - 1] as usize;
     let num_counting: f64 = inputs.mask.iter().map(|counts| *counts as f64).sum();
     let (width, memory, elsewhere) = (inputs.shape.row_width(), inputs.shape.memory, inputs.shape.elsewhere);
+    let prefix_weights = inputs.shape.prefix_weights();
     let mut of_rows = vec![0.0f64; rows.len()];
     let mut of_parameters = vec![0.0f64; inputs.parameters.len()];
     let (mut logits, mut sums) = (Vec::new(), LossSums::default());
@@ -30,8 +31,7 @@ pub fn folded_reference(inputs: FoldedInputs<'_>, rows: &[f32]) -> (Vec<f32>, Ve
         let pairs: Range<usize> =
             inputs.segments[u] as usize * num_pairs..inputs.segments[u + 1] as usize * num_pairs;
         for pair in pairs {
-            let (ip, tag) = (inputs.pair_ips[pair], inputs.tags.get(pair / num_pairs).copied());
-            let tag = tag.unwrap_or_default();
+            let (ip, tag) = (inputs.pair_ips[pair], inputs.tags[pair / num_pairs]);
             let layers = forward(&inputs.shape, inputs.parameters, ip);
             let v = &layers[layers.len() - 1];
             let pair_cells: Vec<usize> = memory.lengths.iter().map(|l| memory.cell(tag, ip, l)).collect();
@@ -40,12 +40,10 @@ pub fn folded_reference(inputs: FoldedInputs<'_>, rows: &[f32]) -> (Vec<f32>, Ve
             let usual = e.iter().zip(v).map(|(e, v)| *e as f64 * v).sum::<f64>() + remembered;
             let (mut logit, mut share) = (usual, 1.0);
             if elsewhere.exists() {
-                let x = (OFFSET + row_cells[row_cell(tag)]) as f64;
-                logit = usual.max(x) + (-(usual - x).abs()).exp().ln_1p();
-                for place in weight_places(&inputs.shape, ip) {
-                    logit += PREFIX_SCALE as f64 * inputs.parameters[place] as f64;
+                (logit, share) = mix_reference(usual, (OFFSET + row_cells[row_cell(tag)]) as f64);
+                for (_, place) in elsewhere.places(ip) {
+                    logit += PREFIX_SCALE as f64 * inputs.parameters[prefix_weights.start + place] as f64;
                 }
-                share = 1.0 / (1.0 + (x - usual).exp());
             }
             logits.push(logit as f32);
             let (is_positive, counts) = (pair % num_pairs == 0, inputs.mask[pair] as f64);
@@ -61,8 +59,8 @@ pub fn folded_reference(inputs: FoldedInputs<'_>, rows: &[f32]) -> (Vec<f32>, Ve
             pair_cells.iter().for_each(|cell| of_cells[*cell] += MEMORY_SCALE as f64 * g);
             if elsewhere.exists() {
                 of_row_cells[row_cell(tag)] += g_elsewhere;
-                for place in weight_places(&inputs.shape, ip) {
-                    of_parameters[place] += PREFIX_SCALE as f64 * g_all;
+                for (_, place) in elsewhere.places(ip) {
+                    of_parameters[prefix_weights.start + place] += PREFIX_SCALE as f64 * g_all;
                 }
             }
             let dv = e.iter().map(|e| g * *e as f64).collect();
@@ -71,17 +69,6 @@ pub fn folded_reference(inputs: FoldedInputs<'_>, rows: &[f32]) -> (Vec<f32>, Ve
     }
     let single = |values: Vec<f64>| values.into_iter().map(|value| value as f32).collect();
     (logits, single(of_rows), FoldedOutputs { sums, parameters: single(of_parameters) })
-}
-
-/// Where the weights of an address's prefixes are among the parameters.
-fn weight_places(shape: &ModelShape, ip: u32) -> Vec<usize> {
-    let mut start = shape.prefix_weights().start;
-    let place = |length| {
-        let place = start + ElsewhereShape::index(ip, length);
-        start += ElsewhereShape::num_weights(length);
-        place
-    };
-    shape.elsewhere.lengths.iter().map(place).collect()
 }
 
 /// The bits, every hidden layer's activations, and the output of one address.

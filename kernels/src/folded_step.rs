@@ -98,11 +98,8 @@ impl TableRows<'_> {
 
 impl ChunkRows for TableRows<'_> {
     #[inline(always)]
-    fn load(&self, row: usize, vector: &mut [f32], cells: &mut [f32]) {
-        let row = &self.table.w[self.place(row - self.first_unique)];
-        let (from_vector, from_cells) = row.split_at(self.shape.vector_dim);
-        vector.copy_from_slice(from_vector);
-        cells.copy_from_slice(from_cells);
+    fn row(&self, row: usize) -> &[f32] {
+        &self.table.w[self.place(row - self.first_unique)]
     }
 
     #[inline(always)]

@@ -18,7 +18,7 @@ use pulp::Simd;
 use rayon::prelude::*;
 
 use crate::bits::NUM_BITS;
-use crate::elsewhere::{elsewhere, mix};
+use crate::elsewhere::{elsewhere, mix, mix_reference};
 use crate::first_layer::ByteTables;
 use crate::matrix::{Panels, hidden_layer, multiply};
 use crate::prefetch::prefetch;
@@ -61,9 +61,8 @@ pub fn score_reference(shape: &ModelShape, parameters: &[f32], folded: &[f32], t
     if !shape.elsewhere.exists() {
         return usual;
     }
-    let elsewhere = elsewhere(row_cells, tag) as f64;
     let common = shape.elsewhere.common(&parameters[shape.prefix_weights()], ip) as f64;
-    common + usual.max(elsewhere) + (-(usual - elsewhere).abs()).exp().ln_1p()
+    common + mix_reference(usual, elsewhere(row_cells, tag) as f64).0
 }
 
 /// Floats of a folded row.

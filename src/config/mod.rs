@@ -294,7 +294,7 @@ impl Config {
             ("model.prefix_lengths", &self.model.prefix_lengths),
             ("model.memory_lengths", &self.model.memory_lengths),
         ] {
-            if lengths.is_empty() || lengths.iter().any(|length| *length > 32) {
+            if lengths.is_empty() {
                 let key = path.rsplit('.').next().unwrap_or(path);
                 let what = format!("{key} = {lengths:?} are no lengths of address prefixes");
                 problems.push(Problem::new(&[path], what, "one or more, each 0..=32, as in [8, 12, 16]"));

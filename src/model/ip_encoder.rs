@@ -125,8 +125,9 @@ impl IpEncoder {
     /// - output: `[N]`
     pub fn prefix_sums(&self, ips: &Tensor<1, Int>) -> Tensor<1> {
         let device = self.layers[0].weight.val().device();
+        let ips = host_ips(ips);
         let weights = self.prefixes.iter().zip(&self.prefix_lengths).map(|(weights, length)| {
-            let places = host_ips(ips).into_iter().map(|ip| ElsewhereShape::index(ip, *length) as i32);
+            let places = ips.iter().map(|ip| ElsewhereShape::index(*ip, *length) as i32);
             weights.val().select(0, index_tensor(places.collect(), &device))
         });
         weights.reduce(Tensor::add).expect("there are prefixes")
@@ -150,15 +151,14 @@ impl IpEncoder {
             let bias = part(shape.bias(l)).reshape([shape.vector_dim]);
             Linear { weight: Param::from_tensor(weight), bias: Some(Param::from_tensor(bias)) }
         };
-        let mut start = shape.prefix_weights().start;
-        let prefix = |length| {
-            let range = start..start + ElsewhereShape::num_weights(length);
-            start = range.end;
-            Param::from_tensor(part(range.clone()).reshape([range.len()]))
+        let start = shape.prefix_weights().start;
+        let prefix = |(_, range): (u32, Range<usize>)| {
+            let weights = part(start + range.start..start + range.end);
+            Param::from_tensor(weights.reshape([range.len()]))
         };
         IpEncoder {
             layers: (0..=shape.num_hidden).map(layer).collect(),
-            prefixes: shape.elsewhere.lengths.iter().map(prefix).collect(),
+            prefixes: shape.elsewhere.ranges().map(prefix).collect(),
             prefix_lengths: shape.elsewhere.lengths.iter().collect(),
         }
     }

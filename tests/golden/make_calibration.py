@@ -12,6 +12,8 @@ from sklearn.calibration import calibration_curve
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import brier_score_loss
 
+from make_evaluation import draw
+
 
 def isotonic(labels, scores):
     """With an attack more at the lowest score and an ordinary event more at the highest."""
@@ -81,17 +83,11 @@ def thresholds(labels, scores, num_days):
 
 
 def cases(rng):
-    def draw(num_attacks, num_ordinary, shift, decimals):
-        labels = np.r_[np.ones(num_attacks, int), np.zeros(num_ordinary, int)]
-        scores = rng.normal(size=len(labels)) + shift * labels
-        order = rng.permutation(len(labels))
-        return labels[order], np.round(scores, decimals)[order]
-
-    yield "continuous", *draw(300, 700, 2.0, 5)
-    yield "ties", *draw(400, 600, 1.5, 1)
-    yield "few values", *draw(500, 500, 1.0, 0)
-    yield "few attacks", *draw(9, 900, 3.0, 2)
-    yield "worse than chance", *draw(100, 100, -1.0, 1)
+    yield "continuous", *draw(rng, 300, 700, 2.0, 5)
+    yield "ties", *draw(rng, 400, 600, 1.5, 1)
+    yield "few values", *draw(rng, 500, 500, 1.0, 0)
+    yield "few attacks", *draw(rng, 9, 900, 3.0, 2)
+    yield "worse than chance", *draw(rng, 100, 100, -1.0, 1)
     yield "all tied", np.tile([0, 1, 1, 0, 1], 4), np.zeros(20)
     yield "separated", np.repeat([0, 1], 20), np.r_[np.linspace(-2, -1, 20), np.linspace(1, 2, 20)]
 

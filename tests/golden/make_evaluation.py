@@ -58,19 +58,20 @@ def figures(labels, scores):
     }
 
 
-def figure_cases(rng):
-    def draw(num_positives, num_negatives, shift, decimals):
-        labels = np.r_[np.ones(num_positives, int), np.zeros(num_negatives, int)]
-        scores = rng.normal(size=len(labels)) + shift * labels
-        order = rng.permutation(len(labels))
-        return labels[order], np.round(scores, decimals)[order]
+def draw(rng, num_positives, num_negatives, shift, decimals):
+    labels = np.r_[np.ones(num_positives, int), np.zeros(num_negatives, int)]
+    scores = rng.normal(size=len(labels)) + shift * labels
+    order = rng.permutation(len(labels))
+    return labels[order], np.round(scores, decimals)[order]
 
-    yield "continuous", *draw(300, 700, 2.0, 5)
-    yield "ties", *draw(400, 600, 1.5, 1)
-    yield "few values", *draw(500, 500, 1.0, 0)
-    yield "few attacks", *draw(7, 900, 3.0, 2)
-    yield "one attack", *draw(1, 50, 1.0, 2)
-    yield "worse than chance", *draw(100, 100, -1.0, 1)
+
+def figure_cases(rng):
+    yield "continuous", *draw(rng, 300, 700, 2.0, 5)
+    yield "ties", *draw(rng, 400, 600, 1.5, 1)
+    yield "few values", *draw(rng, 500, 500, 1.0, 0)
+    yield "few attacks", *draw(rng, 7, 900, 3.0, 2)
+    yield "one attack", *draw(rng, 1, 50, 1.0, 2)
+    yield "worse than chance", *draw(rng, 100, 100, -1.0, 1)
     yield "all tied", np.array([0, 1, 1, 0, 1]), np.zeros(5)
     yield "separated", np.array([0, 0, 1, 1]), np.array([-1.0, -0.5, 0.5, 0.75])
 
