@@ -175,14 +175,17 @@ impl pulp::WithSimd for Score<'_> {
         let PairsToScore { rows, tags, ips } = self.pairs;
         let tables = ByteTables::from_entries(&shape, tables);
         let (width, columns) = (shape.output_width(), folded_width(&shape));
+        let (num_row_cells, has_cells) = (shape.elsewhere.num_row_cells(), shape.num_cells() > 0);
         let prefix_weights = &parameters[shape.prefix_weights()];
         let folded_row = |i: usize| &folded[rows[i] as usize * columns..][..columns];
         let fetch = |i: usize| {
-            let (product, cells) = folded_row(i).split_at(width + 1);
-            prefetch(product);
-            let cells = &cells[shape.elsewhere.num_row_cells()..];
-            for length in shape.memory.lengths.iter() {
-                prefetch(&cells[shape.memory.cell(tags[i], ips[i], length)..][..1]);
+            let row = folded_row(i);
+            prefetch(&row[..width + 1]);
+            if has_cells {
+                let cells = &row[width + 1 + num_row_cells..];
+                for length in shape.memory.lengths.iter() {
+                    prefetch(&cells[shape.memory.cell(tags[i], ips[i], length)..][..1]);
+                }
             }
         };
         (0..rows.len().min(ROWS_AHEAD)).for_each(fetch);
@@ -192,19 +195,20 @@ impl pulp::WithSimd for Score<'_> {
                 fetch(i + ROWS_AHEAD);
             }
             let (q, rest) = folded_row(i).split_at(width);
-            let (row_cells, cells) = rest[1..].split_at(shape.elsewhere.num_row_cells());
             let product = match &activations {
                 None => tables.dot(simd, q, *ip),
                 Some(activations) => dot(simd, q, &activations[i * tables.width()..][..width]),
             };
-            let usual = product + rest[0] + shape.memory.sum(cells, tags[i], *ip);
-            self.out[i] = match shape.elsewhere.exists() {
-                true => {
-                    let (mixed, _) = mix(usual, elsewhere(row_cells, tags[i]));
-                    shape.elsewhere.common(prefix_weights, *ip) + mixed
+            let mut score = product + rest[0];
+            if has_cells {
+                let (row_cells, cells) = rest[1..].split_at(num_row_cells);
+                score += shape.memory.sum(cells, tags[i], *ip);
+                if shape.elsewhere.exists() {
+                    let (mixed, _) = mix(score, elsewhere(row_cells, tags[i]));
+                    score = shape.elsewhere.common(prefix_weights, *ip) + mixed;
                 }
-                false => usual,
-            };
+            }
+            self.out[i] = score;
         }
     }
 }
