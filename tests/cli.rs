@@ -298,7 +298,7 @@ fn a_damaged_model_is_refused() {
     let score = |model: &str| run_with_stdin(&["score", "--model", model], "user_1,1.2.3.4\n");
     score("no such model").expect(4, &["no such model"]);
     type Damage<'a> = (&'a str, &'a dyn Fn(&mut Vec<u8>));
-    let damage: [Damage; 5] = [
+    let damage: [Damage; 6] = [
         ("model.safetensors", &|bytes| *bytes.last_mut().unwrap() ^= 1),
         ("model.safetensors", &|bytes| bytes.truncate(1000)),
         ("folded.safetensors", &|bytes| *bytes.last_mut().unwrap() ^= 1),
@@ -306,7 +306,7 @@ fn a_damaged_model_is_refused() {
         ("manifest.json", &|bytes| bytes.truncate(20)),
         ("manifest.json", &|bytes| {
             let text = String::from_utf8(bytes.clone()).unwrap();
-            *bytes = text.replace("\"format_version\": 1", "\"format_version\": 2").into_bytes();
+            *bytes = text.replace("\"format_version\": 2", "\"format_version\": 1").into_bytes();
         }),
     ];
     for (i, (name, damage)) in damage.into_iter().enumerate() {
