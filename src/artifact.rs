@@ -302,12 +302,13 @@ struct Verified {
 
 fn map_and_verify(folder: &Path) -> Result<Verified> {
     let manifest = read_manifest(folder)?;
-    let [weights, folded, _] = [WEIGHTS, FOLDED_WEIGHTS, CONFIG].map(|name| {
+    let verified = |name: &str| {
         let path = folder.join(name);
         let bytes = map(&path)?;
         verify(&path, &bytes, manifest.files.get(name)).map(|()| bytes)
-    });
-    let (weights, folded) = (weights?, folded?);
+    };
+    let (weights, folded) = (verified(WEIGHTS)?, verified(FOLDED_WEIGHTS)?);
+    verified(CONFIG)?;
     let config = Config::load(Some(&folder.join(CONFIG)), &[])?;
     let h = &config.hyperparameters;
     let shape = (h.num_entity_vectors, h.vector_dim, h.num_ip_encoder_layers);

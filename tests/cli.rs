@@ -327,7 +327,7 @@ fn a_damaged_model_is_refused() {
 fn inspect_shows_the_manifest() {
     LazyLock::force(&FIXTURE);
     let manifest = run(&["inspect", "--model", "run/model", "--json"]).expect(0, &[]).json();
-    assert_eq!(manifest["format_version"], 1);
+    assert_eq!(manifest["format_version"], 2);
     assert_eq!(manifest["entity_hash"], "xxh3_64:v1");
     assert_eq!(manifest["training"]["num_epochs"], 6);
     assert_eq!(manifest["training"]["completed"], true);
