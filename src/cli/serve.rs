@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use ipsight::serve::{Limits, Listeners, Models, ServeEvent, Service, Tokens, check_address, tls};
+use ipsight::serve::{AtStart, Limits, Listeners, Models, ServeEvent, Service, Tokens, check_address, tls};
 use ipsight::{Error, Result};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,7 +14,7 @@ use super::score::parse_prior;
 
 #[derive(Args)]
 pub struct ServeArgs {
-    /// Model folder, or a folder of model folders, which are served by their names
+    /// Model folder, or a folder of model or run folders, whose models are served by the folders' names
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
     /// Where to listen; port 0 takes any that is free
@@ -131,11 +131,11 @@ impl LimitArgs {
 }
 
 pub fn run(args: ServeArgs) -> Result<()> {
-    serve(&args.model, args.listen, &args.options)
+    serve(&args.model, AtStart::All, args.listen, &args.options)
 }
 
 /// Serves a model folder, or those below it, until a signal.
-pub fn serve(model: &Path, listen: SocketAddr, options: &ServeOptions) -> Result<()> {
+pub fn serve(model: &Path, at_start: AtStart, listen: SocketAddr, options: &ServeOptions) -> Result<()> {
     let limits = options.limits.limits();
     limits.check()?;
     let tokens = options.auth_token_file.as_deref().map(Tokens::read).transpose()?.unwrap_or_default();
@@ -148,7 +148,7 @@ pub fn serve(model: &Path, listen: SocketAddr, options: &ServeOptions) -> Result
         check_address(flag, address, tls.is_some(), &tokens, options.insecure)?;
     }
     let start = Instant::now();
-    let models = Models::load(model, options.device.choose()?, options.attack_prior)?;
+    let models = Models::load(model, at_start, options.device.choose()?, options.attack_prior)?;
     for model in models.all().values() {
         talk!("model {}, version {}", model.name, model.version());
     }

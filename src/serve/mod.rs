@@ -30,7 +30,7 @@ use tokio_rustls::TlsAcceptor;
 
 pub use access::{Tokens, check_address, tls};
 pub use limits::Limits;
-pub use models::{Models, Reloaded};
+pub use models::{AtStart, Models, Reloaded};
 
 use crate::{Error, Result};
 use body::Budget;
@@ -166,8 +166,8 @@ impl Service {
             tokio::spawn(watch_folders(self.clone(), interval));
         }
         stop.await;
-        self.tell(ServeEvent::Draining);
         sender.send_replace(true);
+        self.tell(ServeEvent::Draining);
         // Whoever has not finished by then is cut off.
         let _ = timeout(self.limits.drain_timeout, connections.closed()).await;
         self.queue.close();

@@ -22,6 +22,7 @@ pub struct ServedModel {
     pub scorer: Scorer,
     pub embeddings: Embeddings,
     pub thresholds: Option<Thresholds>,
+    pub folder: PathBuf,
     fingerprint: Option<Fingerprint>,
 }
 
@@ -72,11 +73,21 @@ pub struct Reloaded {
     pub outcome: Result<String>,
 }
 
+/// Which models of a folder are served from the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtStart {
+    /// All that are there, and later those that come.
+    All,
+    /// None: each is asked for by `POST /models`, as a multi-model endpoint of SageMaker does.
+    None,
+}
+
 /// The models of a server.
 pub struct Models {
     root: PathBuf,
     /// Whether `root` holds models rather than being one.
     has_several: bool,
+    at_start: AtStart,
     device: ComputeDevice,
     attack_prior: Option<f64>,
     served: RwLock<Arc<BTreeMap<String, Arc<ServedModel>>>>,
@@ -109,15 +120,24 @@ impl Models {
     /// # Errors
     ///
     /// As [`artifact::load`], and [`Error::Config`] where there is no model.
-    pub fn load(root: &Path, device: ComputeDevice, attack_prior: Option<f64>) -> Result<Self> {
+    pub fn load(
+        root: &Path,
+        at_start: AtStart,
+        device: ComputeDevice,
+        attack_prior: Option<f64>,
+    ) -> Result<Self> {
         let models = Self {
             root: root.to_path_buf(),
-            has_several: !root.join(MANIFEST).exists(),
+            has_several: at_start == AtStart::None || !root.join(MANIFEST).exists(),
+            at_start,
             device,
             attack_prior,
             served: RwLock::default(),
             changes: Mutex::default(),
         };
+        if at_start == AtStart::None {
+            return Ok(models);
+        }
         let mut served = BTreeMap::new();
         for (name, folder) in models.folders()? {
             served.insert(name.clone(), Arc::new(models.load_one(name, &folder)?));
@@ -126,7 +146,7 @@ impl Models {
             return Err(Error::config(
                 "--model",
                 format!("there is no model in {}", root.display()),
-                "give a model folder, such as RUN/model, or a folder of model folders",
+                "give a model folder, such as RUN/model, or a folder of model or run folders",
             ));
         }
         *models.served.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(served);
@@ -155,7 +175,7 @@ impl Models {
         only.cloned()
     }
 
-    /// The folders of models that are there, by name.
+    /// The folders of models that are there, by name; the model of a run folder has the run's name.
     fn folders(&self) -> Result<BTreeMap<String, PathBuf>> {
         if !self.has_several {
             let name =
@@ -166,10 +186,10 @@ impl Models {
         for entry in fs::read_dir(&self.root).map_err(Error::io("read", &self.root))? {
             let path = entry.map_err(Error::io("read", &self.root))?.path();
             let name = path.file_name().and_then(|name| name.to_str()).filter(|name| !name.starts_with('.'));
-            if let Some(name) = name
-                && path.join(MANIFEST).exists()
-            {
-                folders.insert(name.to_string(), path.clone());
+            let model =
+                [path.clone(), path.join("model")].into_iter().find(|model| model.join(MANIFEST).exists());
+            if let (Some(name), Some(model)) = (name, model) {
+                folders.insert(name.to_string(), model);
             }
         }
         Ok(folders)
@@ -183,7 +203,8 @@ impl Models {
         if let (Some(thresholds), Some(prior)) = (&mut thresholds, self.attack_prior) {
             thresholds.set_attack_prior(prior);
         }
-        Ok(ServedModel { name, manifest, scorer, embeddings, thresholds, fingerprint })
+        let folder = folder.to_path_buf();
+        Ok(ServedModel { name, manifest, scorer, embeddings, thresholds, folder, fingerprint })
     }
 
     fn put(&self, model: ServedModel) {
@@ -205,11 +226,18 @@ impl Models {
     pub fn reload(&self, all: bool) -> Result<Vec<Reloaded>> {
         let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
         let mut reloaded = Vec::new();
-        for (name, folder) in self.folders()? {
+        let served = self.all();
+        let mut folders: BTreeMap<String, PathBuf> =
+            served.values().map(|model| (model.name.clone(), model.folder.clone())).collect();
+        if self.at_start == AtStart::All {
+            let new = self.folders()?.into_iter().filter(|(name, _)| !changes.unloaded.contains(name));
+            folders.extend(new.filter(|(name, _)| !served.contains_key(name)));
+        }
+        for (name, folder) in folders {
             let fingerprint = Fingerprint::of(&folder);
             let is_known = self.get(&name).is_some_and(|model| model.fingerprint == fingerprint)
                 || changes.refused.get(&name) == Some(&fingerprint);
-            if changes.unloaded.contains(&name) || (is_known && !all) {
+            if is_known && !all {
                 continue;
             }
             let outcome = self.load_one(name.clone(), &folder).map(|model| {
@@ -226,7 +254,8 @@ impl Models {
         Ok(reloaded)
     }
 
-    /// Loads the model of a folder that is there, for the multi-model routes: `url` ends with the folder's name.
+    /// Loads a model that is there under a name, for the multi-model routes: `url` is its folder's name below the
+    /// root, or its whole path.
     ///
     /// # Errors
     ///
@@ -236,10 +265,12 @@ impl Models {
         if self.get(name).is_some() {
             return Err(LoadFailure::Exists);
         }
-        let wanted = url.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
         let folders = self.folders().map_err(LoadFailure::Unfit)?;
-        let folder =
-            folders.get(wanted).filter(|_| self.has_several && name == wanted).ok_or(LoadFailure::Unknown)?;
+        let is_meant = |(folder, path): &(&String, &PathBuf)| {
+            let url = url.trim_end_matches('/');
+            *folder == url || path.to_str() == Some(url) || self.root.join(folder).to_str() == Some(url)
+        };
+        let (_, folder) = folders.iter().find(is_meant).ok_or(LoadFailure::Unknown)?;
         let model = self.load_one(name.to_string(), folder).map_err(LoadFailure::Unfit)?;
         changes.unloaded.remove(name);
         self.put(model);

@@ -315,7 +315,7 @@ async fn explain(State(service): Shared, query: MaybeQuery, headers: HeaderMap, 
 }
 
 fn described(model: &ServedModel) -> serde_json::Value {
-    json!({ "modelName": model.name, "modelUrl": model.name })
+    json!({ "modelName": model.name, "modelUrl": model.folder.to_string_lossy() })
 }
 
 async fn list_models(State(service): Shared) -> Response {
@@ -340,7 +340,7 @@ async fn load_model(State(service): Shared, headers: HeaderMap, body: Body) -> A
         Ok(()) => Ok(json_response("{}")),
         Err(LoadFailure::Exists) => Err(Refusal::conflict("a model of that name is loaded")),
         Err(LoadFailure::Unknown) => Err(Refusal::not_found(
-            "there is no such model: model_name and the end of url are a folder's name",
+            "there is no such model: url is the name of a folder below --model, or its whole path",
         )),
         Err(LoadFailure::Unfit(error)) => Err(Refusal::unfit_model(&error)),
     }
