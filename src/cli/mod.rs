@@ -15,6 +15,7 @@ mod evaluation_text;
 mod explain;
 mod explanation_text;
 mod generate;
+mod import;
 mod inspect;
 mod output;
 mod prepare;
@@ -54,6 +55,8 @@ enum Verb {
     Explain(explain::ExplainArgs),
     /// Turn events into a prepared file (Arrow IPC) that training maps instead of parsing text
     Prepare(prepare::PrepareArgs),
+    /// Turn access and auth logs into events, or follow one as it grows
+    Import(import::ImportArgs),
     /// Generate logins of made-up users, with attacks for a test
     Generate(generate::GenerateArgs),
     /// List the graphics adapters, their limits and what fits them
@@ -75,6 +78,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<()> {
         Verb::Score(args) => score::run(args),
         Verb::Explain(args) => explain::run(args),
         Verb::Prepare(args) => prepare::run(args),
+        Verb::Import(args) => import::run(args),
         Verb::Generate(args) => generate::run(args),
         Verb::Devices(args) => devices::run(args),
         Verb::Inspect(args) => inspect::run(args),
