@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn days_of_all_centuries_are_written_as_they_are_read() {
-        for day in (-719_468..=2_932_896).step_by(11) {
+        for day in (-719_468_i64..=2_932_896).step_by(11) {
             let seconds = day * 86_400 + day.rem_euclid(86_399);
             let text = rfc3339_utc(seconds);
             assert_eq!(unix_seconds(text.as_bytes()), Some(seconds), "{text}");

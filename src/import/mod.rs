@@ -292,36 +292,36 @@ impl<'a> Importer<'a> {
     }
 
     fn help(&self) -> String {
-        let Some((reason, _)) = self.report.skipped.iter().max_by_key(|(_, count)| **count) else {
-            return format!("give a log of the format `{}`", self.options.format.name());
-        };
         let name = self.options.format.name();
-        let is_reason = |skip: Skip| *reason == skip.name();
-        let is_not_chosen = self.report.skipped.contains_key(Skip::NotChosen.name());
-        if self.report.skipped.contains_key(Skip::NoEntity.name()) {
-            return self.parser_help_without_entity();
+        let num = |skip: Skip| self.report.skipped.get(skip.name()).copied().unwrap_or(0);
+        if self.report.num_records == 0 {
+            return format!("give a log of the format `{name}`");
         }
-        if is_not_chosen {
+        if num(Skip::NotChosen) > num(Skip::NoEntity) {
             return "all logins in it have another outcome: take --events failed or --events all".into();
         }
+        if num(Skip::NoEntity) > 0 {
+            return self.help_without_entity();
+        }
+        let is_of_format =
+            num(Skip::NoMatch) + num(Skip::OtherMessage) + num(Skip::TooLong) < self.report.num_records;
         match likely_format(&self.sample, self.options.format) {
-            Some(Likely::Log(format)) if is_reason(Skip::NoMatch) || is_reason(Skip::OtherMessage) => {
-                let more = if format == LogFormat::Json { ", with --entity PATH and --ip PATH" } else { "" };
-                let keys = match format {
-                    LogFormat::Json => json::keys_of_first(&self.sample),
-                    _ => String::new(),
-                };
-                format!("it looks like `{0}`: ipsight import {0}{more}{keys}", format.name())
+            Some(Likely::Log(LogFormat::Json)) if !is_of_format => {
+                let keys = json::keys_of_first(&self.sample);
+                format!("it looks like `json`: ipsight import json, with --entity PATH and --ip PATH{keys}")
+            }
+            Some(Likely::Log(format)) if !is_of_format => {
+                format!("it looks like `{0}`: ipsight import {0}", format.name())
             }
             Some(Likely::Events) => "it has events already: train and score read it as it is".into(),
-            _ if self.options.format == LogFormat::Json => {
+            _ if num(Skip::NoAddress) > 0 => {
                 format!("say where the address is: --ip PATH{}", json::keys_of_first(&self.sample))
             }
             _ => format!("check that it is a log of the format `{name}`, with IPv4 addresses in it"),
         }
     }
 
-    fn parser_help_without_entity(&self) -> String {
+    fn help_without_entity(&self) -> String {
         match self.options.format {
             LogFormat::Apache => {
                 "its lines name none: take another field, --entity user_agent, path or vhost".into()
@@ -387,7 +387,8 @@ fn likely_format(sample: &[u8], but: LogFormat) -> Option<Likely> {
             Ok(())
         };
         // The closures give no error.
-        let _ = parser.records().feed(sample, &mut count);
+        let mut records = parser.records();
+        let _ = records.feed(sample, &mut count).and_then(|()| records.end(&mut count));
         num_matches
     };
     // Any object is JSON: what else it is counts first.
@@ -403,3 +404,6 @@ fn likely_format(sample: &[u8], but: LogFormat) -> Option<Likely> {
     let ip = line.split(|byte| *byte == b',').nth(1)?;
     crate::event::parse_ipv4(ip).map(|_| Likely::Events)
 }
+
+#[cfg(test)]
+mod tests;
