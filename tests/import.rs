@@ -305,8 +305,13 @@ static MODEL: LazyLock<TempDir> = LazyLock::new(|| {
     let events: String = (0..400).map(|i| format!("user_{},10.{}.0.{}\n", i % 8, i % 8, i / 8)).collect();
     fs::write(folder.path().join("events.csv"), events).unwrap();
     let train = ["train", "--train", "events.csv", "--device", "ndarray", "--output", "run"];
-    let small =
-        ["hyperparameters.num_entity_vectors=20", "hyperparameters.vector_dim=8", "hyperparameters.epochs=2"];
+    let small = [
+        "hyperparameters.num_entity_vectors=20",
+        "hyperparameters.vector_dim=8",
+        "hyperparameters.epochs=60",
+        "hyperparameters.mini_batch_size=50",
+        "hyperparameters.learning_rate=0.02",
+    ];
     let small = small.iter().flat_map(|set| ["--set", set]).collect::<Vec<_>>();
     ipsight(folder.path(), &[&train[..], &small].concat(), b"").expect(0, &[]);
     folder
@@ -375,4 +380,55 @@ fn a_login_is_scored_while_its_log_is_followed() {
     let (code, _, _) = follow.stop("TERM");
     assert_eq!(code, Some(143));
     assert_eq!(score.child.wait().unwrap().code(), Some(0), "the end of the pipe is the end of the input");
+}
+
+/// The example as it stands, with a limit and, once the model folder has them, with thresholds.
+#[test]
+fn the_example_prints_what_is_worth_a_look() {
+    use std::os::unix::process::CommandExt;
+
+    let folder = MODEL.path();
+    let (log, model) = (folder.join("example.log"), folder.join("with-thresholds"));
+    fs::create_dir(&model).unwrap();
+    for entry in fs::read_dir(folder.join("run/model")).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), model.join(entry.file_name())).unwrap();
+    }
+    let evaluate = ["evaluate", "--model", "with-thresholds", "--data", "events.csv", "--device", "ndarray"];
+    ipsight(folder, &[&evaluate[..], &["--target-fpr", "look=0.01"]].concat(), b"").expect(0, &[]);
+    // How anomalous two logins are in truth.
+    let scores = |model: &str| {
+        let args = ["score", "--model", model, "--device", "ndarray", "--format", "jsonl"];
+        let scored =
+            ipsight(folder, &args, b"user_1,10.1.0.3\nuser_1,203.0.113.9\n").expect(0, &[]).json_lines();
+        [0, 1].map(|i| scored[i]["anomaly_score"].as_f64().unwrap())
+    };
+    let [usual, strange] = scores("run/model");
+    let limit = (strange.floor() as i64).max(0);
+    assert!(usual < limit as f64 && strange >= limit as f64, "{usual} and {strange}");
+
+    for model in ["run/model", "with-thresholds"] {
+        fs::write(&log, login("old", "192.0.2.1")).unwrap();
+        let script = format!("{}/examples/tail_sshd.sh", env!("CARGO_MANIFEST_DIR"));
+        let mut child = Command::new("sh")
+            .args([script.as_str(), model, "example.log", &limit.to_string()])
+            .env("IPSIGHT", env!("CARGO_BIN_EXE_ipsight"))
+            .current_dir(folder)
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        let mut example = Running { child, lines };
+        example.wait_until_following();
+        append(&log, &(login("user_1", "10.1.0.3") + &login("user_1", "203.0.113.9")));
+        assert!(example.line().starts_with("entity,ip,dot_product,anomaly_score,entity_seen"), "{model}");
+        let worth_a_look = example.line();
+        // All three programs are of one group.
+        let group = format!("-{}", example.child.id());
+        Command::new("kill").args(["-TERM", "--", &group]).status().unwrap();
+        assert!(worth_a_look.starts_with("user_1,203.0.113.9,"), "{model}: {worth_a_look}");
+    }
 }
