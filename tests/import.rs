@@ -154,7 +154,7 @@ fn inputs_are_folders_globs_and_stdin_and_a_file_is_an_output() {
     assert_eq!(rows(&["--input", "logs/*.log"], ""), 2);
     assert_eq!(rows(&["--input", "logs/a.log", "logs/b.log.1.gz"], ""), 4);
     assert_eq!(rows(&[], APACHE), 2);
-    // What is written is what the other verbs read, times included.
+    // What is written is what the other verbs read.
     let prepare = ["prepare", "rows.csv", "--output", "rows.arrow"];
     ipsight(root, &prepare, b"").expect(0, &["2 events"]);
 }
@@ -243,6 +243,19 @@ fn login(user: &str, ip: &str) -> String {
 }
 
 #[test]
+fn a_pipe_is_imported_line_by_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut import = Running::start(folder.path(), &["import", "sshd"], Stdio::piped());
+    let mut stdin = import.child.stdin.take().unwrap();
+    for user in ["a", "b"] {
+        stdin.write_all(login(user, "192.0.2.1").as_bytes()).unwrap();
+        assert_eq!(import.line(), format!("{user},192.0.2.1,2024-05-31T23:59:59Z"));
+    }
+    drop(stdin);
+    assert_eq!(import.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn a_file_is_followed_line_by_line_through_rotation_and_truncation() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("auth.log");
@@ -327,7 +340,7 @@ fn line_buffered_scores_a_row_as_soon_as_it_is_there() {
         let mut stdin: ChildStdin = score.child.stdin.take().unwrap();
         for (i, user) in ["user_1", "\"user,\n1\"", "x"].into_iter().enumerate() {
             // Shorter than what the format and the compression would be told from.
-            write!(stdin, "{user},1.2.3.4\n").unwrap();
+            writeln!(stdin, "{user},1.2.3.4").unwrap();
             if i == 0 && format == "csv" {
                 assert_eq!(score.line(), "entity,ip,dot_product,anomaly_score,entity_seen");
             }

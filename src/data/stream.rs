@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use flate2::bufread::MultiGzDecoder;
+use memchr::memchr_iter;
 
 use super::mapped::map_file;
 use super::text::Source;
@@ -198,12 +199,10 @@ fn may_become_magic(begun: &[u8]) -> bool {
     begun.len() < 4 && (is_gzip() || is_zstd() || is_skippable())
 }
 
-/// Whether a line ends in `head`. In UTF-16 a zero byte stands beside the line feed, and there is more to look at.
+/// Whether a line ends in `head`. In UTF-16 a zero byte stands beside the line feed, and there is more to look at; an
+/// empty first line tells nothing.
 fn has_line(head: &[u8]) -> bool {
-    match memchr::memchr(b'\n', head) {
-        None | Some(0) => false,
-        Some(at) => head[at - 1] != 0 && head.get(at + 1) != Some(&0),
-    }
+    memchr_iter(b'\n', head).any(|at| at > 0 && head[at - 1] != 0 && head.get(at + 1) != Some(&0))
 }
 
 pub(crate) fn compression_of(magic: &[u8]) -> Option<&'static str> {
@@ -272,22 +271,40 @@ mod tests {
 
     #[test]
     fn a_line_of_an_open_pipe_is_handed_on_at_once() {
-        let mut lines: Vec<Vec<u8>> = ["a,1.2.3.4\n", "P*M,1.2.3.4\n", "(\u{b5},1.2.3.4\n", "a\n"]
-            .iter()
-            .map(|line| line.as_bytes().to_vec())
-            .collect();
-        lines.extend([b"\x1f,\n".to_vec(), b"(\xB5/,\n".to_vec(), b"P*\n".to_vec()]);
+        let lines: [&[u8]; 9] = [
+            b"a,1.2.3.4\n",
+            b"{\"a\":1}\n",
+            b"\xEF\xBB\xBFa\n",
+            b"a\n",
+            b"P*M,1.2.3.4\n",
+            b"P*\n",
+            b"\x1F,\n",
+            b"(\xB5/,\n",
+            b"(\xC2\xB5,1.2.3.4\n",
+        ];
         for line in lines {
             for num_at_once in [1, 2, 3, 100] {
                 let reads = line.chunks(num_at_once).map(<[u8]>::to_vec).collect();
                 let pipe = Box::new(OpenPipe(reads));
                 let mut stream = Stream::from_reader("pipe".into(), "pipe".into(), false, pipe).unwrap();
-                assert_eq!(stream.sniff_format().unwrap(), Format::Csv);
+                let format = if line[0] == b'{' { Format::JsonLines } else { Format::Csv };
+                assert_eq!(stream.sniff_format().unwrap(), format);
                 let mut text = super::super::text::Text::new(stream).unwrap();
                 let first = text.next_line().unwrap().unwrap();
+                let line = line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line);
                 assert_eq!(first.bytes, &line[..line.len() - 1], "{num_at_once} at once");
             }
         }
+    }
+
+    #[test]
+    fn an_empty_first_line_of_an_open_pipe_keeps_nothing_back() {
+        let pipe = Box::new(OpenPipe([b"\n".to_vec(), b"a,1.2.3.4\n".to_vec()].into()));
+        let mut stream = Stream::from_reader("pipe".into(), "pipe".into(), false, pipe).unwrap();
+        assert_eq!(stream.sniff_format().unwrap(), Format::Csv);
+        let mut text = super::super::text::Text::new(stream).unwrap();
+        assert_eq!(text.next_line().unwrap().unwrap().bytes, b"");
+        assert_eq!(text.next_line().unwrap().unwrap().bytes, b"a,1.2.3.4");
     }
 
     #[test]

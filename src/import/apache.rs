@@ -93,7 +93,7 @@ impl<'a> Request<'a> {
             let is_time = looks_like_time(time) && line[at + 1 + TIME_LEN..].starts_with(b"] \"");
             (is_time && line[..at].ends_with(b" ")).then_some((at, time))
         })?;
-        let (vhost, host, user) = split_client(&line[..start - 1])?;
+        let Client { vhost, host, user } = Client::parse(&line[..start - 1])?;
         let (request, rest) = quoted(&line[start + 1 + TIME_LEN + 2..])?;
         let rest = rest.strip_prefix(b" ")?;
         let (status, rest) = split_at_space(rest);
@@ -120,22 +120,34 @@ impl<'a> Request<'a> {
     }
 }
 
-/// What stands before the time: the virtual host where there is one, the client and the user.
-fn split_client(text: &[u8]) -> Option<(Option<&[u8]>, &[u8], &[u8])> {
-    let (first, rest) = split_at_space(text);
-    let (second, after_second) = split_at_space(rest);
-    // The second word is the client only behind a virtual host; elsewhere it is the name that identd gave, which is no
-    // address unless somebody's identd says so.
-    let is_address = |text| !matches!(address(text), Err(Skip::NotIpv4));
-    if !is_address(first) && is_address(second) {
+/// What stands before the time.
+struct Client<'a> {
+    vhost: Option<&'a [u8]>,
+    host: &'a [u8],
+    user: &'a [u8],
+}
+
+impl<'a> Client<'a> {
+    fn parse(text: &'a [u8]) -> Option<Self> {
+        let (first, rest) = split_at_space(text);
+        let (second, after_second) = split_at_space(rest);
+        // The second word is the client only behind a virtual host; elsewhere it is the name that identd gave, and a
+        // client's identd must not be able to put an address into the client's place.
+        let is_address = |text| !matches!(address(text), Err(Skip::NotIpv4));
+        if is_address(first) || !is_address(second) {
+            return (!after_second.is_empty()).then_some(Client {
+                vhost: None,
+                host: first,
+                user: after_second,
+            });
+        }
         let vhost = match memchr(b':', first) {
             Some(port) => &first[..port],
             None => first,
         };
         let (_ident, user) = split_at_space(after_second);
-        return (!user.is_empty()).then_some((Some(vhost), second, user));
+        (!user.is_empty()).then_some(Client { vhost: Some(vhost), host: second, user })
     }
-    (!after_second.is_empty()).then_some((None, first, after_second))
 }
 
 /// What stands before the first space, and what after it.

@@ -26,7 +26,11 @@ pub struct Follower {
     file: Option<Followed>,
     start: Start,
     chunk: Vec<u8>,
+    num_refused: u32,
 }
+
+/// Polls after which a new file that may not be read is an error: it is made first and its owner is set after that.
+const MAX_REFUSED: u32 = 50;
 
 /// A file that is open.
 struct Followed {
@@ -39,7 +43,7 @@ struct Followed {
 impl Follower {
     /// Begins to follow `path`, which may not be there yet.
     pub fn new(path: PathBuf, start: Start) -> Self {
-        Follower { path, file: None, start, chunk: vec![0; CHUNK] }
+        Follower { path, file: None, start, chunk: vec![0; CHUNK], num_refused: 0 }
     }
 
     /// Whether the file is there, or was.
@@ -99,13 +103,23 @@ impl Follower {
     }
 
     fn open(&mut self, importer: &mut Importer<'_>) -> Result<()> {
-        let failed = || Error::io("read", &self.path);
+        let path = self.path.clone();
+        let failed = || Error::io("read", &path);
         let mut file = match File::open(&self.path) {
             Ok(file) => file,
             // It has been renamed again: the next poll opens its successor.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error)
+                if error.kind() == io::ErrorKind::PermissionDenied
+                    && self.file.is_some()
+                    && self.num_refused < MAX_REFUSED =>
+            {
+                self.num_refused += 1;
+                return Ok(());
+            }
             Err(error) => return Err(failed()(error)),
         };
+        self.num_refused = 0;
         let metadata = file.metadata().map_err(failed())?;
         let mut magic = [0; 4];
         let num = file.read_at(&mut magic, 0).map_err(failed())?;

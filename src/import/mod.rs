@@ -10,6 +10,7 @@ mod apache;
 mod cloudtrail;
 mod follow;
 mod json;
+mod likely;
 mod login;
 mod records;
 mod sshd;
@@ -24,6 +25,7 @@ use crate::{Error, Result};
 pub use follow::{Follower, Start};
 pub use login::{Login, LoginSink};
 
+use likely::{Likely, likely_format};
 use login::Skip;
 use records::Records;
 
@@ -298,7 +300,7 @@ impl<'a> Importer<'a> {
             return format!("give a log of the format `{name}`");
         }
         if num(Skip::NotChosen) > num(Skip::NoEntity) {
-            return "all logins in it have another outcome: take --events failed or --events all".into();
+            return "the logins in it have another outcome: take --events failed or --events all".into();
         }
         if num(Skip::NoEntity) > 0 {
             return self.help_without_entity();
@@ -362,47 +364,6 @@ fn take(
     }
     report.num_records += 1;
     Ok(())
-}
-
-/// What an input looks like.
-enum Likely {
-    Log(LogFormat),
-    /// CSV that the readers take.
-    Events,
-}
-
-/// What `sample`, the beginning of an input that is not of the format `but`, looks like.
-fn likely_format(sample: &[u8], but: LogFormat) -> Option<Likely> {
-    let num_matches = |format: LogFormat| {
-        let options = ImportOptions::new(format);
-        let Ok(parser) = options.parser() else { return 0 };
-        let mut num_matches = 0_usize;
-        let mut count = |record: std::result::Result<&[u8], Skip>| {
-            let skip = record.and_then(|record| parser.parse(record, i64::MAX).map(|_| ())).err();
-            let is_other = matches!(
-                skip,
-                Some(Skip::NoMatch | Skip::OtherMessage | Skip::TooLong | Skip::Unfinished | Skip::NoAddress)
-            );
-            num_matches += usize::from(!is_other);
-            Ok(())
-        };
-        // The closures give no error.
-        let mut records = parser.records();
-        let _ = records.feed(sample, &mut count).and_then(|()| records.end(&mut count));
-        num_matches
-    };
-    // Any object is JSON: what else it is counts first.
-    let logs = LogFormat::ALL.into_iter().filter(|format| *format != but && *format != LogFormat::Json);
-    let best = logs.map(|format| (num_matches(format), format)).max_by_key(|(num, _)| *num);
-    if let Some((1.., format)) = best {
-        return Some(Likely::Log(format));
-    }
-    if json::keys_of_first(sample) != "" {
-        return (but != LogFormat::Json).then_some(Likely::Log(LogFormat::Json));
-    }
-    let line = sample.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii();
-    let ip = line.split(|byte| *byte == b',').nth(1)?;
-    crate::event::parse_ipv4(ip).map(|_| Likely::Events)
 }
 
 #[cfg(test)]
