@@ -6,7 +6,7 @@
 //! [`train()`] learns from it in mini-batches, [`artifact`] keeps the [`model`], and [`score`] scores with it;
 //! [`explain`] says why a score is what it is, [`evaluate`] how well all do,
 //! and [`thresholds`] keeps what follows from that in the model folder. [`device`] chooses where that happens, [`config`] says how, and [`synth`]
-//! makes logins to try it on.
+//! makes logins to try it on; [`import`] takes them from logs.
 
 #![recursion_limit = "256"]
 
@@ -20,6 +20,7 @@ mod error;
 pub mod evaluate;
 pub mod event;
 pub mod explain;
+pub mod import;
 mod interval;
 pub mod model;
 mod output_file;

@@ -15,6 +15,7 @@ mod evaluation_text;
 mod explain;
 mod explanation_text;
 mod generate;
+mod import;
 mod inspect;
 mod output;
 mod prepare;
@@ -57,6 +58,8 @@ enum Verb {
     Serve(Box<serve::ServeArgs>),
     /// Turn events into a prepared file (Arrow IPC) that training maps instead of parsing text
     Prepare(prepare::PrepareArgs),
+    /// Turn access and auth logs into events, or follow one as it grows
+    Import(import::ImportArgs),
     /// Generate logins of made-up users, with attacks for a test
     Generate(generate::GenerateArgs),
     /// List the graphics adapters, their limits and what fits them
@@ -79,6 +82,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<()> {
         Verb::Explain(args) => explain::run(args),
         Verb::Serve(args) => serve::run(*args),
         Verb::Prepare(args) => prepare::run(args),
+        Verb::Import(args) => import::run(args),
         Verb::Generate(args) => generate::run(args),
         Verb::Devices(args) => devices::run(args),
         Verb::Inspect(args) => inspect::run(args),

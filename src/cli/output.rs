@@ -7,7 +7,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use ipsight::{Error, Result};
 use serde::Serialize;
 
-const STDOUT: &str = "stdout";
+/// How errors name it.
+pub const STDOUT: &str = "stdout";
 
 /// Writes a line of data.
 pub fn line(text: impl std::fmt::Display) -> Result<()> {

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use ipsight::artifact::{self, Artifact, Manifest};
@@ -26,6 +26,9 @@ pub struct ScoreArgs {
     /// Format of the output
     #[arg(long, value_name = "FORMAT", default_value = "csv")]
     format: OutputFormat,
+    /// Score and write each row as soon as it is read, for input that comes slowly
+    #[arg(long)]
+    line_buffered: bool,
     /// The share of attacks among real events, to which `probability` is moved from that of the events on which the
     /// thresholds were chosen
     #[arg(long, value_name = "P", value_parser = parse_prior)]
@@ -45,17 +48,36 @@ pub enum OutputFormat {
 }
 
 pub fn run(args: ScoreArgs) -> Result<()> {
+    if args.line_buffered {
+        check_line_buffered(&args)?;
+    }
     let device = args.device.choose()?;
     let options = args.read.options()?;
     let inputs: Vec<Input> = resolve_inputs(&args.input)?;
     let Artifact { manifest, scorer, .. } = artifact::load(&args.model, &device)?;
     let thresholds = read_thresholds(&args, &manifest)?;
     let out = scored_rows::create(&args.output, args.format, thresholds.is_some())?;
-    let mut batch = Batch { scorer: &scorer, thresholds: thresholds.as_ref(), out, rows: Vec::new() };
+    let max_rows = if args.line_buffered { 1 } else { PAIRS_PER_BATCH };
+    let mut batch =
+        Batch { scorer: &scorer, thresholds: thresholds.as_ref(), out, rows: Vec::new(), max_rows };
     let report = read_rows(&inputs, &options, &mut |row| batch.push(row))?;
-    batch.flush()?;
+    batch.score()?;
     batch.out.finish()?;
     talk_about(&report);
+    Ok(())
+}
+
+/// Refuses what would keep rows back until the end.
+fn check_line_buffered(args: &ScoreArgs) -> Result<()> {
+    let refused = |what: &str, help: &str| Err(Error::config("--line-buffered", what, help));
+    if args.format == OutputFormat::Parquet {
+        return refused("a Parquet file is whole only at its end", "take --format csv or jsonl");
+    }
+    // A named pipe or a device is written to as it goes.
+    let is_file = || !args.output.exists() || args.output.is_file() || args.output.is_dir();
+    if args.output != Path::new("-") && is_file() {
+        return refused("an output file appears when it is whole", "write to stdout: --output - > FILE");
+    }
     Ok(())
 }
 
@@ -86,16 +108,22 @@ struct Batch<'a> {
     thresholds: Option<&'a Thresholds>,
     out: Box<dyn ScoredRows>,
     rows: Vec<(Vec<u8>, Event)>,
+    max_rows: usize,
 }
 
 impl Batch<'_> {
     fn push(&mut self, row: Row<'_>) -> Result<()> {
         let event = Event { entity: hash_entity(row.entity), ip: row.ip };
         self.rows.push((row.entity.to_vec(), event));
-        if self.rows.len() == PAIRS_PER_BATCH { self.flush() } else { Ok(()) }
+        if self.rows.len() < self.max_rows {
+            return Ok(());
+        }
+        self.score()?;
+        // A batch is large against a flush, or it is a row that somebody waits for.
+        self.out.flush()
     }
 
-    fn flush(&mut self) -> Result<()> {
+    fn score(&mut self) -> Result<()> {
         let events: Vec<Event> = self.rows.iter().map(|(_, event)| *event).collect();
         let dot_products = self.scorer.dot_products(&events)?;
         for ((entity, event), dot_product) in self.rows.drain(..).zip(dot_products) {

@@ -40,6 +40,9 @@ pub struct ScoredRow<'a> {
 pub trait ScoredRows {
     fn write(&mut self, row: &ScoredRow<'_>) -> Result<()>;
 
+    /// Hands what has been written to whoever reads it; in a format that has rows in groups, to the group.
+    fn flush(&mut self) -> Result<()>;
+
     /// Writes what is left and, for a file, puts it in its place.
     fn finish(self: Box<Self>) -> Result<()>;
 }
@@ -129,6 +132,10 @@ impl ScoredRows for Csv {
         self.writer.write_record(fields.into_iter().chain(verdict)).map_err(failed)
     }
 
+    fn flush(&mut self) -> Result<()> {
+        self.writer.flush().map_err(Error::io("write", &self.path))
+    }
+
     fn finish(self: Box<Self>) -> Result<()> {
         let path = self.path;
         let out = self.writer.into_inner().map_err(|error| Error::io("write", path)(error.into_error()))?;
@@ -164,6 +171,11 @@ impl ScoredRows for JsonLines {
         }
         let path = self.out.path();
         writeln!(self.out, "{object}").map_err(Error::io("write", path))
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let path = self.out.path();
+        self.out.flush().map_err(Error::io("write", path))
     }
 
     fn finish(self: Box<Self>) -> Result<()> {
@@ -258,6 +270,10 @@ impl ScoredRows for Parquet {
         }
         columns.num_rows += 1;
         if columns.num_rows == ROWS_PER_GROUP { self.write_group() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        Ok(())
     }
 
     fn finish(mut self: Box<Self>) -> Result<()> {

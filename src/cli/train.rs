@@ -164,12 +164,12 @@ fn next_run_folder(config: Option<&Path>) -> PathBuf {
 }
 
 /// Signals that ask a run to stop after its step; a second one ends it at once.
-struct Stop {
+pub(super) struct Stop {
     signal: Arc<AtomicUsize>,
 }
 
 impl Stop {
-    fn on_signals() -> Result<Self> {
+    pub(super) fn on_signals() -> Result<Self> {
         let signal = Arc::new(AtomicUsize::new(0));
         let asked = Arc::new(AtomicBool::new(false));
         for number in [SIGINT, SIGTERM] {
@@ -181,7 +181,7 @@ impl Stop {
         Ok(Self { signal })
     }
 
-    fn signal(&self) -> Option<i32> {
+    pub(super) fn signal(&self) -> Option<i32> {
         match self.signal.load(Ordering::Relaxed) {
             0 => None,
             number => Some(number as i32),

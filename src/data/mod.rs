@@ -41,9 +41,11 @@ pub(crate) use mapped::map_file;
 pub use mini_batch::{MiniBatch, segments};
 pub use order::EpochOrder;
 pub use prepared::write_prepared;
+pub(crate) use stream::{Stream, compression_of};
+pub(crate) use text::{MAX_LINE, Source};
+pub(crate) use time::{civil_seconds, date_of, rfc3339_utc, unix_seconds};
 
 use intake::{Intake, Sink};
-use stream::Stream;
 
 /// The format of an input, after decompression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use flate2::bufread::MultiGzDecoder;
+use memchr::memchr_iter;
 
 use super::mapped::map_file;
 use super::text::Source;
@@ -16,7 +17,7 @@ use crate::{Error, Result};
 const MAX_HEAD: usize = 64 * 1024;
 
 /// The decompressed bytes of one input.
-pub(super) struct Stream {
+pub(crate) struct Stream {
     name: String,
     path: PathBuf,
     reader: Box<dyn Read + Send>,
@@ -28,7 +29,7 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) fn open(input: &Input) -> Result<Self> {
+    pub(crate) fn open(input: &Input) -> Result<Self> {
         let (path, is_file, reader): (PathBuf, bool, Box<dyn Read + Send>) = match input {
             Input::Stdin => ("stdin".into(), false, Box::new(io::stdin())),
             Input::File(path) => {
@@ -46,8 +47,7 @@ impl Stream {
         is_file: bool,
         mut reader: Box<dyn Read + Send>,
     ) -> Result<Self> {
-        let mut magic = Vec::new();
-        reader.by_ref().take(4).read_to_end(&mut magic).map_err(Error::io("read", &path))?;
+        let magic = read_magic(&mut reader).map_err(Error::io("read", &path))?;
         let compression = compression_of(&magic);
         let raw = Cursor::new(magic).chain(reader);
         let reader: Box<dyn Read + Send> = match compression {
@@ -60,11 +60,11 @@ impl Stream {
     }
 
     /// The input's name in messages.
-    pub(super) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Decides by the content what the input is.
+    /// Decides by the content what the input is. A pipe is not waited for once a line of it is there.
     pub(super) fn sniff_format(&mut self) -> Result<Format> {
         self.look_ahead(8)?;
         if self.head.starts_with(b"PAR1") {
@@ -79,13 +79,13 @@ impl Stream {
                 Some(b'{') => return Ok(Format::JsonLines),
                 Some(_) => return Ok(Format::Csv),
                 None if self.at_end || self.head.len() >= MAX_HEAD => return Ok(Format::Csv),
-                None => self.look_ahead(self.head.len() + 1)?,
+                None => self.read_more()?,
             }
         }
     }
 
     /// Prepares for reading text: refuses UTF-16 and skips a UTF-8 byte order mark.
-    pub(super) fn start_text(&mut self) -> Result<()> {
+    pub(crate) fn start_text(&mut self) -> Result<()> {
         self.look_ahead(16)?;
         if is_utf16(&self.head) {
             return Err(Error::data(
@@ -119,16 +119,21 @@ impl Stream {
         }
     }
 
+    /// Reads until `num` bytes are there to be looked at, or all, or a line: the next one may be long in coming.
     fn look_ahead(&mut self, num: usize) -> Result<()> {
-        let mut chunk = [0; 4096];
-        while self.head.len() < num && !self.at_end {
-            let mut head = std::mem::take(&mut self.head);
-            let result = self.read(&mut chunk);
-            head.extend_from_slice(&chunk[..*result.as_ref().unwrap_or(&0)]);
-            self.head = head;
-            result?;
+        while self.head.len() < num && !self.at_end && !has_line(&self.head) {
+            self.read_more()?;
         }
         Ok(())
+    }
+
+    fn read_more(&mut self) -> Result<()> {
+        let mut chunk = [0; 4096];
+        let mut head = std::mem::take(&mut self.head);
+        let result = self.read(&mut chunk);
+        head.extend_from_slice(&chunk[..*result.as_ref().unwrap_or(&0)]);
+        self.head = head;
+        result.map(|_| ())
     }
 
     /// An error with the operating system's number is the disk's; any other comes from the decompressor.
@@ -169,7 +174,38 @@ impl Source for Stream {
     }
 }
 
-fn compression_of(magic: &[u8]) -> Option<&'static str> {
+/// The first bytes, as many as it takes to know whether and how they are compressed: at most four, and one where
+/// text begins.
+fn read_magic(reader: &mut dyn Read) -> io::Result<Vec<u8>> {
+    let mut magic = Vec::new();
+    while may_become_magic(&magic) {
+        let mut more = [0; 4];
+        match reader.read(&mut more[magic.len()..]) {
+            Ok(0) => break,
+            Ok(num) => magic.extend_from_slice(&more[magic.len()..][..num]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(magic)
+}
+
+/// Whether these bytes, fewer than four, are the beginning of something that [`compression_of`] knows.
+fn may_become_magic(begun: &[u8]) -> bool {
+    let fits = |byte: usize, magic: u8| begun.get(byte).is_none_or(|byte| *byte == magic);
+    let is_gzip = || begun.len() < 2 && fits(0, 0x1F);
+    let is_zstd = || fits(0, 0x28) && fits(1, 0xB5) && fits(2, 0x2F);
+    let is_skippable = || begun.first().is_none_or(|byte| byte >> 4 == 5) && fits(1, 0x2A) && fits(2, 0x4D);
+    begun.len() < 4 && (is_gzip() || is_zstd() || is_skippable())
+}
+
+/// Whether a line ends in `head`. In UTF-16 a zero byte stands beside the line feed, and there is more to look at; an
+/// empty first line tells nothing.
+fn has_line(head: &[u8]) -> bool {
+    memchr_iter(b'\n', head).any(|at| at > 0 && head[at - 1] != 0 && head.get(at + 1) != Some(&0))
+}
+
+pub(crate) fn compression_of(magic: &[u8]) -> Option<&'static str> {
     match magic {
         [0x1F, 0x8B, ..] => Some("gzip"),
         [0x28, 0xB5, 0x2F, 0xFD] => Some("zstd"),
@@ -216,6 +252,59 @@ mod tests {
             assert_eq!(stream.sniff_format().unwrap(), format, "{bytes:?}");
             assert_eq!(stream.into_bytes().unwrap(), bytes);
         }
+    }
+
+    /// A pipe that gives its bytes one read at a time and stays open: reading past them would block for ever.
+    struct OpenPipe(std::collections::VecDeque<Vec<u8>>);
+
+    impl Read for OpenPipe {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let mut bytes = self.0.pop_front().ok_or_else(|| io::Error::other("this read blocks"))?;
+            let rest = bytes.split_off(buffer.len().min(bytes.len()));
+            buffer[..bytes.len()].copy_from_slice(&bytes);
+            if !rest.is_empty() {
+                self.0.push_front(rest);
+            }
+            Ok(bytes.len())
+        }
+    }
+
+    #[test]
+    fn a_line_of_an_open_pipe_is_handed_on_at_once() {
+        let lines: [&[u8]; 9] = [
+            b"a,1.2.3.4\n",
+            b"{\"a\":1}\n",
+            b"\xEF\xBB\xBFa\n",
+            b"a\n",
+            b"P*M,1.2.3.4\n",
+            b"P*\n",
+            b"\x1F,\n",
+            b"(\xB5/,\n",
+            b"(\xC2\xB5,1.2.3.4\n",
+        ];
+        for line in lines {
+            for num_at_once in [1, 2, 3, 100] {
+                let reads = line.chunks(num_at_once).map(<[u8]>::to_vec).collect();
+                let pipe = Box::new(OpenPipe(reads));
+                let mut stream = Stream::from_reader("pipe".into(), "pipe".into(), false, pipe).unwrap();
+                let format = if line[0] == b'{' { Format::JsonLines } else { Format::Csv };
+                assert_eq!(stream.sniff_format().unwrap(), format);
+                let mut text = super::super::text::Text::new(stream).unwrap();
+                let first = text.next_line().unwrap().unwrap();
+                let line = line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line);
+                assert_eq!(first.bytes, &line[..line.len() - 1], "{num_at_once} at once");
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_first_line_of_an_open_pipe_keeps_nothing_back() {
+        let pipe = Box::new(OpenPipe([b"\n".to_vec(), b"a,1.2.3.4\n".to_vec()].into()));
+        let mut stream = Stream::from_reader("pipe".into(), "pipe".into(), false, pipe).unwrap();
+        assert_eq!(stream.sniff_format().unwrap(), Format::Csv);
+        let mut text = super::super::text::Text::new(stream).unwrap();
+        assert_eq!(text.next_line().unwrap().unwrap().bytes, b"");
+        assert_eq!(text.next_line().unwrap().unwrap().bytes, b"a,1.2.3.4");
     }
 
     #[test]

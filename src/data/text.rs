@@ -7,13 +7,13 @@ use super::stream::Stream;
 use crate::{Error, Result};
 
 /// Lines and CSV records are shorter than this, in bytes.
-pub(super) const MAX_LINE: usize = 64 * 1024;
+pub(crate) const MAX_LINE: usize = 64 * 1024;
 
 /// Large against [`MAX_LINE`], so that moving an unfinished line to the front costs little.
 const BUFFER: usize = 256 * 1024;
 
 /// Where text comes from.
-pub(super) trait Source {
+pub(crate) trait Source {
     /// The input's name in messages.
     fn name(&self) -> &str;
 

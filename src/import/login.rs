@@ -1,0 +1,141 @@
+//! A login, and why a record is none.
+
+use std::borrow::Cow;
+use std::net::Ipv6Addr;
+
+use crate::Result;
+use crate::data::rfc3339_utc;
+use crate::event::parse_ipv4;
+
+/// Entities are at most this long, in bytes, so that a row with every byte of it escaped is a line that the readers
+/// take.
+const MAX_ENTITY: usize = 16 * 1024;
+
+/// The seconds of 0001-01-01T00:00:00Z and of 9999-12-31T23:59:59Z.
+const YEARS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+
+/// One login as a log tells of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login<'a> {
+    /// The entity's bytes as they stand in the log, escapes included; decoded where the log is JSON.
+    pub entity: Cow<'a, [u8]>,
+    /// The IPv4 address as an integer, first octet in the highest byte.
+    pub ip: u32,
+    /// Whole seconds since 1970-01-01T00:00:00Z; none where the log has no time.
+    pub seconds: Option<i64>,
+    /// How often it happened, from 1: syslog counts a line that is repeated.
+    pub num_times: u32,
+}
+
+/// Takes logins.
+pub trait LoginSink {
+    /// Takes one login.
+    ///
+    /// # Errors
+    ///
+    /// Whatever stops the import, such as a failure to write.
+    fn login(&mut self, login: &Login<'_>) -> Result<()>;
+
+    /// What has been read is used up and the next bytes may be long in coming: somebody may wait for the logins so far.
+    ///
+    /// # Errors
+    ///
+    /// As [`LoginSink::login`].
+    fn pause(&mut self) -> Result<()>;
+}
+
+/// Why a record is not used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Skip {
+    /// It is not of the format at all.
+    NoMatch,
+    /// It is of the format, but about something else than a login.
+    OtherMessage,
+    /// A login whose outcome is not asked for.
+    NotChosen,
+    NoEntity,
+    BadEntity,
+    NoAddress,
+    NotIpv4,
+    Ipv6,
+    Service,
+    BadTime,
+    TooLong,
+    Unfinished,
+}
+
+impl Skip {
+    /// The reason's name in reports.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Skip::NoMatch => "not of the format",
+            Skip::OtherMessage => "no login",
+            Skip::NotChosen => "left out by --events",
+            Skip::NoEntity => "no entity",
+            Skip::BadEntity => "entity of over 16 KiB or with a zero byte",
+            Skip::NoAddress => "no address",
+            Skip::NotIpv4 => "not an IPv4 address",
+            Skip::Ipv6 => "IPv6 address",
+            Skip::Service => "address of an AWS service",
+            Skip::BadTime => "bad time",
+            Skip::TooLong => "too long",
+            Skip::Unfinished => "unfinished",
+        }
+    }
+}
+
+impl<'a> Login<'a> {
+    /// The login where all of it can be written, and read back.
+    pub(super) fn checked(self) -> std::result::Result<Self, Skip> {
+        if self.entity.is_empty() {
+            return Err(Skip::NoEntity);
+        }
+        // The readers would take zero bytes for UTF-16.
+        if self.entity.len() > MAX_ENTITY || self.entity.contains(&0) {
+            return Err(Skip::BadEntity);
+        }
+        match self.seconds {
+            Some(seconds) if !YEARS.contains(&seconds) => Err(Skip::BadTime),
+            _ => Ok(self),
+        }
+    }
+
+    /// The login as a row of CSV, `entity,ip,time` with its line feed. The time is RFC 3339 in UTC, or empty.
+    pub fn to_csv(&self) -> Vec<u8> {
+        let mut row = Vec::with_capacity(self.entity.len() + 48);
+        if is_plain(&self.entity) {
+            row.extend_from_slice(&self.entity);
+        } else {
+            row.push(b'"');
+            for &byte in self.entity.iter() {
+                row.extend_from_slice(if byte == b'"' { b"\"\"" } else { std::slice::from_ref(&byte) });
+            }
+            row.push(b'"');
+        }
+        let ip = std::net::Ipv4Addr::from(self.ip);
+        let time = self.seconds.map(rfc3339_utc).unwrap_or_default();
+        row.extend_from_slice(format!(",{ip},{time}\n").as_bytes());
+        row
+    }
+}
+
+/// Whether an entity needs no quotes. The reader of the rows tells their format from the first bytes: whoever chooses a
+/// user name must not be able to make it `{`, or the beginning of a compressed file.
+fn is_plain(entity: &[u8]) -> bool {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-.@+:/=".contains(byte);
+    entity.iter().all(is_plain) && !entity.starts_with(b"PAR1") && !entity.starts_with(b"ARROW1")
+}
+
+/// The IPv4 address of a log's text. An IPv4-mapped IPv6 address, which a server that listens on both writes, is the
+/// IPv4 address that it holds.
+pub(super) fn address(text: &[u8]) -> std::result::Result<u32, Skip> {
+    if let Some(ip) = parse_ipv4(text) {
+        return Ok(ip);
+    }
+    let Ok(text) = std::str::from_utf8(text) else { return Err(Skip::NotIpv4) };
+    let without_zone = text.split('%').next().unwrap_or(text);
+    match without_zone.parse::<Ipv6Addr>() {
+        Ok(ip) => ip.to_ipv4_mapped().map(u32::from).ok_or(Skip::Ipv6),
+        Err(_) => Err(Skip::NotIpv4),
+    }
+}
