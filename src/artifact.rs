@@ -29,7 +29,7 @@ const CONFIG: &str = "config.toml";
 /// How many events each table row was trained on, `[N]`, beside the weights.
 const ROW_COUNTS: &str = "entity_row_counts";
 
-const DAMAGED_HELP: &str = "the folder is damaged or was edited: copy it again or train again";
+pub(crate) const DAMAGED_HELP: &str = "the folder is damaged or was edited: copy it again or train again";
 
 /// `manifest.json`: what the folder holds and where it came from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -174,7 +174,7 @@ fn write_weights(path: &Path, model: &IpInsights, row_counts: &[u32]) -> Result<
 }
 
 /// Renames a whole folder into place. A folder that is there already is moved aside first and removed last.
-fn replace(temporary: &Path, folder: &Path) -> Result<()> {
+pub(crate) fn replace(temporary: &Path, folder: &Path) -> Result<()> {
     let old = temporary.with_extension("old");
     let replaces = folder.exists();
     if replaces {
@@ -196,11 +196,12 @@ fn replace(temporary: &Path, folder: &Path) -> Result<()> {
     }
 }
 
-fn sync(path: &Path) -> Result<()> {
+/// Has the disk take a file or a folder's list of names.
+pub(crate) fn sync(path: &Path) -> Result<()> {
     File::open(path).and_then(|file| file.sync_all()).map_err(Error::io("sync", path))
 }
 
-fn file_entry(path: &Path) -> Result<FileEntry> {
+pub(crate) fn file_entry(path: &Path) -> Result<FileEntry> {
     let mut hasher = blake3::Hasher::new();
     let file = File::open(path).map_err(Error::io("read", path))?;
     hasher.update_reader(file).map_err(Error::io("read", path))?;
@@ -216,6 +217,14 @@ pub struct Artifact {
     pub config: Config,
     /// Ready to score.
     pub scorer: Scorer,
+}
+
+/// Whether the folder holds the model of a run that came to its end. One that cannot be told is taken for such.
+pub(crate) fn is_completed(folder: &Path) -> bool {
+    match read_manifest(folder) {
+        Ok(manifest) => manifest.training.completed,
+        Err(_) => folder.exists(),
+    }
 }
 
 /// Reads `manifest.json`.
@@ -279,7 +288,8 @@ pub fn load(folder: &Path, device: &ComputeDevice) -> Result<Artifact> {
     Ok(Artifact { manifest, config, scorer: Scorer::new(model, row_counts) })
 }
 
-fn verify(path: &Path, expected: Option<&FileEntry>) -> Result<()> {
+/// Compares a file with what a manifest says of it.
+pub(crate) fn verify(path: &Path, expected: Option<&FileEntry>) -> Result<()> {
     let found = file_entry(path)?;
     match expected {
         Some(expected) if *expected == found => Ok(()),

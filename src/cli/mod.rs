@@ -22,6 +22,7 @@ mod read_args;
 mod score;
 mod scored_rows;
 mod train;
+mod training;
 mod truth;
 
 use std::ffi::OsString;

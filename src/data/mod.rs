@@ -33,7 +33,7 @@ use std::str::FromStr;
 
 use crate::{Error, Result, nearest};
 
-pub use events::{Events, load_events};
+pub use events::{DataDigest, Events, load_events};
 pub use input::{Input, resolve_inputs};
 pub(crate) use mapped::map_file;
 pub use mini_batch::{MiniBatch, segments};

@@ -48,7 +48,7 @@ pub struct EntityEmbedding {
 
 impl EntityEmbeddingConfig {
     /// Floats a row.
-    fn row_width(&self) -> usize {
+    pub(crate) fn row_width(&self) -> usize {
         self.vector_dim + self.num_cells
     }
 
@@ -85,21 +85,29 @@ impl EntityEmbeddingConfig {
     }
 
     fn build(&self, mut shard: impl FnMut(usize, usize) -> Tensor<2>) -> EntityEmbedding {
-        let rows_per_shard = self.max_rows_per_shard.min(self.num_entity_vectors);
-        let shards = (0..self.num_entity_vectors)
-            .step_by(rows_per_shard)
-            .map(|first_row| {
-                let rows = rows_per_shard.min(self.num_entity_vectors - first_row);
-                Param::initialized(ParamId::new(), shard(first_row, rows))
-            })
-            .collect();
+        self.from_shards(self.shard_rows().map(|rows| shard(rows.start, rows.len())).collect())
+    }
+
+    /// The rows of each shard.
+    pub(crate) fn shard_rows(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let (rows_per_shard, num_rows) = (self.rows_per_shard(), self.num_entity_vectors);
+        let shard = move |first: usize| first..(first + rows_per_shard).min(num_rows);
+        (0..num_rows).step_by(rows_per_shard).map(shard)
+    }
+
+    /// Makes the table from its shards, which have the rows of [`EntityEmbeddingConfig::shard_rows`].
+    pub(crate) fn from_shards(&self, shards: Vec<Tensor<2>>) -> EntityEmbedding {
         EntityEmbedding {
-            shards,
+            shards: shards.into_iter().map(|shard| Param::initialized(ParamId::new(), shard)).collect(),
             num_entity_vectors: self.num_entity_vectors,
             vector_dim: self.vector_dim,
             num_cells: self.num_cells,
-            rows_per_shard,
+            rows_per_shard: self.rows_per_shard(),
         }
+    }
+
+    fn rows_per_shard(&self) -> usize {
+        self.max_rows_per_shard.min(self.num_entity_vectors)
     }
 }
 
