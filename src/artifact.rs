@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io;
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -17,6 +18,7 @@ use crate::device::{ComputeDevice, MemoryPlan};
 use crate::event::ENTITY_HASH;
 use crate::model::{IpInsights, IpInsightsConfig};
 use crate::score::{Scorer, read_floats};
+use crate::thresholds::THRESHOLDS;
 use crate::{Error, Result};
 
 /// Version of the folder's layout; a reader refuses any other.
@@ -109,6 +111,44 @@ pub fn save(
         // The error that matters is the first; a leftover is named by it.
         let _ = fs::remove_dir_all(&temporary);
     }
+    result
+}
+
+/// Writes a model into a folder that cannot be replaced, such as a mount point. The manifest comes last and, where a
+/// model is there already, goes first: without it there is no model, so a whole one is there or none.
+///
+/// # Errors
+///
+/// As [`save`].
+pub fn save_in_place(
+    folder: &Path,
+    model: &IpInsights,
+    row_counts: &[u32],
+    config: &Config,
+    training: TrainingSummary,
+) -> Result<Manifest> {
+    // Within the folder, so that it is on the same file system.
+    let temporary = folder.join(format!(".model.{}.tmp", std::process::id()));
+    let result = write_folder(&temporary, model, row_counts, config, training).and_then(|manifest| {
+        for name in [MANIFEST, THRESHOLDS] {
+            match fs::remove_file(folder.join(name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(Error::io("remove", folder.join(name))(error));
+                }
+                _ => {}
+            }
+        }
+        for names in [&[WEIGHTS, CONFIG][..], &[MANIFEST]] {
+            for name in names {
+                let path = folder.join(name);
+                fs::rename(temporary.join(name), &path).map_err(Error::io("rename", &path))?;
+            }
+            sync(folder)?;
+        }
+        Ok(manifest)
+    });
+    // The error that matters is the first.
+    let _ = fs::remove_dir_all(&temporary);
     result
 }
 

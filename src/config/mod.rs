@@ -7,6 +7,7 @@ mod check;
 mod checkpoint_interval;
 mod hyperparameters;
 mod layers;
+mod named_values;
 
 use std::fmt;
 use std::path::Path;

@@ -304,7 +304,7 @@ impl Checkpoint {
         Err(Error::config(
             self.path.display().to_string(),
             format!("this checkpoint is of another run: {}", differences.join("; ")),
-            "go on with the same events and configuration, or begin anew: --overwrite, or another folder",
+            "take what was taken then; or begin anew, with --overwrite or in a folder without checkpoints",
         ))
     }
 
