@@ -6,7 +6,7 @@
 //! [`train()`] learns from it in mini-batches, [`artifact`] keeps the [`model`], and [`score`] scores with it;
 //! [`explain`] says why a score is what it is, [`evaluate`] how well all do,
 //! and [`thresholds`] keeps what follows from that in the model folder. [`device`] chooses where that happens, [`config`] says how, and [`synth`]
-//! makes logins to try it on.
+//! makes logins to try it on. [`sagemaker`] knows the folders of a training container.
 
 #![recursion_limit = "256"]
 
@@ -22,6 +22,7 @@ pub mod explain;
 mod interval;
 pub mod model;
 mod output_file;
+pub mod sagemaker;
 pub mod score;
 pub mod synth;
 pub mod thresholds;

@@ -19,6 +19,7 @@ mod inspect;
 mod output;
 mod prepare;
 mod read_args;
+mod sagemaker;
 mod score;
 mod scored_rows;
 mod train;
@@ -57,6 +58,8 @@ enum Verb {
     Prepare(prepare::PrepareArgs),
     /// Generate logins of made-up users, with attacks for a test
     Generate(generate::GenerateArgs),
+    /// Run as a container of Amazon SageMaker
+    Sagemaker(sagemaker::SagemakerArgs),
     /// List the graphics adapters, their limits and what fits them
     Devices(devices::DevicesArgs),
     /// Say what a model folder holds
@@ -77,6 +80,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<()> {
         Verb::Explain(args) => explain::run(args),
         Verb::Prepare(args) => prepare::run(args),
         Verb::Generate(args) => generate::run(args),
+        Verb::Sagemaker(args) => sagemaker::run(args),
         Verb::Devices(args) => devices::run(args),
         Verb::Inspect(args) => inspect::run(args),
         Verb::Config(args) => config::run(args),
