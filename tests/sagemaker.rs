@@ -131,6 +131,11 @@ assert loss == [line['loss'] for line in metrics if line['event'] == 'epoch'], m
 #[test]
 fn a_job_that_is_interrupted_goes_on_from_its_checkpoints_alone() {
     let (whole, cut) = (container(), container());
+    // Long enough that the signal comes in time.
+    let hyperparameters = HYPERPARAMETERS.replace(r#""epochs": "6""#, r#""epochs": "60""#);
+    for folder in [&whole, &cut] {
+        write(folder.path(), "input/config/hyperparameters.json", &hyperparameters);
+    }
     train(whole.path()).expect(0, &[]);
     let root = cut.path();
     // What the service does to a spot instance: SIGTERM, and a new machine that has the checkpoints and no output.
@@ -160,10 +165,10 @@ fn a_job_that_is_interrupted_goes_on_from_its_checkpoints_alone() {
     }
     // Figures of the epochs before are known from the checkpoint.
     let text = fs::read_to_string(metrics).unwrap();
-    assert_eq!(text.lines().filter(|line| line.contains(r#""event":"epoch""#)).count(), 6, "{text}");
+    assert_eq!(text.lines().filter(|line| line.contains(r#""event":"epoch""#)).count(), 60, "{text}");
 
     // Checkpoints of another job are not gone on from, nor removed.
-    write(root, "input/config/hyperparameters.json", &HYPERPARAMETERS.replace("\"16\"", "\"32\""));
+    write(root, "input/config/hyperparameters.json", &hyperparameters.replace("\"16\"", "\"32\""));
     train(root).expect(2, &["hyperparameters.vector_dim: 16 then, 32 now"]);
     let failure = fs::read_to_string(root.join("ml/output/failure")).unwrap();
     assert!(failure.contains("hyperparameters.vector_dim: 16 then, 32 now"), "{failure}");
