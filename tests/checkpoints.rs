@@ -146,7 +146,7 @@ fn all_files(folder: &Path, below: &str) -> Vec<String> {
 /// The run is as `whole`: model and figures, and nothing half written lies about.
 #[track_caller]
 fn assert_whole(output: &str) {
-    for name in ["model.safetensors", "config.toml", "manifest.json"] {
+    for name in ["model.safetensors", "folded.safetensors", "config.toml", "manifest.json"] {
         let file = |run: &str| fs::read(root().join(run).join("model").join(name)).unwrap();
         assert!(file(output) == file("whole"), "{output}: {name} differs");
     }

@@ -70,7 +70,7 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-const MODEL: [&str; 3] = ["config.toml", "manifest.json", "model.safetensors"];
+const MODEL: [&str; 4] = ["config.toml", "folded.safetensors", "manifest.json", "model.safetensors"];
 
 #[cfg(unix)]
 fn inode(path: &Path) -> u64 {

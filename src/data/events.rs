@@ -109,7 +109,7 @@ impl Events {
         let hash = |bytes: fn(&Chunk) -> &[u8]| {
             let mut hasher = blake3::Hasher::new();
             for chunk in &self.columns.chunks {
-                hasher.update(bytes(chunk));
+                hasher.update_rayon(bytes(chunk));
             }
             hasher.finalize()
         };

@@ -43,7 +43,8 @@ pub struct EntityEmbedding {
     num_entity_vectors: usize,
     vector_dim: usize,
     num_cells: usize,
-    rows_per_shard: usize,
+    #[module(skip)]
+    sharding: Sharding,
 }
 
 impl EntityEmbeddingConfig {
@@ -84,30 +85,26 @@ impl EntityEmbeddingConfig {
         })
     }
 
+    /// Which shard has which rows.
+    pub fn sharding(&self) -> Sharding {
+        Sharding { rows_per_shard: self.max_rows_per_shard.min(self.num_entity_vectors) }
+    }
+
     fn build(&self, mut shard: impl FnMut(usize, usize) -> Tensor<2>) -> EntityEmbedding {
-        self.from_shards(self.shard_rows().map(|rows| shard(rows.start, rows.len())).collect())
+        let sharding = self.sharding();
+        let shards = sharding.shards(self.num_entity_vectors);
+        self.from_shards(shards.map(|rows| shard(rows.start, rows.len())).collect())
     }
 
-    /// The rows of each shard.
-    pub(crate) fn shard_rows(&self) -> impl Iterator<Item = Range<usize>> + use<> {
-        let (rows_per_shard, num_rows) = (self.rows_per_shard(), self.num_entity_vectors);
-        let shard = move |first: usize| first..(first + rows_per_shard).min(num_rows);
-        (0..num_rows).step_by(rows_per_shard).map(shard)
-    }
-
-    /// Makes the table from its shards, which have the rows of [`EntityEmbeddingConfig::shard_rows`].
+    /// Makes the table from its shards.
     pub(crate) fn from_shards(&self, shards: Vec<Tensor<2>>) -> EntityEmbedding {
         EntityEmbedding {
             shards: shards.into_iter().map(|shard| Param::initialized(ParamId::new(), shard)).collect(),
             num_entity_vectors: self.num_entity_vectors,
             vector_dim: self.vector_dim,
             num_cells: self.num_cells,
-            rows_per_shard: self.rows_per_shard(),
+            sharding: self.sharding(),
         }
-    }
-
-    fn rows_per_shard(&self) -> usize {
-        self.max_rows_per_shard.min(self.num_entity_vectors)
     }
 }
 
@@ -137,6 +134,12 @@ pub struct Sharding {
 }
 
 impl Sharding {
+    /// The rows of each shard of a table of `num_rows`.
+    pub fn shards(&self, num_rows: usize) -> impl Iterator<Item = Range<usize>> {
+        let rows_per_shard = self.rows_per_shard;
+        (0..num_rows).step_by(rows_per_shard).map(move |start| start..(start + rows_per_shard).min(num_rows))
+    }
+
     /// Splits ascending rows by shard: its number, which of the rows are in it, and their numbers within it.
     pub fn split(&self, rows: &[u32]) -> Vec<(usize, Range<usize>, Vec<i32>)> {
         debug_assert!(rows.is_sorted());
@@ -172,7 +175,7 @@ impl EntityEmbedding {
 
     /// Which shard has which rows.
     pub fn sharding(&self) -> Sharding {
-        Sharding { rows_per_shard: self.rows_per_shard }
+        self.sharding
     }
 
     /// The device of the table.

@@ -6,23 +6,22 @@
 //! functions of (seed, epoch, step), so nothing else is needed.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use burn::tensor::Device;
-use bytes::Bytes;
-use safetensors::tensor::{Dtype, SafeTensors};
+use safetensors::tensor::Dtype;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use super::progress::{HostSums, Progress};
 use super::step::TrainState;
 use super::trainer::EpochMetrics;
-use crate::artifact::{self, FileEntry};
+use crate::artifact::{self, FileEntry, Tensors};
 use crate::config::{Config, LearningRateSchedule};
-use crate::data::{DataDigest, map_file};
+use crate::data::DataDigest;
 use crate::event::ENTITY_HASH;
 use crate::model::IpInsightsConfig;
 use crate::{Error, Result};
@@ -89,6 +88,8 @@ pub struct CheckpointManifest {
     pub epoch: u32,
     /// Steps of it that were done.
     pub num_steps_of_epoch: usize,
+    /// 3, or 0 where all sums of the loss had been read back from the device.
+    pub num_unread_sums: usize,
     /// What the run trains on.
     pub data: DataDigest,
     /// The other files of the folder.
@@ -245,7 +246,8 @@ impl Checkpoint {
             return Err(Error::config(at, what, "take the ipsight that wrote it, or begin anew"));
         }
         for name in [CONFIG, STATE] {
-            artifact::verify(&path.join(name), manifest.files.get(name))?;
+            let file = path.join(name);
+            artifact::verify(&file, &artifact::map(&file)?, manifest.files.get(name))?;
         }
         let config = Config::load(Some(&path.join(CONFIG)), &[])?;
         Ok(Self { path: path.to_path_buf(), manifest, config })
@@ -334,8 +336,7 @@ impl Checkpoint {
         config: &Config,
         device: &Device,
     ) -> Result<(TrainState, Progress, Option<[f32; 3]>)> {
-        let state = StateFile::open(self.path.join(STATE))?;
-        let tensors = state.tensors()?;
+        let state = self.state()?;
         let num_rows = config.hyperparameters.num_entity_vectors;
         let train_state = TrainState::restore(
             model,
@@ -344,28 +345,25 @@ impl Checkpoint {
             self.manifest.num_steps,
             |name, rows, width| {
                 let shape = [if name.starts_with("entity_embedding") { num_rows } else { 1 }, width];
-                let bytes = state.values(&tensors, name, Dtype::F32, &shape)?;
+                let bytes = state.values(name, Dtype::F32, &shape)?;
                 Ok(floats(&bytes[4 * width * rows.start..4 * width * rows.end]))
             },
         )?;
-        let sums = state.doubles(&tensors, SUMS, &[2, 3])?;
+        let sums = doubles(&state, SUMS, &[2, 3])?;
         let sums =
             |i: usize| HostSums { cross_entropy: sums[i], num_correct: sums[i + 1], num_pairs: sums[i + 2] };
-        let (counts, _) = state.values(&tensors, ROW_COUNTS, Dtype::U32, &[num_rows])?.as_chunks::<4>();
+        let counts = state.values(ROW_COUNTS, Dtype::U32, &[num_rows])?;
         let progress = Progress {
             epoch: self.manifest.epoch,
             num_steps: self.manifest.num_steps_of_epoch,
-            seconds: state.doubles(&tensors, SECONDS, &[1])?[0],
+            seconds: doubles(&state, SECONDS, &[1])?[0],
             of_epoch: sums(0),
             of_interval: sums(3),
-            row_counts: counts.iter().copied().map(u32::from_le_bytes).collect(),
-            epochs: self.epochs_of(&state, &tensors)?,
+            row_counts: counts.as_chunks::<4>().0.iter().copied().map(u32::from_le_bytes).collect(),
+            epochs: self.epochs_of(&state)?,
         };
-        let unread = match tensors.tensor(UNREAD_SUMS) {
-            Ok(_) => floats(state.values(&tensors, UNREAD_SUMS, Dtype::F32, &[3])?).try_into().ok(),
-            Err(_) => None,
-        };
-        Ok((train_state, progress, unread))
+        let unread = floats(&state.values(UNREAD_SUMS, Dtype::F32, &[self.manifest.num_unread_sums])?);
+        Ok((train_state, progress, unread.try_into().ok()))
     }
 
     /// The figures of the epochs that were finished.
@@ -374,15 +372,23 @@ impl Checkpoint {
     ///
     /// As [`Checkpoint::open`].
     pub fn epochs(&self) -> Result<Vec<EpochMetrics>> {
-        let state = StateFile::open(self.path.join(STATE))?;
-        self.epochs_of(&state, &state.tensors()?)
+        self.epochs_of(&self.state()?)
     }
 
-    fn epochs_of(&self, state: &StateFile, tensors: &SafeTensors<'_>) -> Result<Vec<EpochMetrics>> {
-        let shape = [self.manifest.epoch as usize, FIGURES_OF_EPOCH];
-        let figures = state.doubles(tensors, EPOCHS, &shape)?;
+    fn state(&self) -> Result<Tensors> {
+        let path = self.path.join(STATE);
+        Ok(Tensors { bytes: artifact::map(&path)?, path })
+    }
+
+    fn epochs_of(&self, state: &Tensors) -> Result<Vec<EpochMetrics>> {
+        let figures = doubles(state, EPOCHS, &[self.manifest.epoch as usize, FIGURES_OF_EPOCH])?;
         Ok(figures.chunks_exact(FIGURES_OF_EPOCH).zip(0..).map(epoch_metrics).collect())
     }
+}
+
+fn doubles(state: &Tensors, name: &str, shape: &[usize]) -> Result<Vec<f64>> {
+    let bytes = state.values(name, Dtype::F64, shape)?;
+    Ok(bytes.as_chunks::<8>().0.iter().copied().map(f64::from_le_bytes).collect())
 }
 
 fn floats(bytes: &[u8]) -> Vec<f32> {
@@ -417,46 +423,5 @@ fn flatten(parent: String, table: &Table, values: &mut BTreeMap<String, Value>) 
                 values.insert(path, value.clone());
             }
         }
-    }
-}
-
-/// `state.safetensors`, mapped.
-struct StateFile {
-    path: PathBuf,
-    mapped: Bytes,
-}
-
-impl StateFile {
-    fn open(path: PathBuf) -> Result<Self> {
-        let mapped = File::open(&path).and_then(|file| map_file(&file)).map_err(Error::io("read", &path))?;
-        Ok(Self { path, mapped })
-    }
-
-    fn tensors(&self) -> Result<SafeTensors<'_>> {
-        SafeTensors::deserialize(&self.mapped).map_err(|error| self.damaged(error.to_string()))
-    }
-
-    fn values<'t>(
-        &self,
-        tensors: &SafeTensors<'t>,
-        name: &str,
-        dtype: Dtype,
-        shape: &[usize],
-    ) -> Result<&'t [u8]> {
-        let tensor = tensors.tensor(name).map_err(|_| self.damaged(format!("no tensor `{name}`")))?;
-        if (tensor.dtype(), tensor.shape()) != (dtype, shape) {
-            let (found, of) = (tensor.shape(), tensor.dtype());
-            return Err(self.damaged(format!("`{name}` is {of:?} {found:?}, not {dtype:?} {shape:?}")));
-        }
-        Ok(tensor.data())
-    }
-
-    fn doubles(&self, tensors: &SafeTensors<'_>, name: &str, shape: &[usize]) -> Result<Vec<f64>> {
-        let (words, _) = self.values(tensors, name, Dtype::F64, shape)?.as_chunks::<8>();
-        Ok(words.iter().copied().map(f64::from_le_bytes).collect())
-    }
-
-    fn damaged(&self, what: String) -> Error {
-        Error::data(self.path.display().to_string(), what, DAMAGED_HELP)
     }
 }

@@ -108,6 +108,7 @@ impl<'a> Checkpointer<'a> {
                 num_steps: state.num_steps(),
                 epoch: progress.epoch,
                 num_steps_of_epoch: progress.num_steps,
+                num_unread_sums: if unread.is_some() { 3 } else { 0 },
                 data: self.folder.data.clone(),
                 files: BTreeMap::new(),
             },
@@ -186,9 +187,11 @@ fn numbers(progress: &Progress, unread: Option<&Tensor<1>>) -> Result<Vec<(Tenso
         doubles(EPOCHS, figures, [progress.epochs.len(), FIGURES_OF_EPOCH]),
         data(ROW_COUNTS, TensorData::new(counts, [num_counts]), DType::U32),
     ];
-    if let Some(unread) = unread {
-        numbers.push(data(UNREAD_SUMS, read_data(unread.clone())?, DType::F32));
-    }
+    let unread = match unread {
+        Some(sums) => read_data(sums.clone())?,
+        None => TensorData::new(Vec::<f32>::new(), [0]),
+    };
+    numbers.push(data(UNREAD_SUMS, unread, DType::F32));
     Ok(numbers)
 }
 

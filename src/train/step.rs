@@ -157,7 +157,7 @@ impl TrainState {
         let mut shards = Vec::new();
         let mut moments = Vec::new();
         let [weights, first, second, encoder @ ..] = STATE_NAMES;
-        for range in table.shard_rows() {
+        for range in table.sharding().shards(config.num_entity_vectors) {
             let mut shard = |name| upload(name, range.clone(), table.row_width());
             shards.push(shard(weights)?);
             moments.push((shard(first)?, shard(second)?));
