@@ -189,6 +189,12 @@ fn a_signal_leaves_a_model_and_a_checkpoint_to_go_on_from() {
     let (num_steps, path) = checkpoints("stopped").pop().unwrap();
     assert_eq!(manifest["training"]["num_steps"], num_steps, "the checkpoint holds all that was done");
     train("stopped", &["--resume", "never"]).expect(2, &["--overwrite", "--resume auto"]);
+    // As a run leaves them that is killed while it writes.
+    for half in ["checkpoints/.step-0000000099.1.tmp", "checkpoints/.step-0000000007.1.old", ".model.1.tmp"] {
+        fs::create_dir(root().join("stopped").join(half)).unwrap();
+        fs::write(root().join("stopped").join(half).join("state.safetensors"), "half").unwrap();
+    }
+    fs::write(root().join("stopped/.lock"), "").unwrap();
     let name = path.file_name().unwrap().to_str().unwrap().to_string();
     train("stopped", &[]).expect(0, &["going on from", &name]);
     assert_whole("stopped");
@@ -319,8 +325,22 @@ fn a_checkpoint_that_cannot_be_written_ends_the_run_and_leaves_nothing() {
     fs::create_dir(root().join("blocked")).unwrap();
     fs::write(root().join("blocked/checkpoints"), "no folder").unwrap();
     train("blocked", &[]).expect(4, &["checkpoints"]);
-    let left: Vec<_> = all_files(&root().join("blocked"), "");
-    assert!(left.iter().all(|name| !name.contains(".tmp") && !name.ends_with(".lock")), "{left:?}");
+    assert_eq!(all_files(&root().join("blocked"), ""), ["/checkpoints"]);
+
+    // One that fails while it is being written, in a folder that cannot be made.
+    let device = device::choose(DeviceChoice::Ndarray).unwrap();
+    let folder = root().join("blocked/checkpoints");
+    let mut often = config();
+    often.training.checkpoint_interval = "5 steps".into();
+    let (failed, _) = try_train_some(&often, &device, &folder, usize::MAX, None);
+    let error = failed.err().expect("a checkpoint could not be written");
+    assert_eq!(error.exit_code(), 4);
+    assert!(error.to_string().contains("blocked/checkpoints"), "{error}");
+    // A run that a signal stops has a model all the same.
+    let (stopped, _) = train_some(&config(), &device, &folder, 12, None);
+    assert_eq!((stopped.num_steps, stopped.stopped_by), (12, Some(15)));
+    assert_eq!(stopped.checkpoint_error.map(|error| error.exit_code()), Some(4));
+    assert_eq!(all_files(&root().join("blocked"), ""), ["/checkpoints"]);
 }
 
 fn events() -> Events {
@@ -345,6 +365,17 @@ fn train_some(
     stop_after: usize,
     from: Option<&Checkpoint>,
 ) -> (Trained, Vec<String>) {
+    let (trained, told) = try_train_some(config, device, folder, stop_after, from);
+    (trained.unwrap(), told)
+}
+
+fn try_train_some(
+    config: &Config,
+    device: &ComputeDevice,
+    folder: &Path,
+    stop_after: usize,
+    from: Option<&Checkpoint>,
+) -> (ipsight::Result<Trained>, Vec<String>) {
     let events = events();
     let data = events.digest();
     let done = AtomicUsize::new(from.map_or(0, |from| from.manifest().num_steps));
@@ -365,8 +396,7 @@ fn train_some(
             _ => {}
         }
         Ok(())
-    })
-    .unwrap();
+    });
     (trained, told)
 }
 

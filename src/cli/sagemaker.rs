@@ -7,7 +7,7 @@ use ipsight::sagemaker::Container;
 use ipsight::train::{FolderLock, Resume};
 use ipsight::{Error, Result};
 
-use super::training::{Formats, Log, Training, end, load, summary};
+use super::training::{Formats, Log, Stop, Training, end, load, summary};
 
 #[derive(Args)]
 pub struct SagemakerArgs {
@@ -42,6 +42,7 @@ pub fn run(args: SagemakerArgs) -> Result<()> {
 }
 
 fn train(container: &Container) -> Result<()> {
+    let stop = Stop::on_signals()?;
     container.forget_failure()?;
     let job = container.training_job()?;
     for name in &job.unused_channels {
@@ -67,6 +68,7 @@ fn train(container: &Container) -> Result<()> {
         lock,
         checkpoints: &container.checkpoints_path(),
         resume: Resume::Auto,
+        stop,
         log: Log::Sagemaker { host: &job.host },
     };
     let trained = training.run()?;

@@ -8,7 +8,7 @@ use ipsight::train::{FolderLock, Resume, RunFolder, Trained};
 use ipsight::{Error, Result, device};
 
 use super::read_args::ReadArgs;
-use super::training::{Formats, Log, Training, end, load, summary};
+use super::training::{Formats, Log, Stop, Training, end, load, summary};
 use super::{DeviceArg, output};
 
 #[derive(Args)]
@@ -72,6 +72,7 @@ pub fn run(args: TrainArgs) -> Result<()> {
     if args.overwrite && args.resume == Resume::Must {
         return Err(Error::config("--overwrite", "it excludes --resume must", "leave out one of them"));
     }
+    let stop = Stop::on_signals()?;
     let config = resolve_config(&args)?;
     let device = device::choose(config.training.device)?;
     talk!("device: {}", device.description);
@@ -97,6 +98,7 @@ pub fn run(args: TrainArgs) -> Result<()> {
         lock,
         checkpoints: &RunFolder::checkpoints_path(&output),
         resume: if args.overwrite { Resume::Never } else { args.resume },
+        stop,
         log: args.log(),
     };
     finish(&args, &output.join("model"), training.run()?, &config, events.len())

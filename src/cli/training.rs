@@ -45,13 +45,14 @@ pub struct Training<'a> {
     pub lock: FolderLock,
     pub checkpoints: &'a Path,
     pub resume: Resume,
+    pub stop: Stop,
     pub log: Log<'a>,
 }
 
 impl Training<'_> {
     /// Trains, from a checkpoint or from the beginning, until the end or a signal.
     pub fn run(self) -> Result<Trained> {
-        let Self { config, events, validation, device, folder, lock, checkpoints, resume, log } = self;
+        let Self { config, events, validation, device, folder, lock, checkpoints, resume, stop, log } = self;
         let data = events.digest();
         let from = checkpoint::find(checkpoints, resume, config, &data, &mut |path, error| {
             talk!("{} is damaged and left out: {error}", path.display());
@@ -62,7 +63,7 @@ impl Training<'_> {
             talk!("going on from {path}: epoch {epoch}, after {step} of its steps");
         }
         let folder = RunFolder::create(lock, folder, config, from.as_ref())?;
-        let stop = Stop::on_signals()?;
+        stop.gently();
         let inputs = TrainInputs {
             config,
             events,
@@ -158,22 +159,31 @@ fn generate_events(generated: &GeneratedConfig) -> (Events, Option<Events>) {
     (train, Some(validation))
 }
 
-/// Signals that ask a run to stop after its step; a second one ends it at once.
-struct Stop {
+/// Signals that ask a run to stop. Until it begins to train they end it at once, which they would not do of
+/// themselves in a container, where it is the first process. Then the first one has it stop after its step, and a second
+/// one ends it at once.
+pub struct Stop {
     signal: Arc<AtomicUsize>,
+    at_once: Arc<AtomicBool>,
 }
 
 impl Stop {
-    fn on_signals() -> Result<Self> {
+    /// Takes the signals.
+    pub fn on_signals() -> Result<Self> {
         let signal = Arc::new(AtomicUsize::new(0));
-        let asked = Arc::new(AtomicBool::new(false));
+        let at_once = Arc::new(AtomicBool::new(true));
         for number in [SIGINT, SIGTERM] {
-            signal_hook::flag::register_conditional_shutdown(number, 128 + number, asked.clone())
-                .and_then(|_| signal_hook::flag::register(number, asked.clone()))
+            signal_hook::flag::register_conditional_shutdown(number, 128 + number, at_once.clone())
+                .and_then(|_| signal_hook::flag::register(number, at_once.clone()))
                 .and_then(|_| signal_hook::flag::register_usize(number, signal.clone(), number as usize))
                 .map_err(Error::io("handle signals of", "this process"))?;
         }
-        Ok(Self { signal })
+        Ok(Self { signal, at_once })
+    }
+
+    /// From now on the first signal waits.
+    fn gently(&self) {
+        self.at_once.store(false, Ordering::Relaxed);
     }
 
     fn signal(&self) -> Option<i32> {
