@@ -3,6 +3,7 @@
 mod support;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
@@ -150,7 +151,11 @@ fn assert_whole(output: &str) {
         let file = |run: &str| fs::read(root().join(run).join("model").join(name)).unwrap();
         assert!(file(output) == file("whole"), "{output}: {name} differs");
     }
-    assert_eq!(figures(output), figures("whole"), "{output}");
+    let (found, expected) = (figures(output), figures("whole"));
+    for (found, expected) in found.iter().zip(&expected) {
+        assert_eq!(found, expected, "{output}");
+    }
+    assert_eq!(found.len(), expected.len(), "{output}");
     // Neither half written nor half removed files, nor the lock.
     let names = all_files(&root().join(output), "");
     let hidden: Vec<_> = names.into_iter().filter(|name| name.contains("/.")).collect();
@@ -203,6 +208,23 @@ fn a_signal_leaves_a_model_and_a_checkpoint_to_go_on_from() {
     train("stopped", &["--resume", "must"]).expect(0, &["going on from"]);
     assert_whole("stopped");
     assert_eq!(checkpoints("stopped").len(), 2);
+}
+
+#[test]
+fn a_signal_while_events_are_read_ends_it_at_once() {
+    LazyLock::force(&FIXTURE);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ipsight"))
+        .args([&TRAIN[..], &["reading", "--train", "-"]].concat())
+        .current_dir(root())
+        .stdin(Stdio::piped()) // which says nothing, and does not end
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(said.any(|line| line.unwrap().starts_with("memory:")));
+    Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert!(!root().join("reading").exists());
 }
 
 #[test]

@@ -93,11 +93,11 @@ impl EntityEmbeddingConfig {
     fn build(&self, mut shard: impl FnMut(usize, usize) -> Tensor<2>) -> EntityEmbedding {
         let sharding = self.sharding();
         let shards = sharding.shards(self.num_entity_vectors);
-        self.from_shards(shards.map(|rows| shard(rows.start, rows.len())).collect())
+        self.with_shards(shards.map(|rows| shard(rows.start, rows.len())).collect())
     }
 
     /// Makes the table from its shards.
-    pub(crate) fn from_shards(&self, shards: Vec<Tensor<2>>) -> EntityEmbedding {
+    pub(crate) fn with_shards(&self, shards: Vec<Tensor<2>>) -> EntityEmbedding {
         EntityEmbedding {
             shards: shards.into_iter().map(|shard| Param::initialized(ParamId::new(), shard)).collect(),
             num_entity_vectors: self.num_entity_vectors,

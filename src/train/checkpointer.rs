@@ -252,7 +252,7 @@ impl Job {
             serde_json::to_string_pretty(&self.manifest).expect("a manifest has string keys and integers");
         json.push('\n');
         fs::write(&manifest, json).map_err(Error::io("write", &manifest))?;
-        [&config, &manifest, folder].into_iter().try_for_each(|path| artifact::sync(path))
+        [config.as_path(), &manifest, folder].into_iter().try_for_each(artifact::sync)
     }
 }
 

@@ -168,7 +168,7 @@ impl TrainState {
             encoder: (next()?, next()?, next()?),
             encoder_row: (index_tensor(vec![0], device), index_tensor(vec![0, 1], device)),
             device: device.clone(),
-            entity_embedding: table.from_shards(shards),
+            entity_embedding: table.with_shards(shards),
             moments,
             memory: PrefixMemory { shape: shape.memory },
             shape,
