@@ -139,9 +139,11 @@ impl RunFolder {
             ],
             _ => Vec::new(),
         };
+        // A batch's figures come just before its step is told.
+        let num_steps = self.num_steps + i64::from(matches!(event, TrainEvent::Batch { .. }));
         for (tag, value) in scalars {
             if let Some(value) = value {
-                self.tensorboard.scalar(tag, value as f32, self.num_steps, wall_time())?;
+                self.tensorboard.scalar(tag, value as f32, num_steps, wall_time())?;
             }
         }
         self.tensorboard.flush()
