@@ -25,6 +25,7 @@ pub mod model;
 mod output_file;
 pub mod sagemaker;
 pub mod score;
+pub mod serve;
 pub mod synth;
 pub mod thresholds;
 pub mod train;
