@@ -57,10 +57,16 @@ impl Training<'_> {
         let from = checkpoint::find(checkpoints, resume, config, &data, &mut |path, error| {
             talk!("{} is damaged and left out: {error}", path.display());
         })?;
-        if let Some(from) = &from {
-            let (path, at) = (from.path().display(), from.manifest());
-            let (epoch, step) = (at.epoch + 1, at.num_steps_of_epoch);
-            talk!("going on from {path}: epoch {epoch}, after {step} of its steps");
+        match &from {
+            Some(from) => {
+                let (path, at) = (from.path().display(), from.manifest());
+                let (epoch, step) = (at.epoch + 1, at.num_steps_of_epoch);
+                talk!("going on from {path}: epoch {epoch}, after {step} of its steps");
+            }
+            None if resume == Resume::Auto && folder.join("metrics.jsonl").exists() => {
+                talk!("there is no good checkpoint in {}: the run begins anew", checkpoints.display());
+            }
+            None => {}
         }
         let folder = RunFolder::create(lock, folder, config, from.as_ref())?;
         stop.gently();

@@ -425,3 +425,51 @@ fn flatten(parent: String, table: &Table, values: &mut BTreeMap<String, Value>) 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_are_known_by_their_names_and_left_overs_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        assert!(list(&path.join("not there")).unwrap().is_empty());
+        for name in [
+            "step-0000000010",
+            "step-0000000002",
+            "step-12345678901",
+            "step-3",
+            "step-000000001x",
+            ".step-0000000004.77.tmp",
+            ".step-0000000001.77.old",
+            "mine",
+        ] {
+            fs::create_dir(path.join(name)).unwrap();
+        }
+        let steps = || list(path).unwrap().into_iter().map(|(steps, _)| steps).collect::<Vec<_>>();
+        assert_eq!(steps(), [2, 10, 12_345_678_901]);
+        remove_after(path, Some(10)).unwrap();
+        assert_eq!(steps(), [2, 10]);
+        remove_after(path, None).unwrap();
+        let mut names = entries(path).unwrap();
+        names.sort();
+        assert_eq!(names, ["mine", "step-000000001x", "step-3"], "what is not ours stays");
+    }
+
+    #[test]
+    fn every_figure_of_an_epoch_comes_back() {
+        for discriminator_auc in [None, Some(0.1 + 0.2)] {
+            let (loss, accuracy) = (1.0 / 3.0, f64::MIN_POSITIVE);
+            let metrics = EpochMetrics {
+                epoch: 4,
+                loss,
+                accuracy,
+                discriminator_auc,
+                positives_per_second: 1e300,
+                seconds: 0.1,
+            };
+            assert_eq!(epoch_metrics((&figures(&metrics), 4)), metrics);
+        }
+    }
+}
