@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -25,6 +26,7 @@ use crate::embeddings::Embeddings;
 use crate::event::ENTITY_HASH;
 use crate::model::{IpInsights, IpInsightsConfig, VECTORS};
 use crate::score::{FoldedEntities, Scorer, fold_entities, read_floats};
+use crate::thresholds::THRESHOLDS;
 use crate::{Error, Result};
 
 /// Version of the folder's layout; a reader refuses any other.
@@ -125,6 +127,44 @@ pub fn save(
     result
 }
 
+/// Writes a model into a folder that cannot be replaced, such as a mount point. The manifest comes last and, where a
+/// model is there already, goes first: without it there is no model, so a whole one is there or none.
+///
+/// # Errors
+///
+/// As [`save`].
+pub fn save_in_place(
+    folder: &Path,
+    model: &IpInsights,
+    row_counts: &[u32],
+    config: &Config,
+    training: TrainingSummary,
+) -> Result<Manifest> {
+    // Within the folder, so that it is on the same file system.
+    let temporary = folder.join(format!(".model.{}.tmp", std::process::id()));
+    let result = write_folder(&temporary, model, row_counts, config, training).and_then(|manifest| {
+        for name in [MANIFEST, THRESHOLDS] {
+            match fs::remove_file(folder.join(name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(Error::io("remove", folder.join(name))(error));
+                }
+                _ => {}
+            }
+        }
+        for names in [&[WEIGHTS, FOLDED_WEIGHTS, CONFIG][..], &[MANIFEST]] {
+            for name in names {
+                let path = folder.join(name);
+                fs::rename(temporary.join(name), &path).map_err(Error::io("rename", &path))?;
+            }
+            sync(folder)?;
+        }
+        Ok(manifest)
+    });
+    // The error that matters is the first.
+    let _ = fs::remove_dir_all(&temporary);
+    result
+}
+
 fn write_folder(
     folder: &Path,
     model: &IpInsights,
@@ -204,7 +244,7 @@ fn write_safetensors(path: &Path, tensors: &[(String, Dtype, Vec<usize>, Vec<u8>
 }
 
 /// Renames a whole folder into place. A folder that is there already is moved aside first and removed last.
-fn replace(temporary: &Path, folder: &Path) -> Result<()> {
+pub(crate) fn replace(temporary: &Path, folder: &Path) -> Result<()> {
     let old = temporary.with_extension("old");
     let replaces = folder.exists();
     if replaces {
@@ -226,11 +266,12 @@ fn replace(temporary: &Path, folder: &Path) -> Result<()> {
     }
 }
 
-fn sync(path: &Path) -> Result<()> {
+/// Has the disk take a file or a folder's list of names.
+pub(crate) fn sync(path: &Path) -> Result<()> {
     File::open(path).and_then(|file| file.sync_all()).map_err(Error::io("sync", path))
 }
 
-fn file_entry(path: &Path) -> Result<FileEntry> {
+pub(crate) fn file_entry(path: &Path) -> Result<FileEntry> {
     Ok(entry_of(&map(path)?))
 }
 
@@ -240,7 +281,7 @@ fn entry_of(bytes: &[u8]) -> FileEntry {
     FileEntry { bytes: hasher.count(), blake3: hasher.finalize().to_hex().to_string() }
 }
 
-fn map(path: &Path) -> Result<Bytes> {
+pub(crate) fn map(path: &Path) -> Result<Bytes> {
     File::open(path).and_then(|file| map_file(&file)).map_err(Error::io("read", path))
 }
 
@@ -255,6 +296,14 @@ pub struct Artifact {
     pub scorer: Scorer,
     /// The vectors behind the scores.
     pub embeddings: Embeddings,
+}
+
+/// Whether the folder holds the model of a run that came to its end. One that cannot be told is taken for such.
+pub(crate) fn is_completed(folder: &Path) -> bool {
+    match read_manifest(folder) {
+        Ok(manifest) => manifest.training.completed,
+        Err(_) => folder.exists(),
+    }
 }
 
 /// Reads `manifest.json`.
@@ -357,7 +406,8 @@ pub fn load(folder: &Path, device: &ComputeDevice) -> Result<Artifact> {
     Ok(Artifact { manifest, config, scorer, embeddings })
 }
 
-fn verify(path: &Path, bytes: &[u8], expected: Option<&FileEntry>) -> Result<()> {
+/// Compares the bytes of a file with what a manifest says of it.
+pub(crate) fn verify(path: &Path, bytes: &[u8], expected: Option<&FileEntry>) -> Result<()> {
     let found = entry_of(bytes);
     match expected {
         Some(expected) if *expected == found => Ok(()),
@@ -375,9 +425,9 @@ fn verify(path: &Path, bytes: &[u8], expected: Option<&FileEntry>) -> Result<()>
 }
 
 /// A safetensors file in memory.
-struct Tensors {
-    path: PathBuf,
-    bytes: Bytes,
+pub(crate) struct Tensors {
+    pub(crate) path: PathBuf,
+    pub(crate) bytes: Bytes,
 }
 
 impl Tensors {
@@ -386,7 +436,7 @@ impl Tensors {
     }
 
     /// The bytes of a tensor, of the type and shape that it must have.
-    fn values(&self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<Bytes> {
+    pub(crate) fn values(&self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<Bytes> {
         let tensors =
             SafeTensors::deserialize(&self.bytes).map_err(|error| self.damaged(error.to_string()))?;
         let tensor = tensors.tensor(name).map_err(|_| self.damaged(format!("no tensor `{name}`")))?;

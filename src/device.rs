@@ -198,7 +198,7 @@ fn ndarray(why: &str) -> ComputeDevice {
 }
 
 /// Memory that the operating system could give to this process, in bytes (Linux; elsewhere unknown).
-fn available_memory() -> Option<u64> {
+pub(crate) fn available_memory() -> Option<u64> {
     let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;

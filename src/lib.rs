@@ -6,7 +6,8 @@
 //! [`train()`] learns from it in mini-batches, [`artifact`] keeps the [`model`], and [`score`] scores with it;
 //! [`explain`] says why a score is what it is, [`evaluate`] how well all do,
 //! and [`thresholds`] keeps what follows from that in the model folder. [`device`] chooses where that happens, [`config`] says how, and [`synth`]
-//! makes logins to try it on; [`import`] takes them from logs.
+//! makes logins to try it on; [`import`] takes them from logs. [`serve`] answers requests for scores, and [`sagemaker`] knows
+//! the folders of a training container.
 
 #![recursion_limit = "256"]
 
@@ -24,6 +25,7 @@ pub mod import;
 mod interval;
 pub mod model;
 mod output_file;
+pub mod sagemaker;
 pub mod score;
 pub mod serve;
 pub mod synth;

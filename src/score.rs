@@ -263,9 +263,16 @@ pub fn ip_tensor(ips: Vec<u32>, device: &Device) -> Tensor<1, Int> {
 ///
 /// [`Error::Device`] where the device lost the work, for example for want of memory.
 pub fn read_floats<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
-    let failed = |reason: String| Error::device(format!("the device failed: {reason}"), DEVICE_FAILED_HELP);
-    let data = tensor.try_into_data().map_err(|e| failed(e.to_string()))?;
-    data.try_into_vec::<f32>().map_err(|e| failed(format!("{e:?}")))
+    read_data(tensor)?.try_into_vec::<f32>().map_err(|e| device_failed(format!("{e:?}")))
+}
+
+/// As [`read_floats`], as the bytes that they are.
+pub(crate) fn read_data<const D: usize>(tensor: Tensor<D>) -> Result<TensorData> {
+    tensor.try_into_data().map_err(|e| device_failed(e.to_string()))
+}
+
+fn device_failed(reason: String) -> Error {
+    Error::device(format!("the device failed: {reason}"), DEVICE_FAILED_HELP)
 }
 
 const DEVICE_FAILED_HELP: &str =

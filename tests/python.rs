@@ -2,24 +2,7 @@
 
 mod support;
 
-use std::path::Path;
-use std::process::Command;
-
-use support::{ipsight, skipped};
-
-/// Runs a Python script in `folder`, or says `skipped` where a module is missing. With
-/// `IPSIGHT_REQUIRE_PYTHON` set, as in CI, a missing module is a failure.
-fn python(folder: &Path, modules: &str, script: &str) -> bool {
-    let run = |script: &str| Command::new("python3").args(["-c", script]).current_dir(folder).output();
-    if !run(&format!("import {modules}")).is_ok_and(|output| output.status.success()) {
-        assert!(std::env::var_os("IPSIGHT_REQUIRE_PYTHON").is_none(), "python3 cannot import {modules}");
-        skipped(&format!("python3 cannot import {modules}"));
-        return false;
-    }
-    let output = run(script).unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    true
-}
+use support::{ipsight, python};
 
 #[test]
 fn pyarrow_reads_a_prepared_file_and_writes_one_that_we_read() {

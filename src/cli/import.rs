@@ -10,7 +10,7 @@ use ipsight::import::{
 use ipsight::{Error, OutputFile, Result};
 
 use super::output;
-use super::train::Stop;
+use super::training::Stop;
 
 #[derive(Args)]
 pub struct ImportArgs {
@@ -119,6 +119,7 @@ fn follow(args: &ImportArgs, options: &ImportOptions) -> Result<()> {
         return Err(Error::config("--follow", "an output file appears when it is whole", help));
     }
     let stop = Stop::on_signals()?;
+    stop.gently();
     let start = if args.from_start { Start::Beginning } else { Start::End };
     let mut rows = Rows::create(&args.output)?;
     let mut importer = Importer::new(options, &mut rows)?;

@@ -20,10 +20,12 @@ mod inspect;
 mod output;
 mod prepare;
 mod read_args;
+mod sagemaker;
 mod score;
 mod scored_rows;
 mod serve;
 mod train;
+mod training;
 mod truth;
 
 use std::ffi::OsString;
@@ -62,6 +64,8 @@ enum Verb {
     Import(import::ImportArgs),
     /// Generate logins of made-up users, with attacks for a test
     Generate(generate::GenerateArgs),
+    /// Run as a container of Amazon SageMaker
+    Sagemaker(sagemaker::SagemakerArgs),
     /// List the graphics adapters, their limits and what fits them
     Devices(devices::DevicesArgs),
     /// Say what a model folder holds
@@ -84,6 +88,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<()> {
         Verb::Prepare(args) => prepare::run(args),
         Verb::Import(args) => import::run(args),
         Verb::Generate(args) => generate::run(args),
+        Verb::Sagemaker(args) => sagemaker::run(args),
         Verb::Devices(args) => devices::run(args),
         Verb::Inspect(args) => inspect::run(args),
         Verb::Config(args) => config::run(args),

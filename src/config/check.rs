@@ -114,7 +114,7 @@ fn check_value(root: &Schema, schema: &Schema, path: &str, value: &Value, proble
 }
 
 /// The schema of `T` in that of `Option<T>`.
-fn not_null(schema: &Schema) -> &Schema {
+pub(super) fn not_null(schema: &Schema) -> &Schema {
     let options = schema["anyOf"].as_array();
     options.and_then(|options| options.iter().find(|option| option["type"] != "null")).unwrap_or(schema)
 }
@@ -124,7 +124,7 @@ fn property_names(schema: &Schema) -> Vec<&str> {
 }
 
 /// The schema's type; an enum's is that of its names, an option's that of what it may hold.
-fn type_of(schema: &Schema) -> &str {
+pub(super) fn type_of(schema: &Schema) -> &str {
     match &schema["type"] {
         Schema::String(name) => name,
         Schema::Array(names) => {

@@ -4,8 +4,10 @@
 //! files and overrides against, so a key cannot be documented and unchecked.
 
 mod check;
+mod checkpoint_interval;
 mod hyperparameters;
 mod layers;
+mod named_values;
 
 use std::fmt;
 use std::path::Path;
@@ -15,6 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::check::Problem;
+pub use self::checkpoint_interval::CheckpointInterval;
 pub use self::hyperparameters::Hyperparameters;
 use self::layers::Layers;
 use crate::{Error, Result, nearest};
@@ -72,8 +75,8 @@ pub enum IpEncoderKind {
     Prefixes,
 }
 
-/// Where a training runs.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// Where a training runs, and what it keeps to go on from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainingConfig {
     /// Determines everything random in a training: initial weights, order of events, negatives.
@@ -84,6 +87,26 @@ pub struct TrainingConfig {
     pub device: DeviceChoice,
     /// How the learning rate goes on from `hyperparameters.learning_rate`.
     pub learning_rate_schedule: LearningRateSchedule,
+    /// How often a checkpoint is written, from which a run that was cut off goes on: every so many steps or
+    /// minutes, as in "10000 steps" or "15 minutes", or "off". A run that is stopped by a signal writes one too,
+    /// unless this is "off".
+    #[schemars(regex(pattern = "^(off|[0-9]+ (steps?|minutes?))$"))]
+    pub checkpoint_interval: String,
+    /// How many checkpoints are kept: the latest.
+    #[schemars(range(min = 1, max = 1000))]
+    pub keep_checkpoints: usize,
+}
+
+impl Default for TrainingConfig {
+    fn default() -> Self {
+        TrainingConfig {
+            seed: 0,
+            device: DeviceChoice::default(),
+            learning_rate_schedule: LearningRateSchedule::default(),
+            checkpoint_interval: "15 minutes".into(),
+            keep_checkpoints: 2,
+        }
+    }
 }
 
 /// How the learning rate goes on from its first value.
@@ -299,6 +322,11 @@ impl Config {
                 let what = format!("{key} = {lengths:?} are no lengths of address prefixes");
                 problems.push(Problem::new(&[path], what, "one or more, each 0..=32, as in [8, 12, 16]"));
             }
+        }
+        if let Err(Error::Config { what, help, .. }) =
+            self.training.checkpoint_interval.parse::<CheckpointInterval>()
+        {
+            problems.push(Problem::new(&["training.checkpoint_interval"], what, help));
         }
         let on_bad_row = self.data.on_bad_row.as_str();
         let quarantine = on_bad_row.strip_prefix("quarantine=").is_some_and(|file| !file.is_empty());

@@ -69,6 +69,8 @@ fn a_full_configuration_round_trips() {
         seed: i64::MAX as u64,
         device: DeviceChoice::Ndarray,
         learning_rate_schedule: LearningRateSchedule::Linear,
+        checkpoint_interval: "10 steps".into(),
+        keep_checkpoints: 5,
     };
     let mut config = Config { training, ..Config::default() };
     config.data.validation = vec!["a b.csv".into(), "quote\"d".into()];
@@ -124,7 +126,11 @@ fn an_unknown_name_at_every_level_is_named_with_its_line_and_the_nearest_name() 
 
     let (at, _, help) = refusal("", &["training.devise=wgpu"]);
     assert_eq!(at, "--set training.devise=wgpu");
-    assert_eq!(help, "did you mean `device`? valid keys: seed, device, learning_rate_schedule");
+    assert_eq!(
+        help,
+        "did you mean `device`? valid keys: seed, device, learning_rate_schedule, checkpoint_interval, \
+         keep_checkpoints"
+    );
 }
 
 #[test]
@@ -158,6 +164,37 @@ fn lengths_of_prefixes_are_checked() {
     assert!(what.contains("out of range"), "{what}");
     let (_, what, help) = refusal("[model]\nip_encoder = \"bit\"", &[]);
     assert!(what.contains("not a valid value") && help.contains("bits, prefixes"), "{what}: {help}");
+}
+
+#[test]
+fn an_interval_of_checkpoints_is_a_count_of_steps_or_minutes_or_off() {
+    let interval = |text: &str| {
+        let config = load("", &[&format!("training.checkpoint_interval={text}")])?;
+        config.training.checkpoint_interval.parse::<CheckpointInterval>()
+    };
+    assert_eq!(interval("off").unwrap(), CheckpointInterval::Off);
+    assert_eq!(interval("1 step").unwrap(), CheckpointInterval::Steps(1));
+    assert_eq!(interval("1000000000 steps").unwrap(), CheckpointInterval::Steps(1_000_000_000));
+    assert_eq!(interval("10080 minutes").unwrap(), CheckpointInterval::Minutes(10_080));
+    assert_eq!(
+        Config::default().training.checkpoint_interval.parse::<CheckpointInterval>().unwrap(),
+        CheckpointInterval::Minutes(15)
+    );
+    for (text, expected) in [
+        ("0 steps", "allowed: 1..=1000000000 steps"),
+        ("1000000001 steps", "allowed: 1..=1000000000 steps"),
+        ("0 minutes", "allowed: 1..=10080 minutes"),
+        ("10081 minutes", "allowed: 1..=10080 minutes"),
+        ("5 hours", "write \"15 minutes\""),
+        ("-5 steps", "write \"15 minutes\""),
+        ("never", "write \"15 minutes\""),
+        ("99999999999999999999 steps", "allowed: 1..=1000000000 steps"),
+    ] {
+        let (at, what, help) = refusal("", &[&format!("training.checkpoint_interval={text}")]);
+        assert_eq!(at, format!("--set training.checkpoint_interval={text}"));
+        assert!(what.contains(text), "{what}");
+        assert!(help.starts_with(expected), "{help}");
+    }
 }
 
 #[test]
@@ -213,6 +250,7 @@ fn bounds_are_inclusive() {
         ("data.generated.users", 1, Some(10_000_000)),
         ("data.generated.days", 1, Some(3650)),
         ("training.seed", 0, None),
+        ("training.keep_checkpoints", 1, Some(1000)),
     ];
     for (key, min, max) in integers {
         // The other sampling rate, so that R + S is in its range as well.

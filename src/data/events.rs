@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow_buffer::ScalarBuffer;
+use serde::{Deserialize, Serialize};
 
 use super::intake::{EventSink, Sink};
 use super::prepared;
@@ -36,6 +37,16 @@ struct Columns {
     len: usize,
     /// Set when every chunk but the last has `1 << shift` rows and the last has no more.
     shift: Option<u32>,
+}
+
+/// What tells events, in their order, from others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataDigest {
+    /// Their number.
+    pub num_events: u64,
+    /// BLAKE3, in hexadecimal, of the BLAKE3 of the entity hashes (8 bytes each, little-endian) and of that of the
+    /// addresses (4 bytes each).
+    pub blake3: String,
 }
 
 impl Events {
@@ -91,6 +102,23 @@ impl Events {
         };
         let chunk = &chunks[chunk];
         Event { entity: chunk.entity[row], ip: chunk.ip[row] }
+    }
+
+    /// The digest of all events; how they lie in memory or in files makes no difference.
+    pub fn digest(&self) -> DataDigest {
+        let hash = |bytes: fn(&Chunk) -> &[u8]| {
+            let mut hasher = blake3::Hasher::new();
+            for chunk in &self.columns.chunks {
+                hasher.update_rayon(bytes(chunk));
+            }
+            hasher.finalize()
+        };
+        let (entities, ips) = rayon::join(
+            || hash(|chunk| chunk.entity.inner().as_slice()),
+            || hash(|chunk| chunk.ip.inner().as_slice()),
+        );
+        let both = blake3::Hasher::new().update(entities.as_bytes()).update(ips.as_bytes()).finalize();
+        DataDigest { num_events: self.len() as u64, blake3: both.to_hex().to_string() }
     }
 
     /// All events in order.
@@ -244,6 +272,16 @@ mod tests {
                 assert!(result.is_err(), "{sizes:?} {index}");
             }
         }
+    }
+
+    #[test]
+    fn a_digest_tells_other_events_and_another_order_but_not_other_chunks() {
+        let digest = Events::from_chunks(chunks(&[7])).digest();
+        assert_eq!(digest.num_events, 7);
+        assert_eq!(Events::from_chunks(chunks(&[3, 4])).digest(), digest);
+        assert_ne!(Events::from_chunks(chunks(&[6])).digest().blake3, digest.blake3);
+        let columns = |ips: [u32; 2]| Events::from_columns(vec![5, 5], ips.to_vec()).digest();
+        assert_ne!(columns([1, 2]), columns([2, 1]));
     }
 
     #[test]

@@ -35,7 +35,7 @@ use crate::{Error, Result, nearest};
 
 pub(crate) use bad_rows::{BadRow, shown};
 pub(crate) use csv_blocks::events_of_csv;
-pub use events::{Events, load_events};
+pub use events::{DataDigest, Events, load_events};
 pub use input::{Input, resolve_inputs};
 pub(crate) use mapped::map_file;
 pub use mini_batch::{MiniBatch, segments};

@@ -49,7 +49,7 @@ pub struct EntityEmbedding {
 
 impl EntityEmbeddingConfig {
     /// Floats a row.
-    fn row_width(&self) -> usize {
+    pub(crate) fn row_width(&self) -> usize {
         self.vector_dim + self.num_cells
     }
 
@@ -92,16 +92,18 @@ impl EntityEmbeddingConfig {
 
     fn build(&self, mut shard: impl FnMut(usize, usize) -> Tensor<2>) -> EntityEmbedding {
         let sharding = self.sharding();
-        let shards = sharding
-            .shards(self.num_entity_vectors)
-            .map(|rows| Param::initialized(ParamId::new(), shard(rows.start, rows.len())))
-            .collect();
+        let shards = sharding.shards(self.num_entity_vectors);
+        self.with_shards(shards.map(|rows| shard(rows.start, rows.len())).collect())
+    }
+
+    /// Makes the table from its shards.
+    pub(crate) fn with_shards(&self, shards: Vec<Tensor<2>>) -> EntityEmbedding {
         EntityEmbedding {
-            shards,
+            shards: shards.into_iter().map(|shard| Param::initialized(ParamId::new(), shard)).collect(),
             num_entity_vectors: self.num_entity_vectors,
             vector_dim: self.vector_dim,
             num_cells: self.num_cells,
-            sharding,
+            sharding: self.sharding(),
         }
     }
 }

@@ -3,11 +3,19 @@
 //! Everything that varies is a function of (seed, epoch, step): the order of events, the negatives, the
 //! initial weights. The same seed gives the same model, byte for byte on the CPU.
 
+pub mod checkpoint;
+mod checkpointer;
+mod lock;
+mod progress;
 mod run_folder;
 mod step;
+mod tensor_file;
 mod tensorboard;
 mod trainer;
 
+pub use checkpoint::{Checkpoint, Resume};
+pub use checkpointer::CheckpointFolder;
+pub use lock::FolderLock;
 pub use run_folder::RunFolder;
 pub use step::{StepLoss, TrainState};
 pub use trainer::{EpochMetrics, TrainEvent, TrainInputs, Trained, train};

@@ -1,62 +1,103 @@
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use super::checkpoint::{Checkpoint, Resume};
+use super::lock::FolderLock;
 use super::tensorboard::{self, EventWriter};
 use super::trainer::TrainEvent;
+use crate::artifact;
 use crate::config::Config;
+use crate::output_file::OutputFile;
 use crate::{Error, Result};
 
-/// The folder of a training run: `config.toml` (resolved), `metrics.jsonl`, `tensorboard/`, `model/`.
+/// The folder of a training run: `config.toml` (resolved), `metrics.jsonl`, `tensorboard/`, `checkpoints/`, `model/`.
 pub struct RunFolder {
     path: PathBuf,
     metrics: File,
     tensorboard: EventWriter<BufWriter<File>>,
     num_steps: i64,
+    _lock: FolderLock,
 }
 
 impl RunFolder {
-    /// Makes the folder and writes the configuration into it.
+    /// Begins the records of a run in a folder that this process holds, and writes the configuration into it. A run
+    /// that goes on from a checkpoint keeps the records up to there; one that begins anew removes those of the run
+    /// before it. A model that is there stays until the new one is whole.
     ///
     /// # Errors
     ///
-    /// As [`RunFolder::check`], else [`Error::Io`].
-    /// A model that is overwritten stays until the new one is whole.
-    pub fn create(path: &Path, config: &Config, overwrite: bool) -> Result<Self> {
+    /// [`Error::Io`]; [`Error::Data`] where the checkpoint is damaged.
+    pub fn create(lock: FolderLock, path: &Path, config: &Config, from: Option<&Checkpoint>) -> Result<Self> {
         let [config_path, metrics_path, tensorboard_path] =
             ["config.toml", "metrics.jsonl", "tensorboard"].map(|name| path.join(name));
-        Self::check(path, overwrite)?;
-        if tensorboard_path.exists() {
+        remove_half_written_models(path)?;
+        if from.is_none() && tensorboard_path.exists() {
             fs::remove_dir_all(&tensorboard_path).map_err(Error::io("remove", &tensorboard_path))?;
         }
         fs::create_dir_all(&tensorboard_path).map_err(Error::io("create", &tensorboard_path))?;
         fs::write(&config_path, config.to_toml()).map_err(Error::io("write", &config_path))?;
-        let metrics = File::create(&metrics_path).map_err(Error::io("create", &metrics_path))?;
-        let events_path = tensorboard_path.join(tensorboard::file_name(wall_time()));
-        let tensorboard = File::create(&events_path)
-            .and_then(|file| EventWriter::new(BufWriter::new(file), wall_time()))
-            .map_err(Error::io("create", &events_path))?;
-        Ok(Self { path: path.to_path_buf(), metrics, tensorboard, num_steps: 0 })
+        let known = match from {
+            Some(checkpoint) => known_metrics(&metrics_path, checkpoint)?,
+            None => String::new(),
+        };
+        let mut metrics = OutputFile::create(&metrics_path)?;
+        metrics.write_all(known.as_bytes()).map_err(Error::io("write", &metrics_path))?;
+        metrics.commit()?;
+        let metrics =
+            File::options().append(true).open(&metrics_path).map_err(Error::io("write", &metrics_path))?;
+        let num_steps = from.map_or(0, |checkpoint| checkpoint.manifest().num_steps as i64);
+        let tensorboard = create_event_file(&tensorboard_path)
+            .and_then(|file| {
+                let mut events = EventWriter::new(BufWriter::new(file), wall_time())?;
+                if from.is_some() {
+                    events.restart(num_steps + 1, wall_time())?;
+                }
+                Ok(events)
+            })
+            .map_err(Error::io("create", &tensorboard_path))?;
+        Ok(Self { path: path.to_path_buf(), metrics, tensorboard, num_steps, _lock: lock })
     }
 
-    /// Refuses a folder that holds a run already, unless it may be overwritten.
+    /// Refuses a folder that holds a run which may neither be overwritten nor gone on with, and one that holds
+    /// nothing to go on with where that is a must.
     ///
     /// # Errors
     ///
     /// [`Error::Config`].
-    pub fn check(path: &Path, overwrite: bool) -> Result<()> {
-        let holds_run = ["config.toml", "metrics.jsonl", "tensorboard", "model"]
+    pub fn check(path: &Path, overwrite: bool, resume: Resume) -> Result<()> {
+        let at = format!("--output {}", path.display());
+        let holds_run = ["config.toml", "metrics.jsonl", "tensorboard", "checkpoints", "model"]
             .iter()
             .any(|name| path.join(name).exists());
-        if holds_run && !overwrite {
+        if resume == Resume::Must && !holds_run {
+            let help = "give the folder of a run that was cut off, or leave out --resume must";
+            return Err(Error::config(at, "there is no run to go on with", help));
+        }
+        if !holds_run || overwrite || resume == Resume::Must {
+            return Ok(());
+        }
+        if artifact::is_completed(&path.join("model")) {
             return Err(Error::config(
-                format!("--output {}", path.display()),
-                "the folder holds a run",
+                at,
+                "the folder holds a run that came to its end",
                 "give another folder, or add --overwrite to replace the run",
             ));
         }
+        if resume == Resume::Never {
+            return Err(Error::config(
+                at,
+                "the folder holds a run",
+                "give another folder, add --overwrite to replace the run, or --resume auto to go on with it",
+            ));
+        }
         Ok(())
+    }
+
+    /// Where the checkpoints of the run in `path` go.
+    pub fn checkpoints_path(path: &Path) -> PathBuf {
+        path.join("checkpoints")
     }
 
     /// Where the model goes.
@@ -70,8 +111,14 @@ impl RunFolder {
     ///
     /// [`Error::Io`] where writing fails.
     pub fn record(&mut self, event: &TrainEvent) -> Result<()> {
-        if let TrainEvent::Step { .. } = event {
-            self.num_steps += 1;
+        match event {
+            TrainEvent::Step { .. } => self.num_steps += 1,
+            TrainEvent::Checkpoint { .. } => {
+                // A checkpoint must not know more than the records.
+                let synced = self.metrics.sync_data();
+                return synced.map_err(Error::io("sync", self.path.join("metrics.jsonl")));
+            }
+            _ => {}
         }
         let Some(json) = event.to_json() else { return Ok(()) };
         let metrics_path = self.path.join("metrics.jsonl");
@@ -92,12 +139,60 @@ impl RunFolder {
             ],
             _ => Vec::new(),
         };
+        // A batch's figures come just before its step is told.
+        let num_steps = self.num_steps + i64::from(matches!(event, TrainEvent::Batch { .. }));
         for (tag, value) in scalars {
             if let Some(value) = value {
-                self.tensorboard.scalar(tag, value as f32, self.num_steps, wall_time())?;
+                self.tensorboard.scalar(tag, value as f32, num_steps, wall_time())?;
             }
         }
         self.tensorboard.flush()
+    }
+}
+
+/// The lines of `metrics.jsonl` up to a checkpoint. Where they are gone, as on another machine, those of the epochs
+/// that the checkpoint knows.
+fn known_metrics(path: &Path, checkpoint: &Checkpoint) -> Result<String> {
+    let manifest = checkpoint.manifest();
+    let reached = (u64::from(manifest.epoch), manifest.num_steps_of_epoch as u64);
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let lines =
+                checkpoint.epochs()?.into_iter().filter_map(|epoch| TrainEvent::Epoch(epoch).to_json());
+            return Ok(lines.map(|line| format!("{line}\n")).collect());
+        }
+        Err(error) => return Err(Error::io("read", path)(error)),
+    };
+    let is_known = |line: &&str| {
+        let Ok(line) = serde_json::from_str::<serde_json::Value>(line) else { return false };
+        let Some(epoch) = line["epoch"].as_u64() else { return false };
+        // A batch is in once its step is done, an epoch once the next one is under way.
+        (epoch, line["step"].as_u64().unwrap_or(u64::MAX)) < reached
+    };
+    Ok(String::from_utf8_lossy(&text).lines().filter(is_known).map(|line| format!("{line}\n")).collect())
+}
+
+/// Removes what a run that was killed while it saved its model left beside it.
+fn remove_half_written_models(path: &Path) -> Result<()> {
+    for entry in fs::read_dir(path).map_err(Error::io("read", path))? {
+        let entry = entry.map_err(Error::io("read", path))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with(".model.") && (name.ends_with(".tmp") || name.ends_with(".old")) {
+            fs::remove_dir_all(entry.path()).map_err(Error::io("remove", entry.path()))?;
+        }
+    }
+    Ok(())
+}
+
+/// A run that goes on within the same second must not write over the file of the one before.
+fn create_event_file(folder: &Path) -> io::Result<File> {
+    let mut time = wall_time();
+    loop {
+        match File::create_new(folder.join(tensorboard::file_name(time))) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => time += 1.0,
+            other => return other,
+        }
     }
 }
 

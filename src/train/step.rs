@@ -1,5 +1,7 @@
+use std::ops::Range;
+
 use burn::module::{Param, ParamId};
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use ipsight_kernels::folded::{Folded, Pairs, folded};
 use ipsight_kernels::folded_step::{Stepped, TableShard, folded_step};
 use ipsight_kernels::negatives::{Negatives, pairs};
@@ -37,6 +39,24 @@ pub struct StepLoss {
     /// `[3]`: cross entropy, correct pairs, pairs, each summed over pairs that are not masked.
     pub sums: Tensor<1>,
 }
+
+/// A part of a [`TrainState`].
+pub(super) struct StateTensor {
+    /// One of [`STATE_NAMES`].
+    pub(super) name: &'static str,
+    /// Its rows, in order: a sharded table has several parts.
+    pub(super) parts: Vec<Tensor<2>>,
+}
+
+/// What steps change: the table `[N, row width]` and the encoder `[1, num_parameters]`, with both moments of Adam.
+const STATE_NAMES: [&str; 6] = [
+    "entity_embedding",
+    "entity_embedding.first_moment",
+    "entity_embedding.second_moment",
+    "ip_encoder",
+    "ip_encoder.first_moment",
+    "ip_encoder.second_moment",
+];
 
 /// A mini-batch on the device.
 struct Uploaded {
@@ -98,6 +118,64 @@ impl TrainState {
             ip_encoder: IpEncoder::from_parameters(&self.shape, self.encoder.0.clone()),
             memory: self.memory.clone(),
         }
+    }
+
+    /// Everything that steps change, under the names that checkpoints give it. Drop it before the next step, as a
+    /// snapshot.
+    pub(super) fn tensors(&self) -> Vec<StateTensor> {
+        let shards = |of: fn(&TableTensors) -> &Tensor<2>| {
+            let shards = self.entity_embedding.shards.iter().zip(&self.moments);
+            let shard = |(weights, (first, second)): (&Param<Tensor<2>>, &(Tensor<2>, Tensor<2>))| {
+                of(&(weights.val(), first.clone(), second.clone())).clone()
+            };
+            shards.map(shard).collect::<Vec<_>>()
+        };
+        let encoder = [&self.encoder.0, &self.encoder.1, &self.encoder.2].map(|tensor| vec![tensor.clone()]);
+        let parts = [shards(|table| &table.0), shards(|table| &table.1), shards(|table| &table.2)];
+        let parts = parts.into_iter().chain(encoder);
+        STATE_NAMES.into_iter().zip(parts).map(|(name, parts)| StateTensor { name, parts }).collect()
+    }
+
+    /// The inverse of [`TrainState::tensors`], on any device and in any number of shards: `rows` is asked for rows
+    /// of a tensor by its name, and for how many floats a row has.
+    ///
+    /// # Errors
+    ///
+    /// The first error of `rows`.
+    pub(super) fn restore(
+        config: &IpInsightsConfig,
+        hyperparameters: &Hyperparameters,
+        device: &Device,
+        num_steps: usize,
+        mut rows: impl FnMut(&'static str, Range<usize>, usize) -> Result<Vec<f32>>,
+    ) -> Result<Self> {
+        let (table, shape) = (config.entity_embedding(), config.shape());
+        let mut upload = |name, range: Range<usize>, width| -> Result<Tensor<2>> {
+            let values = TensorData::new(rows(name, range.clone(), width)?, [range.len(), width]);
+            Ok(Tensor::from_data(values, device))
+        };
+        let mut shards = Vec::new();
+        let mut moments = Vec::new();
+        let [weights, first, second, encoder @ ..] = STATE_NAMES;
+        for range in table.sharding().shards(config.num_entity_vectors) {
+            let mut shard = |name| upload(name, range.clone(), table.row_width());
+            shards.push(shard(weights)?);
+            moments.push((shard(first)?, shard(second)?));
+        }
+        let mut encoder = encoder.into_iter().map(|name| upload(name, 0..1, shape.num_parameters()));
+        let mut next = || encoder.next().expect("there are three");
+        Ok(Self {
+            encoder: (next()?, next()?, next()?),
+            encoder_row: (index_tensor(vec![0], device), index_tensor(vec![0, 1], device)),
+            device: device.clone(),
+            entity_embedding: table.with_shards(shards),
+            moments,
+            memory: PrefixMemory { shape: shape.memory },
+            shape,
+            num_steps,
+            learning_rate: hyperparameters.learning_rate,
+            weight_decay: hyperparameters.weight_decay,
+        })
     }
 
     /// Reads one element of each large tensor back: an allocation that failed shows only then.

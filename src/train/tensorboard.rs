@@ -37,6 +37,19 @@ impl<W: Write> EventWriter<W> {
         self.record(&event.0)
     }
 
+    /// Says that a run goes on: TensorBoard forgets what earlier files hold from `step` on.
+    pub fn restart(&mut self, step: i64, wall_time: f64) -> io::Result<()> {
+        /// `SessionLog.SessionStatus.START`
+        const START: i64 = 1;
+        let mut session = Message::default();
+        session.int64(1, START);
+        let mut event = Message::default();
+        event.double(1, wall_time);
+        event.int64(2, step);
+        event.bytes(7, &session.0);
+        self.record(&event.0)
+    }
+
     /// Hands everything written so far to the operating system.
     pub fn flush(&mut self) -> io::Result<()> {
         self.writer.flush()
@@ -133,6 +146,14 @@ mod tests {
         events.flush().unwrap();
         let hex: String = file.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, GOLDEN);
+    }
+
+    #[test]
+    fn a_restart_is_a_session_log_that_starts() {
+        let mut file = Vec::new();
+        EventWriter { writer: &mut file }.restart(301, 0.0).unwrap();
+        // Event { step: 301, session_log: SessionLog { status: START } }, behind length and checksum.
+        assert_eq!(file[12..file.len() - 4], [0x10, 0xad, 0x02, 0x3a, 0x02, 0x08, 0x01]);
     }
 
     #[test]

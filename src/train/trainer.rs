@@ -5,6 +5,9 @@ use std::time::Instant;
 use burn::tensor::Tensor;
 use ipsight_kernels::negatives::Negatives;
 
+use super::checkpoint::Checkpoint;
+use super::checkpointer::{CheckpointFolder, Checkpointer};
+use super::progress::{HostSums, Progress};
 use super::step::TrainState;
 use crate::config::{Config, Hyperparameters};
 use crate::data::{EpochOrder, Events, MiniBatch};
@@ -33,6 +36,10 @@ pub struct TrainInputs<'a> {
     pub device: &'a ComputeDevice,
     /// Asked after every step: the number of a signal that asks the run to stop.
     pub stop: &'a (dyn Fn() -> Option<i32> + Sync),
+    /// Where checkpoints go, as often as the configuration says, and one when a signal stops the run; none: nowhere.
+    pub checkpoints: Option<CheckpointFolder<'a>>,
+    /// The checkpoint to go on from, of a run that [`Checkpoint::check_same`] finds to be this one.
+    pub from: Option<&'a Checkpoint>,
 }
 
 /// What training tells its caller as it goes.
@@ -42,6 +49,10 @@ pub enum TrainEvent {
     Started {
         /// Steps of an epoch.
         steps_per_epoch: usize,
+        /// The epoch that it begins in, from 0: another than 0 where it goes on from a checkpoint.
+        epoch: u32,
+        /// Steps of that epoch which are done.
+        num_steps_of_epoch: usize,
         /// What will be allocated.
         memory: MemoryPlan,
     },
@@ -61,6 +72,11 @@ pub enum TrainEvent {
         /// Share of pairs on the right side of 0.
         accuracy: f64,
     },
+    /// Before a checkpoint is written: what was told so far is what the run goes on from.
+    Checkpoint {
+        /// Steps done.
+        num_steps: usize,
+    },
     /// After each epoch.
     Epoch(EpochMetrics),
 }
@@ -69,7 +85,7 @@ impl TrainEvent {
     /// The event as one JSON object for machines: batches and epochs have one.
     pub fn to_json(&self) -> Option<serde_json::Value> {
         match self {
-            TrainEvent::Started { .. } | TrainEvent::Step { .. } => None,
+            TrainEvent::Started { .. } | TrainEvent::Step { .. } | TrainEvent::Checkpoint { .. } => None,
             TrainEvent::Batch { epoch, step, loss, accuracy } => Some(serde_json::json!({
                 "event": "batch", "epoch": epoch, "step": step, "loss": loss, "accuracy": accuracy,
             })),
@@ -115,6 +131,8 @@ pub struct Trained {
     pub num_steps: usize,
     /// The signal that stopped the run before its end.
     pub stopped_by: Option<i32>,
+    /// Why the last checkpoint could not be written, which does not keep the model from being saved.
+    pub checkpoint_error: Option<Error>,
 }
 
 /// Trains a model.
@@ -132,99 +150,109 @@ pub fn train(
         return Err(Error::data("training data", "there are no events", "give at least one event"));
     }
     let memory = MemoryPlan::for_training(inputs.config, &inputs.device.limits)?;
-    let steps_per_epoch = inputs.events.len().div_ceil(h.mini_batch_size);
-    on_event(&TrainEvent::Started { steps_per_epoch, memory })?;
-
     let model_config = IpInsightsConfig::of(inputs.config, memory.max_rows_per_shard);
-    let mut run = Run {
-        inputs,
-        state: TrainState::new(&model_config, h, &inputs.device.device),
-        row_counts: vec![0; h.num_entity_vectors],
+    let mut run = Run::new(inputs, &model_config)?;
+    on_event(&TrainEvent::Started {
+        steps_per_epoch: inputs.events.len().div_ceil(h.mini_batch_size),
+        memory,
+        epoch: run.progress.epoch,
+        num_steps_of_epoch: run.progress.num_steps,
+    })?;
+    let stopped_by = run.epochs(on_event)?;
+    let last_checkpoint = match stopped_by {
+        Some(_) => run.checkpoint(on_event),
+        None => Ok(()),
     };
-    run.state.probe()?;
-    let mut epochs = Vec::new();
-    let mut stopped_by = None;
-    // More epochs than a u32 counts would take longer than anybody waits.
-    for epoch in 0..u32::try_from(h.epochs).unwrap_or(u32::MAX) {
-        match run.epoch(epoch, on_event)? {
-            Ok(metrics) => {
-                on_event(&TrainEvent::Epoch(metrics.clone()))?;
-                epochs.push(metrics);
-            }
-            Err(signal) => {
-                stopped_by = Some(signal);
-                break;
-            }
-        }
-    }
-    let Run { state, row_counts, .. } = run;
+    let checkpoints = run.checkpointer.as_mut();
+    let checkpoint_error =
+        last_checkpoint.and_then(|()| checkpoints.map_or(Ok(()), Checkpointer::finish)).err();
+    let Run { state, progress, .. } = run;
+    let Progress { row_counts, epochs, .. } = progress;
     let num_steps = state.num_steps();
-    Ok(Trained { model: state.into_model(), row_counts, epochs, num_steps, stopped_by })
-}
-
-/// Sums of the loss on the host.
-#[derive(Clone, Copy, Default)]
-struct HostSums {
-    cross_entropy: f64,
-    num_correct: f64,
-    num_pairs: f64,
-}
-
-impl HostSums {
-    fn add(&mut self, other: HostSums) {
-        self.cross_entropy += other.cross_entropy;
-        self.num_correct += other.num_correct;
-        self.num_pairs += other.num_pairs;
-    }
-
-    fn loss(&self) -> f64 {
-        self.cross_entropy / self.num_pairs
-    }
-
-    fn accuracy(&self) -> f64 {
-        self.num_correct / self.num_pairs
-    }
+    Ok(Trained { model: state.into_model(), row_counts, epochs, num_steps, stopped_by, checkpoint_error })
 }
 
 struct Run<'a> {
     inputs: &'a TrainInputs<'a>,
     state: TrainState,
-    row_counts: Vec<u32>,
+    progress: Progress,
+    /// Sums of the loss that have not been read back.
+    on_device: Option<Tensor<1>>,
+    checkpointer: Option<Checkpointer<'a>>,
 }
 
-impl Run<'_> {
-    fn hyperparameters(&self) -> &Hyperparameters {
+impl<'a> Run<'a> {
+    fn new(inputs: &'a TrainInputs<'a>, model_config: &IpInsightsConfig) -> Result<Self> {
+        let (config, device) = (inputs.config, &inputs.device.device);
+        let (state, progress, on_device) = match inputs.from {
+            Some(checkpoint) => {
+                let (state, progress, unread) = checkpoint.restore(model_config, config, device)?;
+                (state, progress, unread.map(|sums| Tensor::from_data(sums, device)))
+            }
+            None => {
+                let h = &config.hyperparameters;
+                (TrainState::new(model_config, h, device), Progress::new(h.num_entity_vectors), None)
+            }
+        };
+        state.probe()?;
+        let num_steps = state.num_steps();
+        let checkpointer = match inputs.checkpoints {
+            Some(folder) => Checkpointer::new(folder, config, num_steps)?,
+            None => None,
+        };
+        Ok(Self { inputs, state, progress, on_device, checkpointer })
+    }
+
+    fn hyperparameters(&self) -> &'a Hyperparameters {
         &self.inputs.config.hyperparameters
     }
 
-    /// One epoch; the inner `Err` is the signal that stopped it.
+    /// The epochs that are left; the signal that stopped them.
+    fn epochs(&mut self, on_event: &mut dyn FnMut(&TrainEvent) -> Result<()>) -> Result<Option<i32>> {
+        // More epochs than a u32 counts would take longer than anybody waits.
+        let num_epochs = u32::try_from(self.hyperparameters().epochs).unwrap_or(u32::MAX);
+        while self.progress.epoch < num_epochs {
+            match self.epoch(on_event)? {
+                Ok(metrics) => {
+                    on_event(&TrainEvent::Epoch(metrics.clone()))?;
+                    self.progress.end_epoch(metrics);
+                }
+                Err(signal) => return Ok(Some(signal)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// What is left of the epoch; the inner `Err` is the signal that stopped it.
     fn epoch(
         &mut self,
-        epoch: u32,
         on_event: &mut dyn FnMut(&TrainEvent) -> Result<()>,
     ) -> Result<std::result::Result<EpochMetrics, i32>> {
-        let start = Instant::now();
+        let (start, seconds_before) = (Instant::now(), self.progress.seconds);
         let inputs = self.inputs;
+        let epoch = self.progress.epoch;
         let order = EpochOrder::new(inputs.events.len(), inputs.config.training.seed, epoch);
         let (batch_size, num_rows) =
             (self.hyperparameters().mini_batch_size, self.hyperparameters().num_entity_vectors);
+        let first_step = self.progress.num_steps;
         let outcome = std::thread::scope(|scope| {
             let (sender, receiver) = sync_channel(PREFETCHED_MINI_BATCHES);
             scope.spawn(move || {
-                for positions in mini_batch_positions(inputs.events.len(), batch_size) {
+                for positions in mini_batch_positions(inputs.events.len(), batch_size, first_step) {
                     let batch = MiniBatch::gather(inputs.events, &order, positions, num_rows);
                     if sender.send(batch).is_err() {
                         return; // the run stopped
                     }
                 }
             });
-            self.steps(epoch, receiver.into_iter(), on_event)
+            let seconds = || seconds_before + start.elapsed().as_secs_f64();
+            self.steps(receiver.into_iter(), &seconds, on_event)
         })?;
         let sums = match outcome {
             Ok(sums) => sums,
             Err(signal) => return Ok(Err(signal)),
         };
-        let seconds = start.elapsed().as_secs_f64();
+        let seconds = seconds_before + start.elapsed().as_secs_f64();
         Ok(Ok(EpochMetrics {
             epoch,
             loss: sums.loss(),
@@ -235,20 +263,22 @@ impl Run<'_> {
         }))
     }
 
+    /// The steps that are left of the epoch; `seconds` says how long it has taken.
     fn steps(
         &mut self,
-        epoch: u32,
         batches: impl Iterator<Item = MiniBatch>,
+        seconds: &dyn Fn() -> f64,
         on_event: &mut dyn FnMut(&TrainEvent) -> Result<()>,
     ) -> Result<std::result::Result<HostSums, i32>> {
-        let h = self.inputs.config.hyperparameters.clone();
+        let h = self.hyperparameters();
         let seed = self.inputs.config.training.seed;
-        let (mut of_epoch, mut of_interval) = (HostSums::default(), HostSums::default());
-        let mut on_device: Option<Tensor<1>> = None;
-        for (step, batch) in batches.enumerate() {
+        let epoch = self.progress.epoch;
+        for batch in batches {
             if let Some(signal) = (self.inputs.stop)() {
+                self.progress.seconds = seconds();
                 return Ok(Err(signal));
             }
+            let step = self.progress.num_steps;
             let negatives = Negatives::training(
                 h.random_negative_sampling_rate,
                 h.shuffled_negative_sampling_rate,
@@ -258,27 +288,51 @@ impl Run<'_> {
             );
             self.state.set_learning_rate(self.learning_rate());
             let sums = self.state.step(&batch, negatives).sums;
-            on_device = Some(on_device.map_or(sums.clone(), |total| total + sums));
+            self.on_device = Some(self.on_device.take().map_or(sums.clone(), |total| total + sums));
             if epoch == 0 {
                 batch.entity_rows.iter().for_each(|row| {
-                    let count = &mut self.row_counts[*row as usize];
+                    let count = &mut self.progress.row_counts[*row as usize];
                     *count = count.saturating_add(1);
                 });
             }
+            self.progress.num_steps = step + 1;
             let publish = (step + 1).is_multiple_of(h.batch_metrics_publish_interval);
             if publish || (step + 1).is_multiple_of(MAX_STEPS_BETWEEN_READS) {
-                of_interval.add(self.read(&mut on_device)?);
+                let sums = self.read_sums()?;
+                self.progress.of_interval.add(sums);
             }
             if publish {
+                let of_interval = std::mem::take(&mut self.progress.of_interval);
                 let (loss, accuracy) = (of_interval.loss(), of_interval.accuracy());
                 on_event(&TrainEvent::Batch { epoch, step: step as u32, loss, accuracy })?;
-                of_epoch.add(std::mem::take(&mut of_interval));
+                self.progress.of_epoch.add(of_interval);
             }
             on_event(&TrainEvent::Step { num_positives: batch.len() })?;
+            if let Some(checkpointer) = &mut self.checkpointer {
+                checkpointer.poll()?;
+                if checkpointer.is_due(self.state.num_steps()) {
+                    self.progress.seconds = seconds();
+                    self.checkpoint(on_event)?;
+                }
+            }
         }
-        of_epoch.add(of_interval);
-        of_epoch.add(self.read(&mut on_device)?);
+        let mut of_epoch = self.progress.of_epoch;
+        of_epoch.add(self.progress.of_interval);
+        of_epoch.add(self.read_sums()?);
         Ok(Ok(of_epoch))
+    }
+
+    /// Begins to write a checkpoint, unless the last one holds all that has been done.
+    fn checkpoint(&mut self, on_event: &mut dyn FnMut(&TrainEvent) -> Result<()>) -> Result<()> {
+        let num_steps = self.state.num_steps();
+        match &mut self.checkpointer {
+            Some(checkpointer) if !checkpointer.is_up_to_date(num_steps) => {
+                on_event(&TrainEvent::Checkpoint { num_steps })?;
+                // The sums stay where they are: read now, they would be added in another order.
+                checkpointer.write(&self.state, &self.progress, self.on_device.as_ref())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Of the next step.
@@ -290,8 +344,8 @@ impl Run<'_> {
     }
 
     /// Takes the sums that are on the device.
-    fn read(&self, on_device: &mut Option<Tensor<1>>) -> Result<HostSums> {
-        let Some(sums) = on_device.take() else { return Ok(HostSums::default()) };
+    fn read_sums(&mut self) -> Result<HostSums> {
+        let Some(sums) = self.on_device.take() else { return Ok(HostSums::default()) };
         let sums = read_floats(sums)?;
         self.check_finite("loss", sums[0])?;
         let [cross_entropy, num_correct, num_pairs] = [0, 1, 2].map(|i| sums[i] as f64);
@@ -311,7 +365,7 @@ impl Run<'_> {
 
     /// Checks that the model scores and, where there is a validation set, computes its `discriminator_auc`.
     fn validate(&self) -> Result<Option<f64>> {
-        let scorer = Scorer::of_training(self.state.snapshot(), self.row_counts.clone());
+        let scorer = Scorer::of_training(self.state.snapshot(), self.progress.row_counts.clone());
         // The loss is that before the last update, which may have been one too many.
         let sample: Vec<_> = self.inputs.events.iter().take(PAIRS_PER_BATCH).collect();
         self.check_finite("score", scorer.dot_products(&sample)?.iter().sum())?;
@@ -326,7 +380,12 @@ impl Run<'_> {
     }
 }
 
-/// The positions of each mini-batch of an epoch; the last may be smaller.
-fn mini_batch_positions(num_events: usize, batch_size: usize) -> impl Iterator<Item = Range<usize>> {
-    (0..num_events).step_by(batch_size).map(move |start| start..(start + batch_size).min(num_events))
+/// The positions of each mini-batch of an epoch, from that of a step on; the last may be smaller.
+fn mini_batch_positions(
+    num_events: usize,
+    batch_size: usize,
+    first_step: usize,
+) -> impl Iterator<Item = Range<usize>> {
+    let first = first_step.saturating_mul(batch_size).min(num_events);
+    (first..num_events).step_by(batch_size).map(move |start| start..(start + batch_size).min(num_events))
 }

@@ -1,0 +1,303 @@
+//! What the verbs that train share: reading, signals, what is told on the way.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use indicatif::ProgressBar;
+use ipsight::artifact::TrainingSummary;
+use ipsight::config::{Config, GeneratedConfig};
+use ipsight::data::{Events, Format, ReadOptions, load_events, resolve_inputs};
+use ipsight::device::ComputeDevice;
+use ipsight::synth::{AddressRanges, GenerateOptions, GeneratedLogins, generate};
+use ipsight::train::{
+    CheckpointFolder, EpochMetrics, FolderLock, Resume, RunFolder, TrainEvent, TrainInputs, Trained,
+    checkpoint,
+};
+use ipsight::{Error, Result};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use super::output;
+use super::read_args::talk_about;
+
+/// How a training is told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Log<'a> {
+    /// Epochs on stderr.
+    People,
+    /// That, and one JSON object a line on stdout.
+    Json,
+    /// That, and on stdout the metric lines that Amazon SageMaker reads.
+    Sagemaker {
+        /// The machine's name.
+        host: &'a str,
+    },
+}
+
+/// A training that is about to begin.
+pub struct Training<'a> {
+    pub config: &'a Config,
+    pub events: &'a Events,
+    pub validation: Option<&'a Events>,
+    pub device: &'a ComputeDevice,
+    /// Where its records go, which this process holds.
+    pub folder: &'a Path,
+    pub lock: FolderLock,
+    pub checkpoints: &'a Path,
+    pub resume: Resume,
+    pub stop: Stop,
+    pub log: Log<'a>,
+}
+
+impl Training<'_> {
+    /// Trains, from a checkpoint or from the beginning, until the end or a signal.
+    pub fn run(self) -> Result<Trained> {
+        let Self { config, events, validation, device, folder, lock, checkpoints, resume, stop, log } = self;
+        let data = events.digest();
+        let from = checkpoint::find(checkpoints, resume, config, &data, &mut |path, error| {
+            talk!("{} is damaged and left out: {error}", path.display());
+        })?;
+        match &from {
+            Some(from) => {
+                let (path, at) = (from.path().display(), from.manifest());
+                let (epoch, step) = (at.epoch + 1, at.num_steps_of_epoch);
+                talk!("going on from {path}: epoch {epoch}, after {step} of its steps");
+            }
+            None if resume == Resume::Auto && folder.join("metrics.jsonl").exists() => {
+                talk!("there is no good checkpoint in {}: the run begins anew", checkpoints.display());
+            }
+            None => {}
+        }
+        let folder = RunFolder::create(lock, folder, config, from.as_ref())?;
+        stop.gently();
+        let inputs = TrainInputs {
+            config,
+            events,
+            validation,
+            device,
+            stop: &|| stop.signal(),
+            checkpoints: Some(CheckpointFolder { path: checkpoints, data: &data }),
+            from: from.as_ref(),
+        };
+        let mut reporter = Reporter::new(log, folder, config, events.len());
+        let trained = ipsight::train(&inputs, &mut |event| reporter.on_event(event))?;
+        reporter.bar.finish_and_clear();
+        match trained.stopped_by {
+            Some(signal) if trained.num_steps == 0 => Err(Error::Stopped { signal, saved: None }),
+            _ => Ok(trained),
+        }
+    }
+}
+
+/// What the model's manifest says of a training.
+pub fn summary(trained: &Trained, num_events: usize) -> TrainingSummary {
+    let last = trained.epochs.last();
+    TrainingSummary {
+        num_events: num_events as u64,
+        num_entity_rows_seen: trained.row_counts.iter().filter(|count| **count > 0).count() as u64,
+        num_epochs: trained.epochs.len(),
+        num_steps: trained.num_steps,
+        completed: trained.stopped_by.is_none(),
+        loss: last.map(|metrics| metrics.loss),
+        accuracy: last.map(|metrics| metrics.accuracy),
+        discriminator_auc: last.and_then(|metrics| metrics.discriminator_auc),
+    }
+}
+
+/// What is left to say once the model is saved: that its last checkpoint is not, or that a signal stopped it.
+pub fn end(trained: Trained, model: &Path) -> Result<()> {
+    if let Some(error) = trained.checkpoint_error {
+        talk!("the model is in {}, but its last checkpoint could not be written", model.display());
+        return Err(error);
+    }
+    match trained.stopped_by {
+        Some(signal) => Err(Error::Stopped { signal, saved: Some(model.to_path_buf()) }),
+        None => Ok(()),
+    }
+}
+
+/// Formats of the inputs; none is told from the content.
+#[derive(Clone, Copy)]
+pub struct Formats {
+    pub train: Option<Format>,
+    pub validation: Option<Format>,
+}
+
+/// The training and validation events: read from files, or generated in memory.
+pub fn load(config: &Config, formats: Formats) -> Result<(Events, Option<Events>)> {
+    let options = ReadOptions {
+        entity_column: config.data.entity_column.clone(),
+        ip_column: config.data.ip_column.clone(),
+        on_bad_row: config.data.on_bad_row.parse()?,
+        max_bad_fraction: config.data.max_bad_fraction,
+        ..ReadOptions::default()
+    };
+    let read = |paths: &[String], what: &str, format| -> Result<Events> {
+        let mut options = ReadOptions { format, ..options.clone() };
+        if what == "validation" {
+            options.on_bad_row = options.on_bad_row.of_part(what);
+        }
+        let (events, report) = load_events(&resolve_inputs(paths)?, &options)?;
+        talk_about(&report);
+        talk!("{what}: {} events", output::count(events.len() as u64));
+        Ok(events)
+    };
+    let (train, generated_validation) = match &config.data.generated {
+        None => (read(&config.data.train, "training", formats.train)?, None),
+        Some(generated) => generate_events(generated),
+    };
+    let validation = match config.data.validation.as_slice() {
+        [] => generated_validation.filter(|events| !events.is_empty()),
+        paths => Some(read(paths, "validation", formats.validation)?),
+    };
+    Ok((train, validation))
+}
+
+/// Generated logins for training and for validation.
+fn generate_events(generated: &GeneratedConfig) -> (Events, Option<Events>) {
+    let &GeneratedConfig { users: num_users, days: num_days, seed } = generated;
+    let logins = generate(&AddressRanges::built_in(), &GenerateOptions { num_users, num_days, seed });
+    let [train, validation] = [&logins.train, &logins.validation].map(|logins| {
+        let (entities, ips) = GeneratedLogins::columns(logins);
+        Events::from_columns(entities, ips)
+    });
+    talk!("generated {} logins of {num_users} users", output::count(train.len() as u64));
+    (train, Some(validation))
+}
+
+/// Signals that ask a run to stop. Until it begins to train they end it at once, which they would not do of
+/// themselves in a container, where it is the first process. Then the first one has it stop after its step, and a second
+/// one ends it at once.
+pub struct Stop {
+    signal: Arc<AtomicUsize>,
+    at_once: Arc<AtomicBool>,
+}
+
+impl Stop {
+    /// Takes the signals.
+    pub fn on_signals() -> Result<Self> {
+        let signal = Arc::new(AtomicUsize::new(0));
+        let at_once = Arc::new(AtomicBool::new(true));
+        for number in [SIGINT, SIGTERM] {
+            signal_hook::flag::register_conditional_shutdown(number, 128 + number, at_once.clone())
+                .and_then(|_| signal_hook::flag::register(number, at_once.clone()))
+                .and_then(|_| signal_hook::flag::register_usize(number, signal.clone(), number as usize))
+                .map_err(Error::io("handle signals of", "this process"))?;
+        }
+        Ok(Self { signal, at_once })
+    }
+
+    /// From now on the first signal waits.
+    pub fn gently(&self) {
+        self.at_once.store(false, Ordering::Relaxed);
+    }
+
+    pub fn signal(&self) -> Option<i32> {
+        match self.signal.load(Ordering::Relaxed) {
+            0 => None,
+            number => Some(number as i32),
+        }
+    }
+}
+
+/// Shows training to people or machines and keeps its records.
+struct Reporter<'a> {
+    log: Log<'a>,
+    folder: RunFolder,
+    bar: ProgressBar,
+    num_events: usize,
+    mini_batch_size: usize,
+    num_epochs: usize,
+}
+
+impl<'a> Reporter<'a> {
+    fn new(log: Log<'a>, folder: RunFolder, config: &Config, num_events: usize) -> Self {
+        let h = &config.hyperparameters;
+        let bar = ProgressBar::hidden();
+        Self { log, folder, bar, num_events, mini_batch_size: h.mini_batch_size, num_epochs: h.epochs }
+    }
+
+    fn on_event(&mut self, event: &TrainEvent) -> Result<()> {
+        self.folder.record(event)?;
+        match event {
+            TrainEvent::Started { epoch, num_steps_of_epoch, .. } => {
+                self.start_bar(*epoch, num_steps_of_epoch * self.mini_batch_size);
+            }
+            TrainEvent::Checkpoint { .. } => {}
+            TrainEvent::Step { num_positives } => self.bar.inc(*num_positives as u64),
+            TrainEvent::Batch { loss, .. } => self.bar.set_message(format!("loss {loss:.4}")),
+            TrainEvent::Epoch(metrics) => self.epoch(metrics),
+        }
+        match (self.log, event) {
+            (Log::Json, TrainEvent::Epoch(_)) => {
+                output::even_unread(output::line(event.to_json().expect("an epoch has figures")))
+            }
+            (Log::Sagemaker { host }, _) => {
+                output::even_unread(SagemakerLog { host, num_epochs: self.num_epochs }.log(event))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn start_bar(&mut self, epoch: u32, num_done: usize) {
+        const TEMPLATE: &str = "{prefix} {wide_bar} {pos}/{len}  {msg}  {speed} positives/s  {eta} left";
+        self.bar = output::bar(self.num_events as u64, TEMPLATE);
+        self.bar.set_prefix(format!("epoch {}/{}", epoch + 1, self.num_epochs));
+        self.bar.set_position(num_done as u64);
+    }
+
+    fn epoch(&mut self, metrics: &EpochMetrics) {
+        let auc =
+            metrics.discriminator_auc.map_or(String::new(), |auc| format!("  discriminator_auc {auc:.6}"));
+        let line = format!(
+            "epoch {}/{}  loss {:.6}  accuracy {:.6}{auc}  {} positives/s  {:.1} s",
+            metrics.epoch + 1,
+            self.num_epochs,
+            metrics.loss,
+            metrics.accuracy,
+            output::count(metrics.positives_per_second as u64),
+            metrics.seconds,
+        );
+        self.bar.suspend(|| talk!("{line}"));
+        if metrics.epoch as usize + 1 < self.num_epochs {
+            self.bar.reset();
+            self.bar.set_prefix(format!("epoch {}/{}", metrics.epoch + 2, self.num_epochs));
+        }
+    }
+}
+
+/// The metric lines that Amazon SageMaker reads from a training job's log.
+struct SagemakerLog<'a> {
+    host: &'a str,
+    num_epochs: usize,
+}
+
+impl SagemakerLog<'_> {
+    fn log(&self, event: &TrainEvent) -> Result<()> {
+        let host = format!("host={}", self.host);
+        const ACCURACY: &str = "train binary_classification_accuracy <score>";
+        const CROSS_ENTROPY: &str = "train binary_classification_cross_entropy <loss>";
+        match event {
+            TrainEvent::Batch { epoch, step, loss, accuracy } => {
+                let at = format!("#quality_metric: {host}, epoch={epoch}, batch={step}");
+                output::line(format!("{at} {ACCURACY}={accuracy}"))?;
+                output::line(format!("{at} {CROSS_ENTROPY}={loss}"))
+            }
+            TrainEvent::Epoch(metrics) => {
+                let at = format!("#quality_metric: {host}, epoch={},", metrics.epoch);
+                output::line(format!("{at} {ACCURACY}={}", metrics.accuracy))?;
+                output::line(format!("{at} {CROSS_ENTROPY}={}", metrics.loss))?;
+                if let Some(auc) = metrics.discriminator_auc {
+                    output::line(format!("{at} validation discriminator_auc <score>={auc}"))?;
+                }
+                let completed = 100.0 * (metrics.epoch + 1) as f64 / self.num_epochs as f64;
+                output::line(format!("#progress_metric: {host}, completed {completed} %"))?;
+                let throughput = metrics.positives_per_second;
+                output::line(format!(
+                    "#throughput_metric: {host}, train throughput={throughput} records/second"
+                ))
+            }
+            TrainEvent::Started { .. } | TrainEvent::Step { .. } | TrainEvent::Checkpoint { .. } => Ok(()),
+        }
+    }
+}

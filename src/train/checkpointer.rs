@@ -1,0 +1,269 @@
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use burn::tensor::{DType, Tensor, TensorData};
+
+use super::checkpoint::{
+    CONFIG, CheckpointManifest, EPOCHS, FIGURES_OF_EPOCH, FORMAT_VERSION, MANIFEST, ROW_COUNTS, SECONDS,
+    STATE, SUMS, UNREAD_SUMS, figures, folder_name, list,
+};
+use super::progress::Progress;
+use super::step::{StateTensor, TrainState};
+use super::tensor_file::{TensorFile, TensorHead, num_bytes};
+use crate::artifact::{self, file_entry};
+use crate::config::{CheckpointInterval, Config};
+use crate::data::DataDigest;
+use crate::device::available_memory;
+use crate::event::ENTITY_HASH;
+use crate::score::read_data;
+use crate::{Error, Result};
+
+/// Bytes that are read back from the device at once.
+const BYTES_PER_PIECE: usize = 32 << 20;
+
+/// Bytes that may wait for the disk where the machine does not say how much memory is free.
+const DEFAULT_BACKLOG_BYTES: u64 = 1 << 30;
+
+/// Where a run's checkpoints go.
+#[derive(Clone, Copy, Debug)]
+pub struct CheckpointFolder<'a> {
+    /// The folder of all of them; it is made with the first.
+    pub path: &'a Path,
+    /// [`crate::data::Events::digest`] of the training events.
+    pub data: &'a DataDigest,
+}
+
+/// Writes checkpoints on a thread of its own. Training waits for the copy to the host, which goes through the disk
+/// only as far as memory does not hold it, and for a checkpoint that is still being written.
+pub(super) struct Checkpointer<'a> {
+    folder: CheckpointFolder<'a>,
+    config: &'a Config,
+    interval: CheckpointInterval,
+    last: Instant,
+    num_steps_of_last: usize,
+    writing: Option<JoinHandle<Result<()>>>,
+}
+
+impl<'a> Checkpointer<'a> {
+    /// None where the configuration asks for no checkpoints.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] where the interval is not one.
+    pub(super) fn new(
+        folder: CheckpointFolder<'a>,
+        config: &'a Config,
+        num_steps_of_last: usize,
+    ) -> Result<Option<Self>> {
+        let interval = config.training.checkpoint_interval.parse()?;
+        let writing = None;
+        let last = Instant::now();
+        let new = Self { folder, config, interval, last, num_steps_of_last, writing };
+        Ok((interval != CheckpointInterval::Off).then_some(new))
+    }
+
+    /// Whether one is to be written after `num_steps` steps.
+    pub(super) fn is_due(&self, num_steps: usize) -> bool {
+        match self.interval {
+            CheckpointInterval::Off => false,
+            CheckpointInterval::Steps(steps) => (num_steps as u64).is_multiple_of(steps),
+            CheckpointInterval::Minutes(minutes) => self.last.elapsed() >= Duration::from_secs(60 * minutes),
+        }
+    }
+
+    /// Whether there is nothing to add to what the last one holds.
+    pub(super) fn is_up_to_date(&self, num_steps: usize) -> bool {
+        num_steps == self.num_steps_of_last
+    }
+
+    /// Copies the state and leaves it to the thread. `unread` are the sums of the loss that are on the device.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Device`] where the state cannot be read back, [`Error::Io`] where this checkpoint or the one before
+    /// could not be written.
+    pub(super) fn write(
+        &mut self,
+        state: &TrainState,
+        progress: &Progress,
+        unread: Option<&Tensor<1>>,
+    ) -> Result<()> {
+        self.finish()?;
+        self.last = Instant::now();
+        let tensors = state.tensors();
+        let numbers = numbers(progress, unread)?;
+        let heads: Vec<_> =
+            tensors.iter().map(head).chain(numbers.iter().map(|(head, _)| head.clone())).collect();
+        let job = Job {
+            folder: self.folder.path.to_path_buf(),
+            keep: self.config.training.keep_checkpoints,
+            manifest: CheckpointManifest {
+                format_version: FORMAT_VERSION,
+                ipsight_version: env!("CARGO_PKG_VERSION").into(),
+                entity_hash: ENTITY_HASH.into(),
+                num_steps: state.num_steps(),
+                epoch: progress.epoch,
+                num_steps_of_epoch: progress.num_steps,
+                num_unread_sums: if unread.is_some() { 3 } else { 0 },
+                data: self.folder.data.clone(),
+                files: BTreeMap::new(),
+            },
+            config: self.config.to_toml(),
+            heads,
+        };
+        let backlog =
+            available_memory().map_or(DEFAULT_BACKLOG_BYTES, |free| free / 2).min(num_bytes(&job.heads));
+        let (sender, pieces) = sync_channel(backlog as usize / BYTES_PER_PIECE + job.heads.len());
+        let thread = std::thread::Builder::new()
+            .name("checkpoint".into())
+            .spawn(move || job.write(&pieces))
+            .map_err(Error::io("start a thread that writes to", self.folder.path))?;
+        self.writing = Some(thread);
+        if !send_all(&sender, tensors, numbers)? {
+            drop(sender);
+            self.finish()?; // which says why nobody takes the pieces
+        }
+        self.num_steps_of_last = state.num_steps();
+        Ok(())
+    }
+
+    /// The error of a checkpoint that has been written meanwhile, if there is one.
+    pub(super) fn poll(&mut self) -> Result<()> {
+        match &self.writing {
+            Some(thread) if thread.is_finished() => self.finish(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits for the checkpoint that is being written.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] where it could not be written.
+    pub(super) fn finish(&mut self) -> Result<()> {
+        let Some(thread) = self.writing.take() else { return Ok(()) };
+        thread.join().unwrap_or_else(|_| {
+            let source = std::io::Error::other("the thread that writes checkpoints failed");
+            Err(Error::io("write", self.folder.path)(source))
+        })
+    }
+}
+
+impl Drop for Checkpointer<'_> {
+    fn drop(&mut self) {
+        // A run that fails leaves nothing half written; its own error is the one to tell.
+        let _ = self.finish();
+    }
+}
+
+fn head(tensor: &StateTensor) -> TensorHead {
+    let rows = tensor.parts.iter().map(|part| part.dims()[0]).sum();
+    let width = tensor.parts.first().map_or(0, |part| part.dims()[1]);
+    TensorHead { name: tensor.name, dtype: DType::F32, shape: vec![rows, width] }
+}
+
+/// What a checkpoint holds beside the state of the model and its optimiser.
+fn numbers(progress: &Progress, unread: Option<&Tensor<1>>) -> Result<Vec<(TensorHead, TensorData)>> {
+    let sums = [progress.of_epoch, progress.of_interval];
+    let sums = sums.map(|sums| [sums.cross_entropy, sums.num_correct, sums.num_pairs]).concat();
+    let figures = progress.epochs.iter().flat_map(figures).collect::<Vec<f64>>();
+    let data = |name, data: TensorData, dtype| {
+        (TensorHead { name, dtype, shape: data.shape().iter().copied().collect() }, data)
+    };
+    let doubles =
+        |name, values: Vec<f64>, shape: [usize; 2]| data(name, TensorData::new(values, shape), DType::F64);
+    let counts = progress.row_counts.clone();
+    let num_counts = counts.len();
+    let mut numbers = vec![
+        doubles(SUMS, sums, [2, 3]),
+        (
+            TensorHead { name: SECONDS, dtype: DType::F64, shape: vec![1] },
+            TensorData::new(vec![progress.seconds], [1]),
+        ),
+        doubles(EPOCHS, figures, [progress.epochs.len(), FIGURES_OF_EPOCH]),
+        data(ROW_COUNTS, TensorData::new(counts, [num_counts]), DType::U32),
+    ];
+    let unread = match unread {
+        Some(sums) => read_data(sums.clone())?,
+        None => TensorData::new(Vec::<f32>::new(), [0]),
+    };
+    numbers.push(data(UNREAD_SUMS, unread, DType::F32));
+    Ok(numbers)
+}
+
+/// Reads the tensors back piece by piece. False where nobody takes them any more.
+fn send_all(
+    pieces: &SyncSender<TensorData>,
+    tensors: Vec<StateTensor>,
+    numbers: Vec<(TensorHead, TensorData)>,
+) -> Result<bool> {
+    for part in tensors.into_iter().flat_map(|tensor| tensor.parts) {
+        let [num_rows, width] = part.dims();
+        let rows_at_once = (BYTES_PER_PIECE / (4 * width.max(1))).max(1);
+        for start in (0..num_rows).step_by(rows_at_once) {
+            let rows = start..(start + rows_at_once).min(num_rows);
+            if pieces.send(read_data(part.clone().slice([rows, 0..width]))?).is_err() {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(numbers.into_iter().all(|(_, data)| pieces.send(data).is_ok()))
+}
+
+/// A checkpoint that is to be written.
+struct Job {
+    /// Of all checkpoints.
+    folder: PathBuf,
+    keep: usize,
+    manifest: CheckpointManifest,
+    config: String,
+    heads: Vec<TensorHead>,
+}
+
+impl Job {
+    fn write(self, pieces: &Receiver<TensorData>) -> Result<()> {
+        let name = folder_name(self.manifest.num_steps);
+        let temporary = self.folder.join(format!(".{name}.{}.tmp", std::process::id()));
+        let (folder, keep) = (self.folder.clone(), self.keep);
+        let result = self
+            .fill(&temporary, pieces)
+            .and_then(|()| artifact::replace(&temporary, &folder.join(name)))
+            .and_then(|()| remove_oldest(&folder, keep));
+        if result.is_err() {
+            // The error that matters is the first; a leftover is removed by the next run.
+            let _ = fs::remove_dir_all(&temporary);
+        }
+        result
+    }
+
+    fn fill(mut self, folder: &Path, pieces: &Receiver<TensorData>) -> Result<()> {
+        fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+        let mut state = TensorFile::create(&folder.join(STATE), &self.heads)?;
+        pieces.iter().try_for_each(|piece| state.write(&piece))?;
+        let [config, manifest] = [CONFIG, MANIFEST].map(|name| folder.join(name));
+        self.manifest.files.insert(STATE.into(), state.finish()?);
+        fs::write(&config, &self.config).map_err(Error::io("write", &config))?;
+        self.manifest.files.insert(CONFIG.into(), file_entry(&config)?);
+        let mut json =
+            serde_json::to_string_pretty(&self.manifest).expect("a manifest has string keys and integers");
+        json.push('\n');
+        fs::write(&manifest, json).map_err(Error::io("write", &manifest))?;
+        [config.as_path(), &manifest, folder].into_iter().try_for_each(artifact::sync)
+    }
+}
+
+fn remove_oldest(folder: &Path, keep: usize) -> Result<()> {
+    let all = list(folder)?;
+    let num_surplus = all.len().saturating_sub(keep);
+    for (num_steps, path) in &all[..num_surplus] {
+        // Under another name first, so that what is half removed is nobody's checkpoint.
+        let old = folder.join(format!(".{}.{}.old", folder_name(*num_steps), std::process::id()));
+        fs::rename(path, &old).map_err(Error::io("rename", path))?;
+        fs::remove_dir_all(&old).map_err(Error::io("remove", &old))?;
+    }
+    Ok(())
+}
