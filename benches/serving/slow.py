@@ -1,0 +1,68 @@
+"""Whether clients that are slow on purpose hold up those that are not."""
+
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+from load import Load, count, duration, figures, table
+from sides import ipsight, started
+
+CONNECTIONS = 1000
+# Of the connections to the server, opened at this rate a second.
+RATE = 500
+# To open them, and to keep them for a moment.
+SETTLE_SECONDS = 4
+GOOD = Load("json", records=1, connections=4)
+
+
+def attacks(url):
+    """slowhttptest's arguments by name. All but the read mode drip for as long as they may."""
+    return {
+        "slow headers (-H)": ["-H", "-i", "2", "-x", "24", "-t", "GET", "-u", f"{url}/ping"],
+        "slow bodies (-B)": ["-B", "-i", "2", "-x", "10", "-s", "8192", "-t", "POST", "-f", "text/csv",
+                             "-u", f"{url}/invocations"],
+        "slow readers (-X)": ["-X", "-k", "20", "-n", "2", "-w", "16", "-y", "64", "-z", "8", "-t", "GET",
+                              "-u", f"{url}/openapi.json"],
+    }  # fmt: skip
+
+
+def measure(args, model, events):
+    if not shutil.which("slowhttptest"):
+        sys.exit("slowhttptest is not installed")
+    rows, failures = [], []
+    with started(ipsight(args.program, model)) as (side,):
+        GOOD.run(side, events, 2)
+        for name, attack in attacks(side.url).items():
+            before = GOOD.run(side, events, args.seconds)
+            length = SETTLE_SECONDS + args.seconds + 2
+            attacker = subprocess.Popen(
+                ["slowhttptest", "-c", str(CONNECTIONS), "-r", str(RATE), "-l", str(length), "-p", "5", *attack],
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+            )  # fmt: skip
+            time.sleep(SETTLE_SECONDS)
+            during = GOOD.run(side, events, args.seconds)
+            held = greatest_connected(attacker.communicate()[0])
+            ratio = during["p99_us"] / before["p99_us"]
+            rows.append([name, held, duration(before["p99_us"]), duration(during["p99_us"]), f"{ratio:.2f}",
+                         count(before["rate"]), count(during["rate"]), during["status_errors"], during["socket_errors"]])  # fmt: skip
+            if ratio > 2:
+                failures.append(f"{name}: p99 is {ratio:.2f} times what it was")
+            if during["status_errors"] or during["socket_errors"]:
+                failures.append(f"{name}: {during['status_errors']} bad answers, {during['socket_errors']} socket errors")
+            if held < CONNECTIONS // 2:
+                failures.append(f"{name}: only {held} connections were held at most, this was no attack")
+    head = ["attack", "connections held at most", "p99 without", "p99 with", "ratio (target: at most 2)",
+            "requests/s without", "with", "bad answers", "socket errors"]  # fmt: skip
+    print(table(head, rows))
+    print(f"\n{CONNECTIONS} slow connections; the good client: {GOOD.connections} connections, {args.seconds} s each.")
+    for failure in failures:
+        print(f"**{failure}**")
+    return 1 if failures else 0
+
+
+def greatest_connected(output):
+    """slowhttptest says every few seconds how many connections it has."""
+    plain = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", output)
+    return max((int(number) for number in re.findall(r"connected:\s*(\d+)", plain)), default=0)
