@@ -2,24 +2,7 @@
 
 mod support;
 
-use std::path::Path;
-use std::process::Command;
-
-use support::{ipsight, skipped};
-
-/// Runs a Python script in `folder`, or says `skipped` where a module is missing. With
-/// `IPSIGHT_REQUIRE_PYTHON` set, as in CI, a missing module is a failure.
-fn python(folder: &Path, modules: &str, script: &str) -> bool {
-    let run = |script: &str| Command::new("python3").args(["-c", script]).current_dir(folder).output();
-    if !run(&format!("import {modules}")).is_ok_and(|output| output.status.success()) {
-        assert!(std::env::var_os("IPSIGHT_REQUIRE_PYTHON").is_none(), "python3 cannot import {modules}");
-        skipped(&format!("python3 cannot import {modules}"));
-        return false;
-    }
-    let output = run(script).unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    true
-}
+use support::{ipsight, python};
 
 #[test]
 fn pyarrow_reads_a_prepared_file_and_writes_one_that_we_read() {
@@ -40,7 +23,7 @@ with pa.ipc.new_file('theirs.arrow', table.schema) as writer:
     for rows in (1, 3, 2):
         writer.write_table(pa.concat_tables([table] * rows))
 ";
-    if !python(root, "pyarrow", script) {
+    if !python(root, "pyarrow", &["-c", script]) {
         return;
     }
     let args = ["train", "--train", "theirs.arrow", "--device", "ndarray", "--output", "run", "--json"];
@@ -93,5 +76,6 @@ for row in scored:
 ";
     let hashes: Vec<String> =
         (0..8).map(|i| ipsight::event::hash_entity(format!("user_{i}").as_bytes()).to_string()).collect();
-    python(root, "numpy, safetensors", &script.replace("HASHES", &format!("[{}]", hashes.join(", "))));
+    let script = script.replace("HASHES", &format!("[{}]", hashes.join(", ")));
+    python(root, "numpy, safetensors", &["-c", &script]);
 }

@@ -23,7 +23,8 @@ TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 def make_model(program, cache):
     """(model folder, CSV file of events): 200,000 x 128, bits encoder, no memory; made once and kept in `cache`."""
     model, events = cache / "run/model", cache / "logins/test.csv"
-    if (model / "manifest.json").exists() and events.exists():
+    # One of another version of the format is made anew.
+    if events.exists() and run_quietly(program, "inspect", "--model", model).returncode == 0:
         return model, events
     cache.mkdir(parents=True, exist_ok=True)
     run(program, "generate", "--users", "10000", "--days", "3", "--seed", "1", "--output", cache / "logins")
@@ -39,8 +40,13 @@ def make_model(program, cache):
     return model, events
 
 
+def run_quietly(program, *args):
+    command = [program, *map(str, args)]
+    return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
 def run(program, *args):
-    done = subprocess.run([program, *map(str, args)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    done = run_quietly(program, *args)
     if done.returncode != 0:
         sys.exit(f"{program} {args[0]}: exit {done.returncode}\n{done.stderr}")
 

@@ -18,12 +18,12 @@ GOOD = Load("json", records=1, connections=4)
 
 
 def attacks(url):
-    """slowhttptest's arguments by name. All but the read mode drip for as long as they may."""
+    """slowhttptest's arguments by name."""
     return {
         "slow headers (-H)": ["-H", "-i", "2", "-x", "24", "-t", "GET", "-u", f"{url}/ping"],
         "slow bodies (-B)": ["-B", "-i", "2", "-x", "10", "-s", "8192", "-t", "POST", "-f", "text/csv",
                              "-u", f"{url}/invocations"],
-        "slow readers (-X)": ["-X", "-k", "20", "-n", "2", "-w", "16", "-y", "64", "-z", "8", "-t", "GET",
+        "slow readers (-X)": ["-X", "-k", "10", "-n", "2", "-w", "16", "-y", "64", "-z", "8", "-t", "GET",
                               "-u", f"{url}/openapi.json"],
     }  # fmt: skip
 
@@ -43,7 +43,10 @@ def measure(args, model, events):
             )  # fmt: skip
             time.sleep(SETTLE_SECONDS)
             during = GOOD.run(side, events, args.seconds)
-            held = greatest_connected(attacker.communicate()[0])
+            output, _ = attacker.communicate()
+            if "Error:" in output:
+                sys.exit(f"slowhttptest: {output}")
+            held = greatest_connected(output)
             ratio = during["p99_us"] / before["p99_us"]
             rows.append([name, held, duration(before["p99_us"]), duration(during["p99_us"]), f"{ratio:.2f}",
                          count(before["rate"]), count(during["rate"]), during["status_errors"], during["socket_errors"]])  # fmt: skip

@@ -1,0 +1,90 @@
+//! Clients that are not ours against `ipsight serve`: AWS's SDK, a fuzzer that reads the OpenAPI document, bytes that no
+//! well-behaved client sends, and our examples. The scripts are in `serve_clients/`.
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::LazyLock;
+
+use support::server::Server;
+use support::{generated_and_trained, ipsight, python, skipped};
+use tempfile::TempDir;
+
+const VECTOR_DIM: &str = "16";
+
+const SMALL: &str = r#"
+[hyperparameters]
+num_entity_vectors = 400
+vector_dim = 16
+mini_batch_size = 500
+learning_rate = 0.02
+epochs = 2
+[training]
+device = "ndarray"
+[data]
+train = ["logins/train.csv"]
+"#;
+
+/// A model with thresholds, and `scores.csv`: what `ipsight score` says of forty events.
+static FIXTURE: LazyLock<TempDir> = LazyLock::new(|| {
+    let folder = generated_and_trained("200", "37", SMALL);
+    let root = folder.path();
+    let choose =
+        ["evaluate", "--model", "run/model", "--device", "ndarray", "--data", "logins/validation.csv"];
+    let thresholds =
+        ["--attacks", "default", "--target-fpr", "step_up=0.04", "--target-fpr", "investigate=0.001"];
+    ipsight(root, &[&choose[..], &thresholds].concat(), b"").expect(0, &[]);
+    let events = fs::read_to_string(root.join("logins/test.csv")).unwrap();
+    let events: String = events.lines().take(40).map(|line| format!("{line}\n")).collect();
+    let score = ["score", "--model", "run/model", "--device", "ndarray", "--output", "scores.csv"];
+    ipsight(root, &score, events.as_bytes()).expect(0, &[]);
+    folder
+});
+
+/// Runs a script against a server of the model.
+fn script(modules: &str, path: &str, more: &[&str]) {
+    let root = FIXTURE.path();
+    let server = Server::start(root, "run/model", &[]);
+    let path = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
+    let url = server.url();
+    python(root, modules, &[&[path.as_str(), &url], more].concat());
+    server.stop();
+}
+
+#[test]
+fn boto3_finds_what_it_finds_at_sagemaker() {
+    script("boto3", "tests/serve_clients/boto3_client.py", &["scores.csv", VECTOR_DIM]);
+}
+
+#[test]
+fn schemathesis_finds_no_contradiction_to_the_openapi_document() {
+    script("schemathesis", "tests/serve_clients/fuzz_openapi.py", &[]);
+}
+
+#[test]
+fn no_bytes_on_a_socket_smuggle_a_request_or_stop_the_server() {
+    script("socket", "tests/serve_clients/raw_http.py", &[]);
+}
+
+#[test]
+fn the_examples_run() {
+    script("boto3", "examples/boto3_client.py", &[]);
+    let root = FIXTURE.path();
+    if Command::new("curl").arg("--version").output().is_err() {
+        skipped("curl is not installed");
+        return;
+    }
+    let server = Server::start(root, "run/model", &[]);
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/curl.sh");
+    let output =
+        Command::new("sh").arg(example).args([server.url(), format!("http://{}", server.admin)]).output();
+    let output = output.unwrap();
+    let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}{errors}");
+    for word in ["dot_product", "ip_embedding", "anomaly_score", "decision", "MULTI_RECORD"] {
+        assert!(said.contains(word), "no `{word}` in\n{said}");
+    }
+    server.stop();
+}
