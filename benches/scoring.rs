@@ -189,7 +189,7 @@ fn serve_case(case: &Case) -> Outcome<()> {
     };
     let plan = MemoryPlan::for_scoring(&config, &chosen.limits)?;
     let model = IpInsightsConfig::of(&config, plan.max_rows_per_shard).init(&chosen.device);
-    let scorer = Scorer::new(model, vec![1; case.num_entity_vectors]);
+    let scorer = Scorer::new(&model, vec![1; case.num_entity_vectors]);
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let calls: Vec<Vec<Event>> = (0..NUM_CALLS).map(|_| random_events(&mut rng, EVENTS_PER_CALL)).collect();
     let ready = json!({ "ipsight": env!("CARGO_PKG_VERSION"), "device": chosen.description });

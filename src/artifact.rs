@@ -1,33 +1,45 @@
-//! The model folder: `model.safetensors`, `config.toml`, and `manifest.json` with the checksums of both. What
-//! [`crate::thresholds`] adds to it later is known by the checksum of the weights.
+//! The model folder: `model.safetensors`, `folded.safetensors`, `config.toml`, and `manifest.json` with the checksums
+//! of them. What [`crate::thresholds`] adds to it later is known by the checksum of the weights.
+//!
+//! The folded file has what is scored with, the entities with the encoder's output layer folded in
+//! ([`ipsight_kernels::scores`]). It is mapped, so a start computes nothing and processes share the memory.
 //!
 //! It is written beside its place under a temporary name, synced and renamed, so a model is whole or not
 //! there. It holds no clock: the same run gives the same bytes.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::path::Path;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 
+use burn::tensor::{AllocationProperty, DType, Tensor, TensorData};
+use bytes::Bytes;
+use ipsight_kernels::scores::folded_width;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::data::map_file;
 use crate::device::{ComputeDevice, MemoryPlan};
+use crate::embeddings::Embeddings;
 use crate::event::ENTITY_HASH;
-use crate::model::{IpInsights, IpInsightsConfig};
-use crate::score::{Scorer, read_floats};
+use crate::model::{IpInsights, IpInsightsConfig, VECTORS};
+use crate::score::{FoldedEntities, Scorer, fold_entities, read_floats};
 use crate::{Error, Result};
 
 /// Version of the folder's layout; a reader refuses any other.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 const MANIFEST: &str = "manifest.json";
 const WEIGHTS: &str = "model.safetensors";
+const FOLDED_WEIGHTS: &str = "folded.safetensors";
 const CONFIG: &str = "config.toml";
 
 /// How many events each table row was trained on, `[N]`, beside the weights.
 const ROW_COUNTS: &str = "entity_row_counts";
+
+/// The folded entities, `[N, width + 1 + cells]`.
+const FOLDED: &str = "folded";
 
 const DAMAGED_HELP: &str = "the folder is damaged or was edited: copy it again or train again";
 
@@ -120,14 +132,12 @@ fn write_folder(
     training: TrainingSummary,
 ) -> Result<Manifest> {
     fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-    let (config_path, weights_path) = (folder.join(CONFIG), folder.join(WEIGHTS));
+    let [config_path, weights_path, folded_path] =
+        [CONFIG, WEIGHTS, FOLDED_WEIGHTS].map(|name| folder.join(name));
     fs::write(&config_path, config.to_toml()).map_err(Error::io("write", &config_path))?;
     write_weights(&weights_path, model, row_counts)?;
-    // safetensors makes a file that only its owner can read: let it have its neighbour's mode.
-    fs::metadata(&config_path)
-        .and_then(|metadata| fs::set_permissions(&weights_path, metadata.permissions()))
-        .map_err(Error::io("set the mode of", &weights_path))?;
-    let files = [WEIGHTS, CONFIG]
+    write_folded(&folded_path, model)?;
+    let files = [WEIGHTS, FOLDED_WEIGHTS, CONFIG]
         .into_iter()
         .map(|name| Ok((name.to_string(), file_entry(&folder.join(name))?)))
         .collect::<Result<_>>()?;
@@ -146,7 +156,7 @@ fn write_folder(
         serde_json::to_string_pretty(&manifest).expect("a manifest has string keys and finite numbers");
     json.push('\n');
     fs::write(&manifest_path, json).map_err(Error::io("write", &manifest_path))?;
-    for path in [&weights_path, &config_path, &manifest_path, folder] {
+    for path in [&weights_path, &folded_path, &config_path, &manifest_path, folder] {
         sync(path)?;
     }
     Ok(manifest)
@@ -163,6 +173,20 @@ fn write_weights(path: &Path, model: &IpInsights, row_counts: &[u32]) -> Result<
     }
     let counts = row_counts.iter().flat_map(|count| count.to_le_bytes()).collect();
     tensors.push((ROW_COUNTS.into(), Dtype::U32, vec![row_counts.len()], counts));
+    write_safetensors(path, &tensors)
+}
+
+fn write_folded(path: &Path, model: &IpInsights) -> Result<()> {
+    let mut bytes = Vec::new();
+    for shard in fold_entities(model) {
+        bytes.extend(read_floats(shard)?.into_iter().flat_map(f32::to_le_bytes));
+    }
+    let shape = vec![model.entity_embedding.num_entity_vectors(), folded_width(&model.shape())];
+    write_safetensors(path, &[(FOLDED.into(), Dtype::F32, shape, bytes)])
+}
+
+/// Writes tensors: name, type, shape and bytes.
+fn write_safetensors(path: &Path, tensors: &[(String, Dtype, Vec<usize>, Vec<u8>)]) -> Result<()> {
     let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
         let view = TensorView::new(*dtype, shape.clone(), bytes).expect("bytes fill the shape");
         (name.as_str(), view)
@@ -170,7 +194,12 @@ fn write_weights(path: &Path, model: &IpInsights, row_counts: &[u32]) -> Result<
     safetensors::serialize_to_file(views, None, path).map_err(|error| match error {
         safetensors::SafeTensorError::IoError(source) => Error::io("write", path)(source),
         other => Error::io("write", path)(std::io::Error::other(other)),
-    })
+    })?;
+    // safetensors makes a file that only its owner can read: let it have the mode of any other.
+    let beside = path.with_file_name(CONFIG);
+    fs::metadata(&beside)
+        .and_then(|metadata| fs::set_permissions(path, metadata.permissions()))
+        .map_err(Error::io("set the mode of", path))
 }
 
 /// Renames a whole folder into place. A folder that is there already is moved aside first and removed last.
@@ -201,10 +230,17 @@ fn sync(path: &Path) -> Result<()> {
 }
 
 fn file_entry(path: &Path) -> Result<FileEntry> {
+    Ok(entry_of(&map(path)?))
+}
+
+fn entry_of(bytes: &[u8]) -> FileEntry {
     let mut hasher = blake3::Hasher::new();
-    let file = File::open(path).map_err(Error::io("read", path))?;
-    hasher.update_reader(file).map_err(Error::io("read", path))?;
-    Ok(FileEntry { bytes: hasher.count(), blake3: hasher.finalize().to_hex().to_string() })
+    hasher.update_rayon(bytes);
+    FileEntry { bytes: hasher.count(), blake3: hasher.finalize().to_hex().to_string() }
+}
+
+fn map(path: &Path) -> Result<Bytes> {
+    File::open(path).and_then(|file| map_file(&file)).map_err(Error::io("read", path))
 }
 
 /// A model folder that was read and checked.
@@ -216,6 +252,8 @@ pub struct Artifact {
     pub config: Config,
     /// Ready to score.
     pub scorer: Scorer,
+    /// The vectors behind the scores.
+    pub embeddings: Embeddings,
 }
 
 /// Reads `manifest.json`.
@@ -251,10 +289,26 @@ fn read_manifest(folder: &Path) -> Result<Manifest> {
 ///
 /// [`Error::Io`] where a file is missing, [`Error::Data`] where one is damaged.
 pub fn read_and_verify(folder: &Path) -> Result<(Manifest, Config)> {
+    map_and_verify(folder).map(|verified| (verified.manifest, verified.config))
+}
+
+/// What was read of a model folder: the bytes of its tensors are those that were verified.
+struct Verified {
+    manifest: Manifest,
+    config: Config,
+    weights: Bytes,
+    folded: Bytes,
+}
+
+fn map_and_verify(folder: &Path) -> Result<Verified> {
     let manifest = read_manifest(folder)?;
-    for name in [WEIGHTS, CONFIG] {
-        verify(&folder.join(name), manifest.files.get(name))?;
-    }
+    let verified = |name: &str| {
+        let path = folder.join(name);
+        let bytes = map(&path)?;
+        verify(&path, &bytes, manifest.files.get(name)).map(|()| bytes)
+    };
+    let (weights, folded) = (verified(WEIGHTS)?, verified(FOLDED_WEIGHTS)?);
+    verified(CONFIG)?;
     let config = Config::load(Some(&folder.join(CONFIG)), &[])?;
     let h = &config.hyperparameters;
     let shape = (h.num_entity_vectors, h.vector_dim, h.num_ip_encoder_layers);
@@ -262,7 +316,7 @@ pub fn read_and_verify(folder: &Path) -> Result<(Manifest, Config)> {
         let at = folder.join(MANIFEST).display().to_string();
         return Err(Error::data(at, format!("it and {CONFIG} differ in the model's shape"), DAMAGED_HELP));
     }
-    Ok((manifest, config))
+    Ok(Verified { manifest, config, weights, folded })
 }
 
 /// Reads a model folder onto a device, after checking every checksum.
@@ -272,15 +326,38 @@ pub fn read_and_verify(folder: &Path) -> Result<(Manifest, Config)> {
 /// [`Error::Io`] where a file is missing, [`Error::Data`] where one is damaged, [`Error::Device`] where the
 /// model does not fit.
 pub fn load(folder: &Path, device: &ComputeDevice) -> Result<Artifact> {
-    let (manifest, config) = read_and_verify(folder)?;
+    let Verified { manifest, config, weights, folded } = map_and_verify(folder)?;
     let plan = MemoryPlan::for_scoring(&config, &device.limits)?;
-    let model_config = IpInsightsConfig::of(&config, plan.max_rows_per_shard);
-    let (model, row_counts) = read_weights(&folder.join(WEIGHTS), &model_config, device)?;
-    Ok(Artifact { manifest, config, scorer: Scorer::new(model, row_counts) })
+    let model = IpInsightsConfig::of(&config, plan.max_rows_per_shard);
+    let device = &device.device;
+
+    let weights = Tensors { path: folder.join(WEIGHTS), bytes: weights };
+    let counts = weights.values(ROW_COUNTS, Dtype::U32, &[model.num_entity_vectors])?;
+    let row_counts = counts.as_chunks::<4>().0.iter().copied().map(u32::from_le_bytes).collect();
+    let ip_encoder = model.ip_encoder_from_tensors(device, |name, shape| {
+        let bytes = weights.values(name, Dtype::F32, shape)?;
+        Ok::<_, Error>(bytes.as_chunks::<4>().0.iter().copied().map(f32::from_le_bytes).collect())
+    })?;
+    let vectors = weights.values(VECTORS, Dtype::F32, &[model.num_entity_vectors, model.vector_dim])?;
+
+    let width = folded_width(&model.shape());
+    let folded = Tensors { path: folder.join(FOLDED_WEIGHTS), bytes: folded };
+    let rows = folded.values(FOLDED, Dtype::F32, &[model.num_entity_vectors, width])?;
+    let sharding = model.entity_embedding().sharding();
+    let shard = |range: Range<usize>| {
+        let bytes = rows.slice(4 * width * range.start..4 * width * range.end);
+        let bytes = burn::tensor::Bytes::from_shared(bytes, AllocationProperty::File);
+        Tensor::from_data(TensorData::from_bytes(bytes, [range.len(), width], DType::F32), device)
+    };
+    let shards = sharding.shards(model.num_entity_vectors).map(shard).collect();
+    let scorer =
+        Scorer::of_folded(FoldedEntities { shards, sharding }, model.shape(), &ip_encoder, row_counts);
+    let embeddings = Embeddings::new(ip_encoder, vectors, model.vector_dim);
+    Ok(Artifact { manifest, config, scorer, embeddings })
 }
 
-fn verify(path: &Path, expected: Option<&FileEntry>) -> Result<()> {
-    let found = file_entry(path)?;
+fn verify(path: &Path, bytes: &[u8], expected: Option<&FileEntry>) -> Result<()> {
+    let found = entry_of(bytes);
     match expected {
         Some(expected) if *expected == found => Ok(()),
         Some(expected) if expected.bytes != found.bytes => Err(Error::data(
@@ -296,27 +373,26 @@ fn verify(path: &Path, expected: Option<&FileEntry>) -> Result<()> {
     }
 }
 
-fn read_weights(
-    path: &Path,
-    config: &IpInsightsConfig,
-    device: &ComputeDevice,
-) -> Result<(IpInsights, Vec<u32>)> {
-    let damaged = |what: String| Error::data(path.display().to_string(), what, DAMAGED_HELP);
-    let file = File::open(path).map_err(Error::io("read", path))?;
-    let mapped = map_file(&file).map_err(Error::io("read", path))?;
-    let tensors = SafeTensors::deserialize(&mapped).map_err(|error| damaged(error.to_string()))?;
-    let values = |name: &str, dtype: Dtype, shape: &[usize]| {
-        let tensor = tensors.tensor(name).map_err(|_| damaged(format!("no tensor `{name}`")))?;
+/// A safetensors file in memory.
+struct Tensors {
+    path: PathBuf,
+    bytes: Bytes,
+}
+
+impl Tensors {
+    fn damaged(&self, what: String) -> Error {
+        Error::data(self.path.display().to_string(), what, DAMAGED_HELP)
+    }
+
+    /// The bytes of a tensor, of the type and shape that it must have.
+    fn values(&self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<Bytes> {
+        let tensors =
+            SafeTensors::deserialize(&self.bytes).map_err(|error| self.damaged(error.to_string()))?;
+        let tensor = tensors.tensor(name).map_err(|_| self.damaged(format!("no tensor `{name}`")))?;
         if (tensor.dtype(), tensor.shape()) != (dtype, shape) {
             let (found, of) = (tensor.shape(), tensor.dtype());
-            return Err(damaged(format!("`{name}` is {of:?} {found:?}, not {dtype:?} {shape:?}")));
+            return Err(self.damaged(format!("`{name}` is {of:?} {found:?}, not {dtype:?} {shape:?}")));
         }
-        Ok(tensor.data())
-    };
-    let model = config.from_tensors(&device.device, |name, shape| {
-        let (words, _) = values(name, Dtype::F32, shape)?.as_chunks::<4>();
-        Ok(words.iter().copied().map(f32::from_le_bytes).collect())
-    })?;
-    let (counts, _) = values(ROW_COUNTS, Dtype::U32, &[config.num_entity_vectors])?.as_chunks::<4>();
-    Ok((model, counts.iter().copied().map(u32::from_le_bytes).collect()))
+        Ok(self.bytes.slice_ref(tensor.data()))
+    }
 }

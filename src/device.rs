@@ -5,6 +5,7 @@ use burn::tensor::Device;
 use burn::tensor::{DeviceKind, wgpu::wgpu};
 use ipsight_kernels::first_layer::NUM_BUCKETS;
 use ipsight_kernels::folded::{CHUNKS_AT_ONCE, MIN_POSITIVES_PER_CHUNK, ROWS_PER_BLOCK};
+use ipsight_kernels::scores::folded_width;
 use ipsight_kernels::shape::ModelShape;
 use serde::Serialize;
 
@@ -232,7 +233,11 @@ impl MemoryPlan {
     ///
     /// [`Error::Device`] with the figure and what to lower, where a row, a step or the whole does not fit.
     pub fn for_training(config: &Config, limits: &DeviceLimits) -> Result<Self> {
-        let plan = Self::new(config, limits, 2, model_shape(config).row_width())?;
+        let shape = model_shape(config);
+        // A shard is folded when the model is written.
+        let widest_row = shape.row_width().max(folded_width(&shape));
+        let plan = Self::new(config, limits, shape.row_width(), widest_row)?;
+        let plan = Self { optimizer_bytes: 2 * plan.table_bytes, ..plan };
         let step = StepMemory::new(config, limits.max_binding_bytes.is_some());
         let lower = "lower mini_batch_size, the negative sampling rates, vector_dim or model.memory_cells";
         if let Some(limit) = limits.max_binding_bytes.filter(|limit| step.largest_tensor > *limit) {
@@ -257,11 +262,7 @@ impl MemoryPlan {
     /// As [`MemoryPlan::for_training`].
     pub fn for_scoring(config: &Config, limits: &DeviceLimits) -> Result<Self> {
         let shape = model_shape(config);
-        // A shard is folded into rows of the encoder's last width, a bias and the cells before it is let go.
-        let folded_width = shape.output_width() + 1 + shape.num_cells();
-        let mut plan = Self::new(config, limits, 0, shape.row_width().max(folded_width))?;
-        let rows = plan.max_rows_per_shard.min(config.hyperparameters.num_entity_vectors) as u64;
-        plan.step_bytes = 4 * folded_width as u64 * rows;
+        let plan = Self::new(config, limits, folded_width(&shape), folded_width(&shape))?;
         plan.check_available(limits, "take another device, or a machine with more memory".into())?;
         Ok(plan)
     }
@@ -271,13 +272,12 @@ impl MemoryPlan {
         self.table_bytes.saturating_add(self.optimizer_bytes).saturating_add(self.step_bytes)
     }
 
-    /// `widest_row`: floats of the widest row that a shard is to hold.
-    fn new(config: &Config, limits: &DeviceLimits, num_moments: u64, widest_row: usize) -> Result<Self> {
-        let shape = model_shape(config);
-        let table_bytes = 4 * shape.row_width() as u64 * config.hyperparameters.num_entity_vectors as u64;
+    /// `row`: floats of a row of the table; `widest_row`: of the widest row that a shard is ever to hold.
+    fn new(config: &Config, limits: &DeviceLimits, row: usize, widest_row: usize) -> Result<Self> {
+        let table_bytes = 4 * row as u64 * config.hyperparameters.num_entity_vectors as u64;
         let max_rows = limits.max_binding_bytes.map_or(u64::MAX, |limit| limit / (4 * widest_row as u64));
         // All layers are one tensor.
-        let encoder_bytes = 4 * shape.num_parameters() as u64;
+        let encoder_bytes = 4 * model_shape(config).num_parameters() as u64;
         if let Some(limit) = limits.max_binding_bytes.filter(|limit| encoder_bytes > *limit || max_rows == 0)
         {
             return Err(Error::device(
@@ -291,7 +291,7 @@ impl MemoryPlan {
         }
         Ok(Self {
             table_bytes,
-            optimizer_bytes: num_moments * table_bytes,
+            optimizer_bytes: 0,
             step_bytes: 0,
             max_rows_per_shard: usize::try_from(max_rows).unwrap_or(usize::MAX),
         })
@@ -394,7 +394,8 @@ mod tests {
     fn a_table_past_the_binding_is_sharded() {
         let limits = DeviceLimits { max_binding_bytes: Some(128 << 20), available_bytes: None };
         let plan = MemoryPlan::for_training(&config(1_000_000, 128), &limits).unwrap();
-        assert_eq!(plan.max_rows_per_shard, 262_144);
+        // A folded row has one float more than a row.
+        assert_eq!(plan.max_rows_per_shard, (128 << 20) / (4 * 129));
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod calibration;
 pub mod config;
 pub mod data;
 pub mod device;
+pub mod embeddings;
 mod error;
 pub mod evaluate;
 pub mod event;

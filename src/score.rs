@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use crate::data::segments;
 use crate::event::{entity_row, entity_tag};
 use crate::explain::Parts;
-use crate::model::{EntityEmbedding, IpInsights, Sharding, index_tensor};
+use crate::model::{EntityEmbedding, IpEncoder, IpInsights, Sharding, index_tensor};
 use crate::{Error, Event, Result};
 
 /// Pairs that are scored at once, at most: enough for all cores and for a device.
@@ -46,10 +46,26 @@ pub struct Scorer {
 /// The entities, with the encoder's output layer folded in (see [`ipsight_kernels::scores`]).
 #[derive(Debug)]
 enum Vectors {
-    /// All of them, shard by shard: `[rows, width + 1 + cells]`.
-    Folded(Vec<Tensor<2>>, Sharding),
+    /// All of them.
+    Folded(FoldedEntities),
     /// None yet: those that are asked for are folded then.
     Plain(EntityEmbedding),
+}
+
+/// The entities of a model, folded.
+#[derive(Debug)]
+pub struct FoldedEntities {
+    /// Shard by shard: `[rows, width + 1 + cells]`.
+    pub shards: Vec<Tensor<2>>,
+    /// Which shard has which rows.
+    pub sharding: Sharding,
+}
+
+/// Folds the encoder's output layer into the entities of a model on a plain device, shard by shard:
+/// `[rows, width + 1 + cells]`.
+pub fn fold_entities(model: &IpInsights) -> impl Iterator<Item = Tensor<2>> {
+    let (shape, parameters) = (model.shape(), model.ip_encoder.parameters());
+    model.entity_embedding.shards.iter().map(move |shard| fold(shard.val(), parameters.clone(), shape))
 }
 
 /// Pairs of one shard.
@@ -63,16 +79,22 @@ struct Pairs {
 
 impl Scorer {
     /// Takes a model on a plain device and, for each table row, how many events it was trained on. The whole
-    /// table is folded once, and the plain one let go.
-    pub fn new(model: IpInsights, row_counts: Vec<u32>) -> Self {
-        let shape = model.shape();
-        let IpInsights { entity_embedding, ip_encoder, .. } = model;
-        let parameters = ip_encoder.parameters();
-        let sharding = entity_embedding.sharding();
-        let (device, shards) = (entity_embedding.device(), entity_embedding.shards);
-        let folded = shards.into_iter().map(|shard| fold(shard.into_value(), parameters.clone(), shape));
-        let vectors = Vectors::Folded(folded.collect(), sharding);
-        Self::with(vectors, shape, parameters, device, row_counts)
+    /// table is folded once.
+    pub fn new(model: &IpInsights, row_counts: Vec<u32>) -> Self {
+        let sharding = model.entity_embedding.sharding();
+        let folded = FoldedEntities { shards: fold_entities(model).collect(), sharding };
+        Self::of_folded(folded, model.shape(), &model.ip_encoder, row_counts)
+    }
+
+    /// Takes entities that were folded before, by [`fold_entities`], with the model's shape and encoder.
+    pub fn of_folded(
+        entities: FoldedEntities,
+        shape: ModelShape,
+        ip_encoder: &IpEncoder,
+        row_counts: Vec<u32>,
+    ) -> Self {
+        let device = entities.shards[0].device();
+        Self::with(Vectors::Folded(entities), shape, ip_encoder.parameters(), device, row_counts)
     }
 
     /// Takes a model that is still in training: a second table, of folded rows, might not fit beside it, so
@@ -142,9 +164,9 @@ impl Scorer {
             Vectors::Plain(table) => {
                 fold(table.forward(&table.index(&row)), self.parameters.clone(), self.shape)
             }
-            Vectors::Folded(shards, sharding) => {
-                let (shard, _, local) = sharding.split(&row).remove(0);
-                gather(shards[shard].clone(), index_tensor(local, &self.device))
+            Vectors::Folded(entities) => {
+                let (shard, _, local) = entities.sharding.split(&row).remove(0);
+                gather(entities.shards[shard].clone(), index_tensor(local, &self.device))
             }
         };
         let (folded, parameters) = (read_floats(folded)?, read_floats(self.parameters.clone())?);
@@ -163,7 +185,7 @@ impl Scorer {
 
     fn score_batch(&self, events: &[Event]) -> Result<Vec<f32>> {
         match &self.vectors {
-            Vectors::Folded(shards, _) if shards.len() == 1 => {
+            Vectors::Folded(entities) if entities.shards.len() == 1 => {
                 let row = |event: &Event| self.row(event.entity) as i32;
                 let tag = |event: &Event| entity_tag(event.entity);
                 let pairs = match events.len() {
@@ -181,7 +203,7 @@ impl Scorer {
                         }
                     }
                 };
-                read_floats(self.scores(&shards[0], pairs))
+                read_floats(self.scores(&entities.shards[0], pairs))
             }
             vectors => self.score_by_row(vectors, events),
         }
@@ -207,7 +229,7 @@ impl Scorer {
                 let folded = fold(table.forward(&table.index(&unique)), self.parameters.clone(), self.shape);
                 self.scores(&folded, pairs)
             }
-            Vectors::Folded(shards, sharding) => {
+            Vectors::Folded(FoldedEntities { shards, sharding }) => {
                 let of_shard = |(shard, range, local): (usize, Range<usize>, Vec<i32>)| {
                     let (tags, ips) = (tags[range.clone()].to_vec(), ips[range].to_vec());
                     self.scores(&shards[shard], Pairs { rows: local, tags, ips })

@@ -134,7 +134,7 @@ fn a_run_folder_holds_config_metrics_tensorboard_and_model() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort();
-    assert_eq!(names, ["config.toml", "manifest.json", "model.safetensors"]);
+    assert_eq!(names, ["config.toml", "folded.safetensors", "manifest.json", "model.safetensors"]);
     // The config of a run trains the same model again.
     run(&["train", "--config", "run/config.toml", "--output", "rerun"]).expect(0, &[]);
     assert_eq!(file("rerun/model/model.safetensors"), file("run/model/model.safetensors"));
@@ -143,7 +143,7 @@ fn a_run_folder_holds_config_metrics_tensorboard_and_model() {
 #[test]
 fn the_same_seed_gives_the_same_model_byte_for_byte() {
     LazyLock::force(&FIXTURE);
-    for name in ["model.safetensors", "config.toml", "manifest.json"] {
+    for name in ["model.safetensors", "folded.safetensors", "config.toml", "manifest.json"] {
         assert_eq!(file(&format!("run/model/{name}")), file(&format!("again/model/{name}")), "{name}");
     }
     run(&["train", "--config", "small.toml", "--set", "training.seed=1", "--output", "seed1"]).expect(0, &[]);
@@ -298,14 +298,15 @@ fn a_damaged_model_is_refused() {
     let score = |model: &str| run_with_stdin(&["score", "--model", model], "user_1,1.2.3.4\n");
     score("no such model").expect(4, &["no such model"]);
     type Damage<'a> = (&'a str, &'a dyn Fn(&mut Vec<u8>));
-    let damage: [Damage; 5] = [
+    let damage: [Damage; 6] = [
         ("model.safetensors", &|bytes| *bytes.last_mut().unwrap() ^= 1),
         ("model.safetensors", &|bytes| bytes.truncate(1000)),
+        ("folded.safetensors", &|bytes| *bytes.last_mut().unwrap() ^= 1),
         ("config.toml", &|bytes| bytes.push(b'\n')),
         ("manifest.json", &|bytes| bytes.truncate(20)),
         ("manifest.json", &|bytes| {
             let text = String::from_utf8(bytes.clone()).unwrap();
-            *bytes = text.replace("\"format_version\": 1", "\"format_version\": 2").into_bytes();
+            *bytes = text.replace("\"format_version\": 2", "\"format_version\": 1").into_bytes();
         }),
     ];
     for (i, (name, damage)) in damage.into_iter().enumerate() {
@@ -326,7 +327,7 @@ fn a_damaged_model_is_refused() {
 fn inspect_shows_the_manifest() {
     LazyLock::force(&FIXTURE);
     let manifest = run(&["inspect", "--model", "run/model", "--json"]).expect(0, &[]).json();
-    assert_eq!(manifest["format_version"], 1);
+    assert_eq!(manifest["format_version"], 2);
     assert_eq!(manifest["entity_hash"], "xxh3_64:v1");
     assert_eq!(manifest["training"]["num_epochs"], 6);
     assert_eq!(manifest["training"]["completed"], true);

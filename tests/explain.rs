@@ -56,7 +56,7 @@ fn ndarray() -> Device {
 }
 
 fn scorer(model: IpInsights) -> Scorer {
-    Scorer::new(model, vec![3; NUM_ROWS])
+    Scorer::new(&model, vec![3; NUM_ROWS])
 }
 
 fn events() -> Vec<Event> {

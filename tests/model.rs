@@ -508,7 +508,7 @@ fn no_events_have_no_scores() {
             let (mut config, _) = small_model(1);
             config.max_rows_per_shard = max_rows_per_shard;
             let model = || config.init(&device);
-            for scorer in [Scorer::new(model(), vec![1; 50]), Scorer::of_training(model(), vec![1; 50])] {
+            for scorer in [Scorer::new(&model(), vec![1; 50]), Scorer::of_training(model(), vec![1; 50])] {
                 assert!(scorer.dot_products(&[]).unwrap().is_empty());
             }
         }
@@ -534,7 +534,7 @@ fn scores_while_training_equal_those_of_the_finished_model() {
             let events: Vec<Event> =
                 (0..64).map(|i| Event { entity: entity(&batch, i), ip: batch.ips[i] }).collect();
             let [found, expected] =
-                [Scorer::of_training(model(), vec![1; 50]), Scorer::new(model(), vec![1; 50])]
+                [Scorer::of_training(model(), vec![1; 50]), Scorer::new(&model(), vec![1; 50])]
                     .map(|scorer| scorer.dot_products(&events).unwrap());
             mismatches.check(&format!("{name}, L = {num_layers}"), &found, &expected, 1e-7);
         }
@@ -549,7 +549,7 @@ fn scores_in_batches_equal_single_scores() {
             let (mut config, _) = small_model(num_layers);
             config.max_rows_per_shard = 17;
             let (_, config) = kinds(&config)[num_layers].clone();
-            let scorer = Scorer::new(trained(&config, &device), vec![1; 50]);
+            let scorer = Scorer::new(&trained(&config, &device), vec![1; 50]);
             let batch = batch_at(0);
             let events: Vec<Event> =
                 (0..64).map(|i| Event { entity: entity(&batch, 63 - i), ip: batch.ips[i] }).collect();

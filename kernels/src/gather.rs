@@ -56,11 +56,11 @@ pub trait GatherBackend: Backend {
 
 impl GatherBackend for burn_ndarray::NdArray {
     fn gather_rows(table: FloatTensor<Self>, rows: IntTensor<Self>) -> FloatTensor<Self> {
-        use crate::host::{f32_array, i32_array, slice, tensor};
-        let (table, rows) = (f32_array(table), i32_array(rows));
-        let vector_dim = table.shape()[1];
+        use crate::host::{f32_values, i32_array, slice, tensor};
+        let vector_dim = burn::backend::TensorMetadata::shape(&table)[1];
+        let (table, rows) = (f32_values(&table), i32_array(rows));
         let mut out = vec![0.0; rows.len() * vector_dim];
-        gather_on_slices(slice(&table), slice(&rows), vector_dim, &mut out);
+        gather_on_slices(&table, slice(&rows), vector_dim, &mut out);
         tensor(out, &[rows.len(), vector_dim])
     }
 }

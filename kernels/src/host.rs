@@ -1,5 +1,6 @@
 //! From the ndarray backend's tensors to slices and back.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::tensor::Element;
@@ -35,6 +36,14 @@ macro_rules! array_of {
 array_of!(f32_array, F32, f32);
 array_of!(i32_array, I32, i32);
 array_of!(u32_array, U32, u32);
+
+/// The tensor's values where they lie, for a table that is read: it may be a mapped file, which [`f32_array`] would
+/// copy.
+pub(crate) fn f32_values(tensor: &NdArrayTensor) -> Cow<'_, [f32]> {
+    let NdArrayTensor::F32(storage) = tensor else { unreachable!("a kernel was given something else") };
+    let view = storage.view();
+    view.to_slice().map_or_else(|| Cow::Owned(view.iter().copied().collect()), Cow::Borrowed)
+}
 
 /// Like [`f32_array`], for a table that will be written to: counts the copy if it is shared.
 pub(crate) fn table_array(tensor: NdArrayTensor) -> SharedArray<f32> {

@@ -65,8 +65,8 @@ pub fn score_reference(shape: &ModelShape, parameters: &[f32], folded: &[f32], t
     common + mix_reference(usual, elsewhere(row_cells, tag) as f64).0
 }
 
-/// Floats of a folded row.
-fn folded_width(shape: &ModelShape) -> usize {
+/// Floats of a folded row: width + 1 + cells.
+pub fn folded_width(shape: &ModelShape) -> usize {
     shape.output_width() + 1 + shape.num_cells()
 }
 
@@ -320,12 +320,13 @@ impl ScoresBackend for burn_ndarray::NdArray {
         parameters: FloatTensor<Self>,
         shape: ModelShape,
     ) -> FloatTensor<Self> {
-        use crate::host::{f32_array, i32_array, slice, tensor, u32_array};
-        let (folded, tables, parameters) = (f32_array(folded), f32_array(tables), f32_array(parameters));
+        use crate::host::{f32_array, f32_values, i32_array, slice, tensor, u32_array};
+        let folded = f32_values(&folded);
+        let (tables, parameters) = (f32_array(tables), f32_array(parameters));
         let (rows, tags, ips) = (i32_array(rows), u32_array(tags), u32_array(ips));
-        let (folded, tables, parameters) = (slice(&folded), slice(&tables), slice(&parameters));
+        let (tables, parameters) = (slice(&tables), slice(&parameters));
         let mut out = vec![0.0; ips.len()];
-        let inputs = ScoreInputs { folded, tables, parameters, shape };
+        let inputs = ScoreInputs { folded: &folded, tables, parameters, shape };
         let pairs = PairsToScore { rows: slice(&rows), tags: slice(&tags), ips: slice(&ips) };
         scores_on_slices(inputs, pairs, &mut out);
         tensor(out, &[ips.len()])

@@ -93,7 +93,7 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
     let read = args.read.options()?;
     let mut truth = args.truth.as_deref().map(Truth::open).transpose()?;
     let device = args.device.choose()?;
-    let Artifact { manifest, config, scorer } = artifact::load(&args.model, &device)?;
+    let Artifact { manifest, config, scorer, .. } = artifact::load(&args.model, &device)?;
     let wanted = wanted_thresholds(&args)?;
     // Before the events are scored: what stands in the way is told at once.
     let known = if wanted.is_empty() { None } else { Thresholds::load(&args.model, &manifest)? };

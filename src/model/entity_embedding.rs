@@ -43,7 +43,8 @@ pub struct EntityEmbedding {
     num_entity_vectors: usize,
     vector_dim: usize,
     num_cells: usize,
-    rows_per_shard: usize,
+    #[module(skip)]
+    sharding: Sharding,
 }
 
 impl EntityEmbeddingConfig {
@@ -84,21 +85,23 @@ impl EntityEmbeddingConfig {
         })
     }
 
+    /// Which shard has which rows.
+    pub fn sharding(&self) -> Sharding {
+        Sharding { rows_per_shard: self.max_rows_per_shard.min(self.num_entity_vectors) }
+    }
+
     fn build(&self, mut shard: impl FnMut(usize, usize) -> Tensor<2>) -> EntityEmbedding {
-        let rows_per_shard = self.max_rows_per_shard.min(self.num_entity_vectors);
-        let shards = (0..self.num_entity_vectors)
-            .step_by(rows_per_shard)
-            .map(|first_row| {
-                let rows = rows_per_shard.min(self.num_entity_vectors - first_row);
-                Param::initialized(ParamId::new(), shard(first_row, rows))
-            })
+        let sharding = self.sharding();
+        let shards = sharding
+            .shards(self.num_entity_vectors)
+            .map(|rows| Param::initialized(ParamId::new(), shard(rows.start, rows.len())))
             .collect();
         EntityEmbedding {
             shards,
             num_entity_vectors: self.num_entity_vectors,
             vector_dim: self.vector_dim,
             num_cells: self.num_cells,
-            rows_per_shard,
+            sharding,
         }
     }
 }
@@ -129,6 +132,12 @@ pub struct Sharding {
 }
 
 impl Sharding {
+    /// The rows of each shard of a table of `num_rows`.
+    pub fn shards(&self, num_rows: usize) -> impl Iterator<Item = Range<usize>> {
+        let rows_per_shard = self.rows_per_shard;
+        (0..num_rows).step_by(rows_per_shard).map(move |start| start..(start + rows_per_shard).min(num_rows))
+    }
+
     /// Splits ascending rows by shard: its number, which of the rows are in it, and their numbers within it.
     pub fn split(&self, rows: &[u32]) -> Vec<(usize, Range<usize>, Vec<i32>)> {
         debug_assert!(rows.is_sorted());
@@ -164,7 +173,7 @@ impl EntityEmbedding {
 
     /// Which shard has which rows.
     pub fn sharding(&self) -> Sharding {
-        Sharding { rows_per_shard: self.rows_per_shard }
+        self.sharding
     }
 
     /// The device of the table.

@@ -19,5 +19,5 @@ pub use entity_embedding::{
 };
 pub use ip_encoder::{IpEncoder, IpEncoderConfig};
 pub use ip_insights::{IpInsights, IpInsightsConfig};
-pub use named_tensors::NamedTensor;
+pub use named_tensors::{NamedTensor, VECTORS};
 pub use prefix_memory::PrefixMemory;

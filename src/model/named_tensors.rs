@@ -5,7 +5,7 @@ use burn::nn::Linear;
 use burn::tensor::{Device, Tensor, TensorData};
 use ipsight_kernels::elsewhere::ElsewhereShape;
 
-use super::{IpInsights, IpInsightsConfig};
+use super::{IpEncoder, IpInsights, IpInsightsConfig};
 
 /// A tensor of a model under the name that model files give it.
 pub struct NamedTensor {
@@ -68,8 +68,9 @@ impl IpInsights {
     }
 }
 
-/// The entities' vectors and the cells behind them.
-const VECTORS: &str = "entity_embedding.weight";
+/// The name of the entities' vectors.
+pub const VECTORS: &str = "entity_embedding.weight";
+/// The name of the cells behind them.
 const CELLS: &str = "entity_embedding.cells";
 
 fn prefix_name(length: u32) -> String {
@@ -99,6 +100,20 @@ impl IpInsightsConfig {
             }
         };
         let entity_embedding = table.from_rows(rows, device);
+        let ip_encoder = self.ip_encoder_from_tensors(device, tensor)?;
+        Ok(IpInsights { entity_embedding, ip_encoder, memory: self.memory() })
+    }
+
+    /// Makes the encoder alone; otherwise as [`IpInsightsConfig::from_tensors`].
+    ///
+    /// # Errors
+    ///
+    /// The first error of `tensor`.
+    pub fn ip_encoder_from_tensors<E>(
+        &self,
+        device: &Device,
+        mut tensor: impl FnMut(&str, &[usize]) -> Result<Vec<f32>, E>,
+    ) -> Result<IpEncoder, E> {
         let encoder = self.ip_encoder();
         let mut layers = Vec::new();
         for l in 0..=self.num_ip_encoder_layers {
@@ -116,7 +131,6 @@ impl IpInsightsConfig {
             let weights = tensor(&prefix_name(length), &shape)?;
             prefixes.push(Param::from_data(TensorData::new(weights, shape), device));
         }
-        let ip_encoder = encoder.with(layers, prefixes);
-        Ok(IpInsights { entity_embedding, ip_encoder, memory: self.memory() })
+        Ok(encoder.with(layers, prefixes))
     }
 }
