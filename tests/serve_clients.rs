@@ -43,34 +43,40 @@ static FIXTURE: LazyLock<TempDir> = LazyLock::new(|| {
     folder
 });
 
-/// Runs a script against a server of the model.
-fn script(modules: &str, path: &str, more: &[&str]) {
+/// Runs a script with `args` after the URL of a server of the model, which has `options`.
+fn script(modules: &str, path: &str, args: &[&str], options: &[&str]) {
     let root = FIXTURE.path();
-    let server = Server::start(root, "run/model", &[]);
+    let server = Server::start(root, "run/model", options);
     let path = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
     let url = server.url();
-    python(root, modules, &[&[path.as_str(), &url], more].concat());
+    python(root, modules, &[&[path.as_str(), &url], args].concat());
     server.stop();
 }
 
 #[test]
 fn boto3_finds_what_it_finds_at_sagemaker() {
-    script("boto3", "tests/serve_clients/boto3_client.py", &["scores.csv", VECTOR_DIM]);
+    script("boto3", "tests/serve_clients/boto3_client.py", &["scores.csv", VECTOR_DIM], &[]);
+}
+
+#[test]
+fn boto3_is_told_to_come_again_where_there_is_no_room() {
+    let options = ["--max-body-bytes", "1000", "--max-queue-bytes", "1000"];
+    script("boto3", "tests/serve_clients/boto3_busy.py", &["1000"], &options);
 }
 
 #[test]
 fn schemathesis_finds_no_contradiction_to_the_openapi_document() {
-    script("schemathesis", "tests/serve_clients/fuzz_openapi.py", &[]);
+    script("schemathesis", "tests/serve_clients/fuzz_openapi.py", &[], &[]);
 }
 
 #[test]
 fn no_bytes_on_a_socket_smuggle_a_request_or_stop_the_server() {
-    script("socket", "tests/serve_clients/raw_http.py", &[]);
+    script("socket", "tests/serve_clients/raw_http.py", &[], &[]);
 }
 
 #[test]
 fn the_examples_run() {
-    script("boto3", "examples/boto3_client.py", &[]);
+    script("boto3", "examples/boto3_client.py", &[], &[]);
     let root = FIXTURE.path();
     if Command::new("curl").arg("--version").output().is_err() {
         skipped("curl is not installed");
