@@ -48,8 +48,7 @@ fn script(modules: &str, path: &str, args: &[&str], options: &[&str]) {
     let root = FIXTURE.path();
     let server = Server::start(root, "run/model", options);
     let path = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
-    let url = server.url();
-    python(root, modules, &[&[path.as_str(), &url], args].concat());
+    python(root, modules, &[&[path.as_str(), &server.url], args].concat());
     server.stop();
 }
 
@@ -62,6 +61,22 @@ fn boto3_finds_what_it_finds_at_sagemaker() {
 fn boto3_is_told_to_come_again_where_there_is_no_room() {
     let options = ["--max-body-bytes", "1000", "--max-queue-bytes", "1000"];
     script("boto3", "tests/serve_clients/boto3_busy.py", &["1000"], &options);
+}
+
+#[test]
+fn tls_and_a_token_keep_others_out_and_let_boto3_in() {
+    let root = FIXTURE.path();
+    let certificate = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key.pem -out cert.pem \
+                       -days 2 -subj /CN=ipsight -addext subjectAltName=IP:127.0.0.1";
+    let made = Command::new("openssl").args(certificate.split_whitespace()).current_dir(root).output();
+    if !made.is_ok_and(|output| output.status.success()) {
+        skipped("openssl makes no certificate");
+        return;
+    }
+    let token = "a-token-that-is-long-enough";
+    fs::write(root.join("token"), token).unwrap();
+    let options = ["--tls-cert", "cert.pem", "--tls-key", "key.pem", "--auth-token-file", "token"];
+    script("boto3", "tests/serve_clients/tls_token.py", &["cert.pem", token], &options);
 }
 
 #[test]
@@ -84,8 +99,10 @@ fn the_examples_run() {
     }
     let server = Server::start(root, "run/model", &[]);
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/curl.sh");
-    let output =
-        Command::new("sh").arg(example).args([server.url(), format!("http://{}", server.admin)]).output();
+    let output = Command::new("sh")
+        .arg(example)
+        .args([server.url.clone(), format!("http://{}", server.admin)])
+        .output();
     let output = output.unwrap();
     let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{said}{errors}");

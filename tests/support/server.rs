@@ -10,6 +10,8 @@ use std::time::Duration;
 /// A started server. It ends with the value.
 pub struct Server {
     child: Child,
+    /// As the server says it: scheme, address and port.
+    pub url: String,
     pub address: SocketAddr,
     pub admin: SocketAddr,
     /// What it says on stderr after its addresses.
@@ -27,18 +29,15 @@ impl Server {
             .spawn()
             .unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        let (address, admin) = addresses(&mut stderr);
+        let (url, admin_url) = urls(&mut stderr);
         // A pipe that nobody empties would stop the server.
         let talk = std::thread::spawn(move || {
             let mut said = String::new();
             let _ = stderr.read_to_string(&mut said);
             said
         });
-        Self { child, address, admin, talk: Some(talk) }
-    }
-
-    pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let (address, admin) = (address_of(&url), address_of(&admin_url));
+        Self { child, url, address, admin, talk: Some(talk) }
     }
 
     pub fn signal(&self, name: &str) {
@@ -68,21 +67,23 @@ impl Drop for Server {
     }
 }
 
-/// The two addresses that a server says it listens on.
-fn addresses(stderr: &mut BufReader<ChildStderr>) -> (SocketAddr, SocketAddr) {
+/// What a server says of where it listens: for requests, and for whoever runs it.
+fn urls(stderr: &mut BufReader<ChildStderr>) -> (String, String) {
     let (mut said, mut listening, mut admin) = (String::new(), None, None);
     while listening.is_none() || admin.is_none() {
         let mut line = String::new();
         assert!(stderr.read_line(&mut line).unwrap() > 0, "the server ended before it listened:\n{said}");
-        let after = |words: &str| {
-            let address = line.split_once(words)?.1.split_whitespace().next()?;
-            Some(address.parse().expect(&line))
-        };
-        listening = listening.or_else(|| after("listening on http://"));
-        admin = admin.or_else(|| after("admin on http://"));
+        let after = |words: &str| line.split_once(words)?.1.split_whitespace().next().map(str::to_owned);
+        listening = listening.or_else(|| after("listening on "));
+        admin = admin.or_else(|| after("admin on "));
         said += &line;
     }
     (listening.unwrap(), admin.unwrap())
+}
+
+fn address_of(url: &str) -> SocketAddr {
+    let (_scheme, address) = url.split_once("://").expect(url);
+    address.parse().expect(url)
 }
 
 /// One connection that is kept.
