@@ -7,8 +7,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::sync::LazyLock;
+use std::time::Duration;
 
-use support::server::Server;
+use serde_json::Value;
+use support::server::{Client, Server};
 use support::{generated_and_trained, ipsight, python, skipped};
 use tempfile::TempDir;
 
@@ -87,6 +89,32 @@ fn schemathesis_finds_no_contradiction_to_the_openapi_document() {
 #[test]
 fn no_bytes_on_a_socket_smuggle_a_request_or_stop_the_server() {
     script("socket", "tests/serve_clients/raw_http.py", &[], &[]);
+}
+
+#[test]
+fn a_connection_too_many_is_told_so_in_json() {
+    let server = Server::start(FIXTURE.path(), "run/model", &["--max-connections", "3"]);
+    let ask = |client: &mut Client| client.post("/invocations", "text/csv", "user_1,1.2.3.4\n");
+    let mut open: Vec<Client> = (0..3).map(|_| Client::connect(server.address)).collect();
+    for client in &mut open {
+        assert_eq!(ask(client).unwrap().0, 200);
+    }
+    let (status, body) = Client::connect(server.address).read_answer().unwrap();
+    assert_eq!(status, 503, "{body}");
+    let document: Value = serde_json::from_str(&body).expect(&body);
+    assert!(document["Message"].is_string(), "{body}");
+    open.pop();
+    // The server has to see that it is closed.
+    let mut answer = ask(&mut Client::connect(server.address));
+    for _ in 0..500 {
+        if answer.as_ref().is_ok_and(|(status, _)| *status == 200) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+        answer = ask(&mut Client::connect(server.address));
+    }
+    assert_eq!(answer.unwrap().0, 200);
+    server.stop();
 }
 
 #[test]

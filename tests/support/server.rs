@@ -133,7 +133,8 @@ impl Client {
         self.stream.get_mut().write_all(bytes)
     }
 
-    fn read_answer(&mut self) -> std::io::Result<(u16, String)> {
+    /// Reads status and body of the next answer.
+    pub fn read_answer(&mut self) -> std::io::Result<(u16, String)> {
         let bad = |what: &str| std::io::Error::new(std::io::ErrorKind::InvalidData, what.to_owned());
         let status = self.read_line()?;
         let status =
