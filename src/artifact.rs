@@ -30,7 +30,8 @@ use crate::{Error, Result};
 /// Version of the folder's layout; a reader refuses any other.
 pub const FORMAT_VERSION: u32 = 2;
 
-const MANIFEST: &str = "manifest.json";
+/// The file by which a model folder is known.
+pub const MANIFEST: &str = "manifest.json";
 const WEIGHTS: &str = "model.safetensors";
 const FOLDED_WEIGHTS: &str = "folded.safetensors";
 const CONFIG: &str = "config.toml";

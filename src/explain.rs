@@ -20,7 +20,8 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Serialize, Serializer};
 
 use crate::score::PAIRS_PER_BATCH;
-use crate::{Error, Event, Result, Scorer};
+use crate::thresholds::{Thresholds, Verdict};
+use crate::{Error, Event, Result, Scorer, anomaly_score};
 
 /// Addresses over which a mean score along an address is taken.
 pub const NUM_COMPLETIONS: usize = 1024;
@@ -188,6 +189,53 @@ pub struct Explanation {
     pub along_address: Vec<Step>,
     /// Where the entity is usual.
     pub usual_networks: UsualNetworks,
+}
+
+/// An explanation with what else is said of the event.
+#[derive(Serialize)]
+pub struct Explained<'a> {
+    /// The entity; bytes that are not UTF-8 become U+FFFD.
+    pub entity: &'a str,
+    /// The address.
+    pub ip: Ipv4Addr,
+    /// The negated `dot_product`: high means anomalous.
+    pub anomaly_score: f32,
+    /// What follows from the thresholds of the model folder, if it has some.
+    #[serde(flatten)]
+    pub verdict: Option<Verdict<'a>>,
+    /// Whether the entity's table row was ever trained; where it was, maybe by another entity that shares it.
+    pub entity_seen: bool,
+    /// Training events of the entity's table row, those of other entities that share it included.
+    pub num_row_events: u32,
+    /// `dot_product`, `parts`, `along_address` and `usual_networks`.
+    #[serde(flatten)]
+    pub explanation: Explanation,
+}
+
+impl<'a> Explained<'a> {
+    /// Explains an event of `entity`.
+    ///
+    /// # Errors
+    ///
+    /// As [`explain`] and [`Thresholds::verdict`].
+    pub fn new(
+        scorer: &Scorer,
+        thresholds: Option<&'a Thresholds>,
+        entity: &'a str,
+        event: Event,
+    ) -> Result<Self> {
+        let explanation = explain(scorer, event)?;
+        let anomaly_score = anomaly_score(explanation.dot_product);
+        Ok(Self {
+            entity,
+            ip: event.ip.into(),
+            anomaly_score,
+            verdict: thresholds.map(|thresholds| thresholds.verdict(anomaly_score)).transpose()?,
+            entity_seen: scorer.entity_seen(event.entity),
+            num_row_events: scorer.num_row_events(event.entity),
+            explanation,
+        })
+    }
 }
 
 /// Explains the score of an event; the same explanation every time.

@@ -24,6 +24,7 @@ mod interval;
 pub mod model;
 mod output_file;
 pub mod score;
+pub mod serve;
 pub mod synth;
 pub mod thresholds;
 pub mod train;

@@ -223,7 +223,7 @@ fn one() -> f64 {
 }
 
 /// What is said of a scored event.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Verdict<'a> {
     /// The share of the calibration's ordinary events that were less anomalous, 0..=1.
     pub percentile: f32,

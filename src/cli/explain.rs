@@ -1,14 +1,13 @@
 use std::ffi::OsString;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
 use clap::Args;
 use ipsight::artifact::{self, Artifact};
 use ipsight::event::{hash_entity, parse_ipv4};
-use ipsight::explain::{Explanation, explain};
+use ipsight::explain::Explained;
 use ipsight::thresholds::Thresholds;
-use ipsight::{Error, Event, Result, anomaly_score};
-use serde::Serialize;
+use ipsight::{Error, Event, Result};
 
 use super::explanation_text::text;
 use super::{DeviceArg, output};
@@ -31,38 +30,6 @@ pub struct ExplainArgs {
     json: bool,
 }
 
-/// What is told of an event; the document of `--json`.
-#[derive(Serialize)]
-pub struct Explained<'a> {
-    /// The entity; bytes that are not UTF-8 become U+FFFD.
-    pub entity: &'a str,
-    /// The address.
-    pub ip: Ipv4Addr,
-    /// The negated `dot_product`: high means anomalous.
-    pub anomaly_score: f32,
-    /// What `score` says of it by the thresholds of the model folder, if it has some.
-    #[serde(flatten)]
-    pub verdict: Option<Told<'a>>,
-    /// Whether the entity's table row was ever trained; where it was, maybe by another entity that shares it.
-    pub entity_seen: bool,
-    /// Training events of the entity's table row, those of other entities that share it included.
-    pub num_row_events: u32,
-    /// `dot_product`, `parts`, `along_address` and `usual_networks`.
-    #[serde(flatten)]
-    pub explanation: Explanation,
-}
-
-/// The columns that `score` adds where there are thresholds.
-#[derive(Serialize)]
-pub struct Told<'a> {
-    /// The share of the calibration's ordinary events that were less anomalous, 0..=1.
-    pub percentile: f32,
-    /// The calibrated probability of an attack, 0..=1.
-    pub probability: f32,
-    /// The name of the strictest threshold that is reached, or `allow`.
-    pub decision: &'a str,
-}
-
 pub fn run(args: ExplainArgs) -> Result<()> {
     if args.entity.is_empty() {
         return Err(Error::config("ENTITY", "it is empty", "give the entity as it stands in the events"));
@@ -71,22 +38,8 @@ pub fn run(args: ExplainArgs) -> Result<()> {
     let Artifact { manifest, scorer, .. } = artifact::load(&args.model, &device)?;
     let thresholds = Thresholds::load(&args.model, &manifest)?;
     let event = Event { entity: hash_entity(args.entity.as_encoded_bytes()), ip: args.ip };
-    let explanation = explain(&scorer, event)?;
-    let anomaly_score = anomaly_score(explanation.dot_product);
-    let verdict = thresholds.as_ref().map(|thresholds| thresholds.verdict(anomaly_score)).transpose()?;
-    let explained = Explained {
-        entity: &args.entity.to_string_lossy(),
-        ip: args.ip.into(),
-        anomaly_score,
-        verdict: verdict.map(|verdict| Told {
-            percentile: verdict.percentile,
-            probability: verdict.probability,
-            decision: verdict.decision,
-        }),
-        entity_seen: scorer.entity_seen(event.entity),
-        num_row_events: scorer.num_row_events(event.entity),
-        explanation,
-    };
+    let entity = args.entity.to_string_lossy();
+    let explained = Explained::new(&scorer, thresholds.as_ref(), &entity, event)?;
     if args.json { output::json(&explained) } else { output::line(text(&explained)) }
 }
 

@@ -1,9 +1,8 @@
 //! What `explain` tells people.
 
-use ipsight::explain::{Network, Parts, PrefixPart, Step, UsualNetworks};
+use ipsight::explain::{Explained, Network, Parts, PrefixPart, Step, UsualNetworks};
 
 use super::evaluation_text::table;
-use super::explain::Explained;
 use super::output::count;
 
 /// The whole text, without a line feed at its end.

@@ -21,6 +21,7 @@ mod prepare;
 mod read_args;
 mod score;
 mod scored_rows;
+mod serve;
 mod train;
 mod truth;
 
@@ -52,6 +53,8 @@ enum Verb {
     Score(score::ScoreArgs),
     /// Say why an entity's login from an address has the score that it has
     Explain(explain::ExplainArgs),
+    /// Answer HTTP requests for scores, as a SageMaker endpoint and with an API of our own
+    Serve(Box<serve::ServeArgs>),
     /// Turn events into a prepared file (Arrow IPC) that training maps instead of parsing text
     Prepare(prepare::PrepareArgs),
     /// Generate logins of made-up users, with attacks for a test
@@ -74,6 +77,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<()> {
         Verb::Evaluate(args) => evaluate::run(*args),
         Verb::Score(args) => score::run(args),
         Verb::Explain(args) => explain::run(args),
+        Verb::Serve(args) => serve::run(*args),
         Verb::Prepare(args) => prepare::run(args),
         Verb::Generate(args) => generate::run(args),
         Verb::Devices(args) => devices::run(args),

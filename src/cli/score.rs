@@ -73,7 +73,7 @@ fn read_thresholds(args: &ScoreArgs, manifest: &Manifest) -> Result<Option<Thres
     Ok(thresholds)
 }
 
-fn parse_prior(text: &str) -> std::result::Result<f64, String> {
+pub fn parse_prior(text: &str) -> std::result::Result<f64, String> {
     match text.parse::<f64>() {
         Ok(prior) if 0.0 < prior && prior < 1.0 => Ok(prior),
         _ => Err("a number above 0 and below 1".into()),

@@ -6,7 +6,7 @@ use crate::event::parse_ipv4;
 
 /// Why a row is bad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum BadRow {
+pub(crate) enum BadRow {
     EmptyEntity,
     TooFewColumns,
     UnclosedQuote,
@@ -26,7 +26,7 @@ pub(super) enum BadRow {
 
 impl BadRow {
     /// Why `text`, which is not an IPv4 address, is none.
-    pub(super) fn of_ip(text: &[u8]) -> Self {
+    pub(crate) fn of_ip(text: &[u8]) -> Self {
         let Ok(text) = std::str::from_utf8(text) else { return BadRow::NotIpv4 };
         let is_ipv4 = |text: &str| parse_ipv4(text.as_bytes()).is_some();
         let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -62,7 +62,7 @@ impl BadRow {
     }
 
     /// The reason's name in reports.
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             BadRow::EmptyEntity => "empty entity",
             BadRow::TooFewColumns => "too few columns",
@@ -83,7 +83,7 @@ impl BadRow {
     }
 
     /// How to mend the row.
-    pub(super) fn mend(self) -> &'static str {
+    pub(crate) fn mend(self) -> &'static str {
         match self {
             BadRow::EmptyEntity => "give the entity or remove the row",
             BadRow::TooFewColumns => "expected entity,ipv4",
@@ -107,7 +107,7 @@ impl BadRow {
 }
 
 /// Bytes of an input for a message: escaped and cut to a readable length.
-pub(super) fn shown(bytes: &[u8]) -> String {
+pub(crate) fn shown(bytes: &[u8]) -> String {
     const MAX_CHARS: usize = 80;
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4 * MAX_CHARS)]);
     let mut chars = text.chars();

@@ -2,6 +2,7 @@
 
 use memchr::{memchr, memchr2};
 
+use super::bad_rows::BadRow;
 use super::blocks::Parsed;
 use super::columns::Columns;
 use super::csv_records::{CsvRecord, RecordScanner};
@@ -39,12 +40,44 @@ pub(super) fn parse(text: &[u8], at_end: bool, columns: &Columns<usize>, parsed:
     }
 }
 
-fn event_of(record: &CsvRecord<'_>, columns: &Columns<usize>) -> Option<Event> {
-    if record.is_unclosed {
-        return None;
+/// The events of a text that is in memory whole, as rows `entity,ipv4`; what follows in a row is ignored.
+///
+/// # Errors
+///
+/// The first record that is no event: its index from 0, empty lines left out, and why.
+pub(crate) fn events_of_csv(text: &[u8]) -> Result<Vec<Event>, (usize, BadRow)> {
+    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+    let mut scanner = RecordScanner::default();
+    let mut parsed = Parsed::default();
+    let mut pairs = Pairs { text, special: None };
+    loop {
+        pairs.read(&mut parsed);
+        let rest = &text[parsed.num_bytes..];
+        let Some(extent) = scanner.find(rest, true).filter(|extent| extent.len + extent.terminator > 0)
+        else {
+            break;
+        };
+        if extent.len > 0 {
+            let event = try_event_of(&scanner.split(&rest[..extent.len], &extent, 0), &PAIR);
+            parsed.push(event.map_err(|reason| (parsed.ip.len(), reason))?);
+        }
+        parsed.num_bytes += extent.len + extent.terminator;
     }
-    let row = check(fields_of(record, columns)?).ok()?;
-    Some(Event { entity: hash_entity(row.entity), ip: row.ip })
+    Ok(parsed.entity.iter().zip(&parsed.ip).map(|(entity, ip)| Event { entity: *entity, ip: *ip }).collect())
+}
+
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+fn event_of(record: &CsvRecord<'_>, columns: &Columns<usize>) -> Option<Event> {
+    try_event_of(record, columns).ok()
+}
+
+fn try_event_of(record: &CsvRecord<'_>, columns: &Columns<usize>) -> Result<Event, BadRow> {
+    if record.is_unclosed {
+        return Err(BadRow::UnclosedQuote);
+    }
+    let row = check(fields_of(record, columns).ok_or(BadRow::TooFewColumns)?)?;
+    Ok(Event { entity: hash_entity(row.entity), ip: row.ip })
 }
 
 /// Reads rows `entity,ipv4` or `entity,ipv4,…` that are as plain as can be.

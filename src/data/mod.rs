@@ -33,6 +33,8 @@ use std::str::FromStr;
 
 use crate::{Error, Result, nearest};
 
+pub(crate) use bad_rows::{BadRow, shown};
+pub(crate) use csv_blocks::events_of_csv;
 pub use events::{Events, load_events};
 pub use input::{Input, resolve_inputs};
 pub(crate) use mapped::map_file;

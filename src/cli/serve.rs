@@ -1,0 +1,229 @@
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use ipsight::serve::{Limits, Listeners, Models, ServeEvent, Service, Tokens, check_address, tls};
+use ipsight::{Error, Result};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::DeviceArg;
+use super::score::parse_prior;
+
+#[derive(Args)]
+pub struct ServeArgs {
+    /// Model folder, or a folder of model folders, which are served by their names
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+    /// Where to listen; port 0 takes any that is free
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    #[command(flatten)]
+    options: ServeOptions,
+}
+
+/// What every way of serving takes.
+#[derive(Args)]
+pub struct ServeOptions {
+    /// Where to listen for GET /metrics and POST /reload; nowhere by default
+    #[arg(long, value_name = "ADDR")]
+    admin_listen: Option<SocketAddr>,
+    #[command(flatten)]
+    device: DeviceArg,
+    /// Certificate chain (PEM) with which both addresses speak TLS
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Its private key (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Tokens, one a line, of which every request but GET /ping must bear one: Authorization: Bearer TOKEN
+    #[arg(long, value_name = "FILE")]
+    auth_token_file: Option<PathBuf>,
+    /// Listen on an address that others can reach even without TLS and tokens
+    #[arg(long)]
+    pub insecure: bool,
+    /// The share of attacks among real events, as for `score`
+    #[arg(long, value_name = "P", value_parser = parse_prior)]
+    attack_prior: Option<f64>,
+    /// Seconds between looks at whether a model folder, or where a link leads, has changed; 0 for never
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = parse_seconds)]
+    watch_interval: f64,
+    /// A line on stderr for each request, with nothing of what it holds
+    #[arg(long)]
+    log_requests: bool,
+    #[command(flatten)]
+    limits: LimitArgs,
+}
+
+/// Each limit as a flag.
+#[derive(Args)]
+#[command(next_help_heading = "Limits")]
+struct LimitArgs {
+    /// Bytes of a request's body; more is answered 413
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().max_body_bytes)]
+    max_body_bytes: usize,
+    /// Records of a request; more is answered 413
+    #[arg(long, value_name = "N", default_value_t = Limits::default().max_records)]
+    max_records: usize,
+    /// How deep JSON may nest
+    #[arg(long, value_name = "N", default_value_t = Limits::default().max_json_depth)]
+    max_json_depth: usize,
+    /// Bytes of a response of embeddings, about; a request for more is answered 413
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().max_response_bytes)]
+    max_response_bytes: usize,
+    /// Connections at one time; more are answered 503
+    #[arg(long, value_name = "N", default_value_t = Limits::default().max_connections)]
+    max_connections: usize,
+    /// Records that may wait to be scored; past them 503
+    #[arg(long, value_name = "N", default_value_t = Limits::default().max_queue_records)]
+    max_queue_records: usize,
+    /// Bytes of all bodies being read or worked on; past them 503
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().max_queue_bytes)]
+    max_queue_bytes: usize,
+    /// Records that are scored together, at most
+    #[arg(long, value_name = "N", default_value_t = Limits::default().max_batch_records)]
+    max_batch_records: usize,
+    /// Explanations at one time; past them 503
+    #[arg(long, value_name = "N", default_value_t = Limits::default().max_explanations)]
+    max_explanations: usize,
+    /// Seconds for the head of a request, and for an idle connection
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = parse_seconds)]
+    header_timeout: f64,
+    /// Seconds for the body of a request
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0, value_parser = parse_seconds)]
+    body_timeout: f64,
+    /// Seconds for which a client may take nothing of a response
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = parse_seconds)]
+    write_timeout: f64,
+    /// Seconds for which requests in flight are waited for at the end, at most 25
+    #[arg(long, value_name = "SECONDS", default_value_t = 20.0, value_parser = parse_seconds)]
+    drain_timeout: f64,
+}
+
+fn parse_seconds(text: &str) -> std::result::Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.0..=86_400.0).contains(&seconds) => Ok(seconds),
+        _ => Err("a number of seconds from 0 to 86400".into()),
+    }
+}
+
+impl LimitArgs {
+    fn limits(&self) -> Limits {
+        let seconds = Duration::from_secs_f64;
+        Limits {
+            max_body_bytes: self.max_body_bytes,
+            max_records: self.max_records,
+            max_json_depth: self.max_json_depth,
+            max_response_bytes: self.max_response_bytes,
+            max_connections: self.max_connections,
+            max_queue_records: self.max_queue_records,
+            max_queue_bytes: self.max_queue_bytes,
+            max_batch_records: self.max_batch_records,
+            max_explanations: self.max_explanations,
+            header_timeout: seconds(self.header_timeout),
+            body_timeout: seconds(self.body_timeout),
+            write_timeout: seconds(self.write_timeout),
+            drain_timeout: seconds(self.drain_timeout),
+        }
+    }
+}
+
+pub fn run(args: ServeArgs) -> Result<()> {
+    serve(&args.model, args.listen, &args.options)
+}
+
+/// Serves a model folder, or those below it, until a signal.
+pub fn serve(model: &Path, listen: SocketAddr, options: &ServeOptions) -> Result<()> {
+    let limits = options.limits.limits();
+    limits.check()?;
+    let tokens = options.auth_token_file.as_deref().map(Tokens::read).transpose()?.unwrap_or_default();
+    let tls = match (&options.tls_cert, &options.tls_key) {
+        (Some(certificate), Some(key)) => Some(tls(certificate, key)?),
+        _ => None,
+    };
+    let addresses = [("--listen", Some(listen)), ("--admin-listen", options.admin_listen)];
+    for (flag, address) in addresses.into_iter().filter_map(|(flag, address)| Some((flag, address?))) {
+        check_address(flag, address, tls.is_some(), &tokens, options.insecure)?;
+    }
+    let start = Instant::now();
+    let models = Models::load(model, options.device.choose()?, options.attack_prior)?;
+    for model in models.all().values() {
+        talk!("model {}, version {}", model.name, model.version());
+    }
+    talk!("ready after {:.3} s", start.elapsed().as_secs_f64());
+    let service = Service::new(models, limits, tokens, options.log_requests, Box::new(|event| tell(&event)));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::io("start threads of", "this process"))?;
+    let served = runtime.block_on(async {
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let admin = match options.admin_listen {
+            Some(address) => Some(bind("--admin-listen", address, &format!("admin on {scheme}")).await?),
+            None => None,
+        };
+        let service_listener = bind("--listen", listen, &format!("listening on {scheme}")).await?;
+        let stop = stop_signal(service.clone())?;
+        let interval =
+            (options.watch_interval > 0.0).then(|| Duration::from_secs_f64(options.watch_interval));
+        service.serve(Listeners { service: service_listener, admin, tls }, interval, stop).await
+    });
+    // Requests that were cut off must not hold the process.
+    runtime.shutdown_background();
+    served
+}
+
+async fn bind(flag: &str, address: SocketAddr, what: &str) -> Result<TcpListener> {
+    let place = format!("{flag} {address}");
+    let listener = TcpListener::bind(address).await.map_err(Error::io("listen on", &place))?;
+    let address = listener.local_addr().map_err(Error::io("listen on", &place))?;
+    talk!("{what}://{address}");
+    Ok(listener)
+}
+
+/// Ends at SIGTERM or SIGINT. Until then SIGHUP reloads.
+fn stop_signal(service: Arc<Service>) -> Result<impl Future<Output = ()>> {
+    let on = |kind| signal(kind).map_err(Error::io("handle signals of", "this process"));
+    let (mut terminate, mut interrupt, mut hang_up) =
+        (on(SignalKind::terminate())?, on(SignalKind::interrupt())?, on(SignalKind::hangup())?);
+    Ok(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return,
+                _ = interrupt.recv() => return,
+                _ = hang_up.recv() => {
+                    let service = service.clone();
+                    let _ = tokio::task::spawn_blocking(move || service.reload_and_tell(true)).await;
+                }
+            }
+        }
+    })
+}
+
+fn tell(event: &ServeEvent) {
+    match event {
+        ServeEvent::Reloaded(reloaded) => match &reloaded.outcome {
+            Ok(version) => talk!("model {}, version {version}", reloaded.name),
+            Err(error) => {
+                talk!("model {} stays as it was: {error}", reloaded.name);
+                talk_help(error);
+            }
+        },
+        ServeEvent::ReloadFailed(error) => {
+            talk!("models stay as they were: {error}");
+            talk_help(error);
+        }
+        ServeEvent::Request { method, route, status, seconds } => {
+            talk!("{method} {route} {status} {:.6} s", seconds);
+        }
+        ServeEvent::Draining => talk!("stopping: no new connections, requests in flight are finished"),
+    }
+}
+
+fn talk_help(error: &Error) {
+    for line in error.help().iter().flat_map(|help| help.lines()) {
+        talk!("  help: {line}");
+    }
+}

@@ -1,0 +1,167 @@
+//! What a server takes on at most, so that no request and no number of them can exhaust it.
+
+use std::time::Duration;
+
+use crate::{Error, Result};
+
+/// Open files that are not connections: listeners, the runtime's own, a model being loaded.
+const OTHER_FILES: u64 = 64;
+
+/// A platform stops a server that takes longer to end: Amazon SageMaker after 30 s.
+const MAX_DRAIN: Duration = Duration::from_secs(25);
+
+/// Bounds of a server. Every one is a flag of `ipsight serve`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a request's body; SageMaker's bound of 6 MiB by default.
+    pub max_body_bytes: usize,
+    /// Records of a request.
+    pub max_records: usize,
+    /// How deep JSON may nest.
+    pub max_json_depth: usize,
+    /// Bytes of a response of embeddings, as far as can be told before it is made.
+    pub max_response_bytes: usize,
+    /// Connections at one time.
+    pub max_connections: usize,
+    /// Records that wait to be scored.
+    pub max_queue_records: usize,
+    /// Bytes of all bodies that are being read or worked on.
+    pub max_queue_bytes: usize,
+    /// Records that are scored together.
+    pub max_batch_records: usize,
+    /// Explanations at one time: each scores some 270,000 addresses.
+    pub max_explanations: usize,
+    /// From the first wish to read a request's head to its end, idle connections included.
+    pub header_timeout: Duration,
+    /// From the end of a request's head to the end of its body.
+    pub body_timeout: Duration,
+    /// How long a client may take nothing of a response.
+    pub write_timeout: Duration,
+    /// How long requests in flight are waited for at the end.
+    pub drain_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_body_bytes: 6_291_456,
+            max_records: 500_000,
+            max_json_depth: 16,
+            max_response_bytes: 64 << 20,
+            max_connections: 4096,
+            max_queue_records: 1_000_000,
+            max_queue_bytes: 256 << 20,
+            max_batch_records: 8192,
+            max_explanations: 1,
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(10),
+            drain_timeout: Duration::from_secs(20),
+        }
+    }
+}
+
+impl Limits {
+    /// Checks the limits against their ranges and against each other, and raises this process's bound of open files
+    /// as far as the connections need it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] that names the flag, the value and what to do.
+    pub fn check(&self) -> Result<()> {
+        self.check_each()?;
+        self.check_together()?;
+        let files = self.max_connections as u64 + OTHER_FILES;
+        let raised = rlimit::increase_nofile_limit(files)
+            .map_err(Error::io("raise the open files of", "this process"))?;
+        if raised < files {
+            let what = format!(
+                "{} connections need {files} open files, and {raised} are allowed",
+                self.max_connections
+            );
+            return Err(Error::config("--max-connections", what, "lower it, or raise `ulimit -n`"));
+        }
+        Ok(())
+    }
+
+    fn check_each(&self) -> Result<()> {
+        let counts = [
+            ("--max-body-bytes", self.max_body_bytes, 1 << 30),
+            ("--max-records", self.max_records, 100_000_000),
+            // serde_json itself stops at 128.
+            ("--max-json-depth", self.max_json_depth, 100),
+            ("--max-response-bytes", self.max_response_bytes, 1 << 32),
+            ("--max-connections", self.max_connections, 1_000_000),
+            ("--max-queue-records", self.max_queue_records, 1 << 32),
+            ("--max-queue-bytes", self.max_queue_bytes, 1 << 40),
+            ("--max-batch-records", self.max_batch_records, 1 << 20),
+            ("--max-explanations", self.max_explanations, 1024),
+        ];
+        for (flag, value, highest) in counts {
+            if !(1..=highest).contains(&value) {
+                return Err(Error::config(
+                    flag,
+                    format!("{value} is out of range"),
+                    format!("give 1 to {highest}"),
+                ));
+            }
+        }
+        let times = [
+            ("--header-timeout", self.header_timeout, Duration::from_secs(3600)),
+            ("--body-timeout", self.body_timeout, Duration::from_secs(3600)),
+            ("--write-timeout", self.write_timeout, Duration::from_secs(3600)),
+            ("--drain-timeout", self.drain_timeout, MAX_DRAIN),
+        ];
+        for (flag, value, highest) in times {
+            if value.is_zero() || value > highest {
+                let what = format!("{} seconds are out of range", value.as_secs_f64());
+                return Err(Error::config(
+                    flag,
+                    what,
+                    format!("give more than 0 and at most {}", highest.as_secs()),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_together(&self) -> Result<()> {
+        let pairs = [
+            ("--max-queue-bytes", self.max_queue_bytes, "--max-body-bytes", self.max_body_bytes),
+            ("--max-queue-records", self.max_queue_records, "--max-records", self.max_records),
+            ("--max-queue-records", self.max_queue_records, "--max-batch-records", self.max_batch_records),
+        ];
+        for (flag, value, other_flag, other) in pairs {
+            if value < other {
+                let what =
+                    format!("{value} is less than {other_flag} {other}: a request could never be taken");
+                return Err(Error::config(flag, what, format!("raise it, or lower {other_flag}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_checked_each_and_against_each_other() {
+        let limits = Limits::default();
+        limits.check().unwrap();
+        let wrong = [
+            (Limits { max_records: 0, ..limits.clone() }, "--max-records"),
+            (Limits { max_json_depth: 101, ..limits.clone() }, "--max-json-depth"),
+            (Limits { max_queue_bytes: 1000, ..limits.clone() }, "--max-queue-bytes"),
+            (Limits { max_queue_records: 499_999, ..limits.clone() }, "--max-queue-records"),
+            (Limits { drain_timeout: Duration::from_secs(26), ..limits.clone() }, "--drain-timeout"),
+            (Limits { body_timeout: Duration::ZERO, ..limits.clone() }, "--body-timeout"),
+        ];
+        for (limits, flag) in wrong {
+            let error = limits.check().unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().starts_with(flag), "{error}");
+        }
+    }
+}

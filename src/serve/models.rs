@@ -1,0 +1,259 @@
+//! The models that are served, by name, and how one takes the place of another.
+//!
+//! A request that has begun ends with the model with which it began. No name that a request gives becomes a path:
+//! it is looked for among the folders that are there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use crate::artifact::{self, Artifact, MANIFEST, Manifest};
+use crate::device::ComputeDevice;
+use crate::embeddings::Embeddings;
+use crate::thresholds::{THRESHOLDS, Thresholds};
+use crate::{Error, Event, Result, Scorer};
+
+/// A model that is served.
+pub struct ServedModel {
+    pub name: String,
+    pub manifest: Manifest,
+    pub scorer: Scorer,
+    pub embeddings: Embeddings,
+    pub thresholds: Option<Thresholds>,
+    fingerprint: Option<Fingerprint>,
+}
+
+impl ServedModel {
+    /// As [`Scorer::dot_products`], but a score that is not a number is an error.
+    pub fn dot_products(&self, events: &[Event]) -> Result<Vec<f32>> {
+        let scores = self.scorer.dot_products(events)?;
+        match scores.iter().position(|score| !score.is_finite()) {
+            None => Ok(scores),
+            Some(index) => Err(Error::data(
+                "model",
+                format!("the score of a record is {}", scores[index]),
+                "the model is broken: train again with a lower learning_rate",
+            )),
+        }
+    }
+
+    /// The first digits of its weights' BLAKE3 hash, which tell models apart.
+    pub fn version(&self) -> &str {
+        self.manifest.weights_digest().map_or("", |digest| &digest[..digest.len().min(12)])
+    }
+}
+
+/// What shows that a folder has changed: where a link leads, and the files that are renamed into place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Fingerprint {
+    folder: PathBuf,
+    /// Device, inode, time of change and size of the manifest and of the thresholds, if there are some.
+    files: [Option<(u64, u64, i64, i64, u64)>; 2],
+}
+
+impl Fingerprint {
+    fn of(folder: &Path) -> Option<Self> {
+        let folder = folder.canonicalize().ok()?;
+        let files = [MANIFEST, THRESHOLDS].map(|name| {
+            let m = fs::metadata(folder.join(name)).ok()?;
+            Some((m.dev(), m.ino(), m.mtime(), m.mtime_nsec(), m.size()))
+        });
+        Some(Self { folder, files })
+    }
+}
+
+/// What became of one model in a reload.
+#[derive(Debug)]
+pub struct Reloaded {
+    pub name: String,
+    /// The version that is served now; or why the folder was refused, in which case the model before it stays.
+    pub outcome: Result<String>,
+}
+
+/// The models of a server.
+pub struct Models {
+    root: PathBuf,
+    /// Whether `root` holds models rather than being one.
+    has_several: bool,
+    device: ComputeDevice,
+    attack_prior: Option<f64>,
+    served: RwLock<Arc<BTreeMap<String, Arc<ServedModel>>>>,
+    /// Held by whoever changes `served`.
+    changes: Mutex<Changes>,
+}
+
+#[derive(Default)]
+struct Changes {
+    /// Models that were taken off by a request, and stay off until another asks for them.
+    unloaded: BTreeSet<String>,
+    /// Folders that were refused as they are: they are not tried again before they change.
+    refused: BTreeMap<String, Option<Fingerprint>>,
+}
+
+/// Why a model was not loaded on request.
+pub enum LoadFailure {
+    /// It is served already.
+    Exists,
+    /// There is no such folder.
+    Unknown,
+    /// It is not fit.
+    Unfit(Error),
+}
+
+impl Models {
+    /// Loads the model in `root`, or those in the folders below it, onto a device. `attack_prior` is set in all that
+    /// have thresholds.
+    ///
+    /// # Errors
+    ///
+    /// As [`artifact::load`], and [`Error::Config`] where there is no model.
+    pub fn load(root: &Path, device: ComputeDevice, attack_prior: Option<f64>) -> Result<Self> {
+        let models = Self {
+            root: root.to_path_buf(),
+            has_several: !root.join(MANIFEST).exists(),
+            device,
+            attack_prior,
+            served: RwLock::default(),
+            changes: Mutex::default(),
+        };
+        let mut served = BTreeMap::new();
+        for (name, folder) in models.folders()? {
+            served.insert(name.clone(), Arc::new(models.load_one(name, &folder)?));
+        }
+        if served.is_empty() {
+            return Err(Error::config(
+                "--model",
+                format!("there is no model in {}", root.display()),
+                "give a model folder, such as RUN/model, or a folder of model folders",
+            ));
+        }
+        *models.served.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(served);
+        Ok(models)
+    }
+
+    /// Whether models have names that matter.
+    pub fn has_several(&self) -> bool {
+        self.has_several
+    }
+
+    /// All that are served now, by name.
+    pub fn all(&self) -> Arc<BTreeMap<String, Arc<ServedModel>>> {
+        self.served.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The model of that name.
+    pub fn get(&self, name: &str) -> Option<Arc<ServedModel>> {
+        self.all().get(name).cloned()
+    }
+
+    /// The only model.
+    pub fn only(&self) -> Option<Arc<ServedModel>> {
+        let all = self.all();
+        let only = all.values().next().filter(|_| all.len() == 1);
+        only.cloned()
+    }
+
+    /// The folders of models that are there, by name.
+    fn folders(&self) -> Result<BTreeMap<String, PathBuf>> {
+        if !self.has_several {
+            let name =
+                self.root.file_name().map_or("model".into(), |name| name.to_string_lossy().into_owned());
+            return Ok(BTreeMap::from([(name, self.root.clone())]));
+        }
+        let mut folders = BTreeMap::new();
+        for entry in fs::read_dir(&self.root).map_err(Error::io("read", &self.root))? {
+            let path = entry.map_err(Error::io("read", &self.root))?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).filter(|name| !name.starts_with('.'));
+            if let Some(name) = name
+                && path.join(MANIFEST).exists()
+            {
+                folders.insert(name.to_string(), path.clone());
+            }
+        }
+        Ok(folders)
+    }
+
+    fn load_one(&self, name: String, folder: &Path) -> Result<ServedModel> {
+        // Of before the reading: what changes meanwhile is read again.
+        let fingerprint = Fingerprint::of(folder);
+        let Artifact { manifest, scorer, embeddings, .. } = artifact::load(folder, &self.device)?;
+        let mut thresholds = Thresholds::load(folder, &manifest)?;
+        if let (Some(thresholds), Some(prior)) = (&mut thresholds, self.attack_prior) {
+            thresholds.set_attack_prior(prior);
+        }
+        Ok(ServedModel { name, manifest, scorer, embeddings, thresholds, fingerprint })
+    }
+
+    fn put(&self, model: ServedModel) {
+        self.change(|served| drop(served.insert(model.name.clone(), Arc::new(model))));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut BTreeMap<String, Arc<ServedModel>>)) {
+        let mut served = BTreeMap::clone(&self.all());
+        change(&mut served);
+        *self.served.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(served);
+    }
+
+    /// Loads models again whose folders have changed, or all of them; and those that are new. One that is not fit
+    /// is refused, and the one before it stays.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] where the folder of models cannot be listed.
+    pub fn reload(&self, all: bool) -> Result<Vec<Reloaded>> {
+        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reloaded = Vec::new();
+        for (name, folder) in self.folders()? {
+            let fingerprint = Fingerprint::of(&folder);
+            let is_known = self.get(&name).is_some_and(|model| model.fingerprint == fingerprint)
+                || changes.refused.get(&name) == Some(&fingerprint);
+            if changes.unloaded.contains(&name) || (is_known && !all) {
+                continue;
+            }
+            let outcome = self.load_one(name.clone(), &folder).map(|model| {
+                changes.refused.remove(&name);
+                let version = model.version().to_string();
+                self.put(model);
+                version
+            });
+            if outcome.is_err() {
+                changes.refused.insert(name.clone(), fingerprint);
+            }
+            reloaded.push(Reloaded { name, outcome });
+        }
+        Ok(reloaded)
+    }
+
+    /// Loads the model of a folder that is there, for the multi-model routes: `url` ends with the folder's name.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadFailure`].
+    pub fn load_on_request(&self, name: &str, url: &str) -> std::result::Result<(), LoadFailure> {
+        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.get(name).is_some() {
+            return Err(LoadFailure::Exists);
+        }
+        let wanted = url.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+        let folders = self.folders().map_err(LoadFailure::Unfit)?;
+        let folder =
+            folders.get(wanted).filter(|_| self.has_several && name == wanted).ok_or(LoadFailure::Unknown)?;
+        let model = self.load_one(name.to_string(), folder).map_err(LoadFailure::Unfit)?;
+        changes.unloaded.remove(name);
+        self.put(model);
+        Ok(())
+    }
+
+    /// Takes a model off; false where there is none of that name.
+    pub fn unload(&self, name: &str) -> bool {
+        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.get(name).is_none() {
+            return false;
+        }
+        changes.unloaded.insert(name.to_string());
+        self.change(|served| drop(served.remove(name)));
+        true
+    }
+}

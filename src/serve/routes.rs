@@ -1,0 +1,375 @@
+//! Paths, and what each does.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{MatchedPath, Path, Query, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::task::{block_in_place, spawn_blocking};
+
+use super::body::{self, Held};
+use super::event_stream::{self, EVENT_STREAM};
+use super::json_records::{Form, events_of_json};
+use super::models::{LoadFailure, ServedModel};
+use super::plain::{Model, Scores, ToExplain, ToLoad};
+use super::refusal::Refusal;
+use super::wire::{self, Accept, JSON, RequestFormat, Vectors};
+use super::{ServeEvent, Service, metrics, openapi};
+use crate::Event;
+
+type Shared = State<Arc<Service>>;
+type Answer = Result<Response, Refusal>;
+
+/// What is longer is parsed and written where it holds nobody up.
+const LONG_BODY: usize = 64 << 10;
+
+const ACCEPT_OF_STREAM: HeaderName = HeaderName::from_static("x-amzn-sagemaker-accept");
+const TARGET_MODEL: HeaderName = HeaderName::from_static("x-amzn-sagemaker-target-model");
+
+/// The service's own paths.
+pub fn service(service: Arc<Service>) -> Router {
+    let mut router = Router::new()
+        .route("/ping", get(async || StatusCode::OK))
+        .route("/invocations", post(invocations))
+        .route("/execution-parameters", get(execution_parameters))
+        .route("/endpoints/{name}/invocations", post(invoke_endpoint))
+        .route("/endpoints/{name}/invocations-response-stream", post(invoke_endpoint_stream))
+        .route("/v1/model", get(model))
+        .route("/v1/score", post(score))
+        .route("/v1/explain", post(explain))
+        .route("/openapi.json", get(openapi));
+    if service.models.has_several() {
+        router = router
+            .route("/models", get(list_models).post(load_model))
+            .route("/models/{name}", get(describe_model).delete(unload_model))
+            .route("/models/{name}/invoke", post(invoke_model));
+    }
+    finish(router, service)
+}
+
+/// The paths of whoever runs the service.
+pub fn admin(service: Arc<Service>) -> Router {
+    finish(Router::new().route("/metrics", get(metrics_text)).route("/reload", post(reload)), service)
+}
+
+fn finish(router: Router<Arc<Service>>, service: Arc<Service>) -> Router {
+    router
+        .fallback(async || Refusal::not_found("there is no such path: see /openapi.json"))
+        .method_not_allowed_fallback(async || Refusal::method_not_allowed())
+        .layer(from_fn_with_state(service.clone(), observe))
+        .with_state(service)
+}
+
+/// Lets in who may come in, and counts.
+async fn observe(
+    State(service): Shared,
+    path: Option<MatchedPath>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let start = Instant::now();
+    let route = path.map_or("other", |path| known_route(path.as_str()));
+    let method = request.method().clone();
+    // Whoever sends chunks may hide a second request in them: there is none on this connection.
+    let is_last = request.headers().contains_key(header::TRANSFER_ENCODING);
+    let mut response = match route == "/ping" || service.tokens.admit(request.headers()) {
+        true => next.run(request).await,
+        false => Refusal::unauthorized().into_response(),
+    };
+    if is_last {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    let (status, seconds) = (response.status().as_u16(), start.elapsed().as_secs_f64());
+    service.metrics.requests.get_or_create(&metrics::Request { route, status: status.into() }).inc();
+    service.metrics.seconds.get_or_create(&metrics::Route { route }).observe(seconds);
+    if service.log_requests {
+        service.tell(ServeEvent::Request { method, route, status, seconds });
+    }
+    response
+}
+
+/// Every path that there is, so that labels are few and live for ever.
+fn known_route(path: &str) -> &'static str {
+    const ROUTES: [&str; 14] = [
+        "/ping",
+        "/invocations",
+        "/execution-parameters",
+        "/endpoints/{name}/invocations",
+        "/endpoints/{name}/invocations-response-stream",
+        "/v1/model",
+        "/v1/score",
+        "/v1/explain",
+        "/openapi.json",
+        "/models",
+        "/models/{name}",
+        "/models/{name}/invoke",
+        "/metrics",
+        "/reload",
+    ];
+    ROUTES.into_iter().find(|route| *route == path).unwrap_or("other")
+}
+
+fn json_response(body: impl Into<Body>) -> Response {
+    ([(header::CONTENT_TYPE, JSON)], body.into()).into_response()
+}
+
+/// Runs what is short here, and what is long so that other requests go on.
+fn long_if<T>(is_long: bool, work: impl FnOnce() -> T) -> T {
+    if is_long { block_in_place(work) } else { work() }
+}
+
+async fn execution_parameters(State(service): Shared) -> Response {
+    let megabytes = (service.limits.max_body_bytes >> 20).max(1);
+    let parameters =
+        json!({ "MaxConcurrentTransforms": 4, "BatchStrategy": "MULTI_RECORD", "MaxPayloadInMB": megabytes });
+    json_response(parameters.to_string())
+}
+
+async fn openapi(State(service): Shared) -> Response {
+    json_response(openapi::document(&service.limits, service.models.has_several()).to_string())
+}
+
+async fn invocations(State(service): Shared, headers: HeaderMap, body: Body) -> Answer {
+    let model = target_model(&service, &headers, None)?;
+    invoke(&service, &model, &headers, headers.get(header::ACCEPT), body).await.map(Invoked::response)
+}
+
+async fn invoke_endpoint(
+    State(service): Shared,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let model = target_model(&service, &headers, Some(&name))?;
+    invoke(&service, &model, &headers, headers.get(header::ACCEPT), body).await.map(Invoked::response)
+}
+
+async fn invoke_endpoint_stream(
+    State(service): Shared,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let model = target_model(&service, &headers, Some(&name))?;
+    let invoked = invoke(&service, &model, &headers, headers.get(ACCEPT_OF_STREAM), body).await?;
+    let stream = long_if(invoked.body.len() > LONG_BODY, || event_stream::encode(&invoked.body));
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM)),
+        (HeaderName::from_static("x-amzn-sagemaker-content-type"), invoked.content_type),
+    ];
+    Ok((headers, stream).into_response())
+}
+
+async fn invoke_model(
+    State(service): Shared,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let model = service.models.get(&name).ok_or_else(|| Refusal::not_found("no such model is loaded"))?;
+    invoke(&service, &model, &headers, headers.get(header::ACCEPT), body).await.map(Invoked::response)
+}
+
+/// The model that a request means. One model answers to any endpoint's name.
+fn target_model(
+    service: &Service,
+    headers: &HeaderMap,
+    endpoint: Option<&str>,
+) -> Result<Arc<ServedModel>, Refusal> {
+    if !service.models.has_several() {
+        return service.models.only().ok_or_else(|| Refusal::internal("no model is loaded"));
+    }
+    let target = headers.get(TARGET_MODEL).and_then(|value| value.to_str().ok()).or(endpoint);
+    let found = match target {
+        Some(name) => service.models.get(name.trim_start_matches('/')),
+        None => service.models.only(),
+    };
+    found.ok_or_else(|| {
+        Refusal::invalid(
+            "no such model is loaded: name it in X-Amzn-SageMaker-Target-Model; GET /models lists them",
+        )
+    })
+}
+
+/// What came of an invocation.
+struct Invoked {
+    content_type: HeaderValue,
+    body: Vec<u8>,
+}
+
+impl Invoked {
+    fn response(self) -> Response {
+        ([(header::CONTENT_TYPE, self.content_type)], self.body).into_response()
+    }
+}
+
+async fn invoke(
+    service: &Service,
+    model: &Arc<ServedModel>,
+    headers: &HeaderMap,
+    accept: Option<&HeaderValue>,
+    body: Body,
+) -> Result<Invoked, Refusal> {
+    let held = body::read(body, headers, &service.limits, &service.budget).await?;
+    let is_long = held.bytes.len() > LONG_BODY;
+    let format = RequestFormat::of(headers.get(header::CONTENT_TYPE), &held.bytes);
+    let accept = Accept::of(accept, format);
+    let events = long_if(is_long, || wire::parse(&held.bytes, format, &service.limits))?;
+    let vectors = match accept.is_verbose {
+        true => Some(block_in_place(|| vectors(service, model, &events))?),
+        false => None,
+    };
+    let scores = scores(service, model, events).await?;
+    let body = long_if(is_long || vectors.is_some(), || wire::write(&scores, vectors.as_ref(), accept));
+    Ok(Invoked { content_type: accept.content_type(), body })
+}
+
+async fn scores(
+    service: &Service,
+    model: &Arc<ServedModel>,
+    events: Vec<Event>,
+) -> Result<Vec<f32>, Refusal> {
+    if events.is_empty() {
+        return Ok(Vec::new());
+    }
+    service.metrics.records.inc_by(events.len() as u64);
+    service.queue.score(model, events).await
+}
+
+fn vectors(service: &Service, model: &ServedModel, events: &[Event]) -> Result<Vectors, Refusal> {
+    let vector_dim = model.embeddings.vector_dim();
+    let max = service.limits.max_response_bytes;
+    if Vectors::bytes_of(events.len(), vector_dim) > max {
+        return Err(Refusal::too_large(format!(
+            "a response of {} embeddings would have more than {max} bytes: send several requests",
+            events.len()
+        )));
+    }
+    let ips = events.iter().map(|event| event.ip).collect();
+    let ip = model.embeddings.ip_embeddings(ips).map_err(|error| Refusal::model_error(&error))?;
+    let entity = events.iter().flat_map(|event| model.embeddings.entity_embedding(event.entity)).collect();
+    Ok(Vectors { vector_dim, ip, entity })
+}
+
+/// Which of several models, by name.
+#[derive(Deserialize)]
+struct ModelQuery {
+    model: Option<String>,
+}
+
+impl ModelQuery {
+    fn find(query: Result<Query<Self>, impl Sized>, service: &Service) -> Result<Arc<ServedModel>, Refusal> {
+        let Query(query) = query.map_err(|_| Refusal::invalid("the query is malformed: give ?model=NAME"))?;
+        let found = match &query.model {
+            Some(name) => service.models.get(name),
+            None => service.models.only(),
+        };
+        found.ok_or_else(|| {
+            let names: Vec<String> = service.models.all().keys().cloned().collect();
+            Refusal::not_found(format!(
+                "there is no such model: give ?model=NAME, one of {}",
+                names.join(", ")
+            ))
+        })
+    }
+}
+
+type MaybeQuery = Result<Query<ModelQuery>, axum::extract::rejection::QueryRejection>;
+
+async fn model(State(service): Shared, query: MaybeQuery) -> Answer {
+    let model = ModelQuery::find(query, &service)?;
+    Ok(json_response(serde_json::to_vec(&Model::new(&model)).expect("string keys and finite numbers")))
+}
+
+async fn score(State(service): Shared, query: MaybeQuery, headers: HeaderMap, body: Body) -> Answer {
+    let model = ModelQuery::find(query, &service)?;
+    let Held { bytes, .. } = &body::read(body, &headers, &service.limits, &service.budget).await?;
+    let is_long = bytes.len() > LONG_BODY;
+    let events = long_if(is_long, || events_of_json(bytes, Form::Plain, &service.limits))?;
+    let dot_products = scores(&service, &model, events.clone()).await?;
+    let written = long_if(is_long, || {
+        let scores = Scores::new(&model, &events, &dot_products)?;
+        Ok(serde_json::to_vec(&scores).expect("string keys and finite numbers"))
+    });
+    written.map(json_response).map_err(|error: crate::Error| Refusal::model_error(&error))
+}
+
+async fn explain(State(service): Shared, query: MaybeQuery, headers: HeaderMap, body: Body) -> Answer {
+    let model = ModelQuery::find(query, &service)?;
+    let held = body::read(body, &headers, &service.limits, &service.budget).await?;
+    let (asked, event) = ToExplain::parse(&held.bytes)?;
+    let permit = service.explanations.clone().try_acquire_owned();
+    let permit = permit.map_err(|_| Refusal::busy("other explanations are being made: try again later"))?;
+    let explained = spawn_blocking(move || {
+        let _permit = permit;
+        asked.explain(&model, event)
+    });
+    let explained = explained.await.map_err(|_| Refusal::internal("the explanation failed"))?;
+    explained.map(json_response).map_err(|error| Refusal::model_error(&error))
+}
+
+fn described(model: &ServedModel) -> serde_json::Value {
+    json!({ "modelName": model.name, "modelUrl": model.name })
+}
+
+async fn list_models(State(service): Shared) -> Response {
+    let models: Vec<_> = service.models.all().values().map(|model| described(model)).collect();
+    json_response(json!({ "models": models }).to_string())
+}
+
+async fn describe_model(State(service): Shared, Path(name): Path<String>) -> Answer {
+    let model = service.models.get(&name).ok_or_else(|| Refusal::not_found("no such model is loaded"))?;
+    Ok(json_response(described(&model).to_string()))
+}
+
+async fn load_model(State(service): Shared, headers: HeaderMap, body: Body) -> Answer {
+    let held = body::read(body, &headers, &service.limits, &service.budget).await?;
+    let ToLoad { model_name, url } = serde_json::from_slice(&held.bytes).map_err(|error| {
+        Refusal::invalid(format!("the body: {error}: send {{\"model_name\": NAME, \"url\": FOLDER}}"))
+    })?;
+    let loader = service.clone();
+    let loaded = spawn_blocking(move || loader.models.load_on_request(&model_name, &url)).await;
+    match loaded.map_err(|_| Refusal::internal("the loading failed"))? {
+        Ok(()) => Ok(json_response("{}")),
+        Err(LoadFailure::Exists) => Err(Refusal::conflict("a model of that name is loaded")),
+        Err(LoadFailure::Unknown) => Err(Refusal::not_found(
+            "there is no such model: model_name and the end of url are a folder's name",
+        )),
+        Err(LoadFailure::Unfit(error)) => Err(Refusal::unfit_model(&error)),
+    }
+}
+
+async fn unload_model(State(service): Shared, Path(name): Path<String>) -> Answer {
+    match service.models.unload(&name) {
+        true => Ok(json_response("{}")),
+        false => Err(Refusal::not_found("no such model is loaded")),
+    }
+}
+
+async fn metrics_text(State(service): Shared) -> Response {
+    let text = service.metrics.text(&service.models, service.queue.num_records(), service.budget.used());
+    ([(header::CONTENT_TYPE, HeaderValue::from_static(metrics::OPEN_METRICS))], Bytes::from(text))
+        .into_response()
+}
+
+async fn reload(State(service): Shared) -> Answer {
+    let reloader = service.clone();
+    let reloaded = spawn_blocking(move || reloader.reload(true)).await;
+    let reloaded = reloaded.map_err(|_| Refusal::internal("the reload failed"))?;
+    let reloaded = reloaded.map_err(|error| Refusal::internal(error.to_string()))?;
+    if let Some(error) = reloaded.iter().find_map(|one| one.outcome.as_ref().err()) {
+        return Err(Refusal::unfit_model(error));
+    }
+    let models: Vec<_> = reloaded
+        .iter()
+        .map(|one| json!({ "name": one.name, "version": one.outcome.as_ref().map_or("", |version| version) }))
+        .collect();
+    Ok(json_response(json!({ "models": models }).to_string()))
+}
