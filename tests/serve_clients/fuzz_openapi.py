@@ -3,9 +3,11 @@
     fuzz_openapi.py URL
 """
 
+import os
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 CHECKS = [
     "not_a_server_error",
@@ -28,7 +30,8 @@ def main():
     ]
     # It leaves notes where it runs.
     with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        environment = {**os.environ, "SCHEMATHESIS_HOOKS": "fuzz_hooks", "PYTHONPATH": str(Path(__file__).resolve().parent)}
+        done = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     print(done.stdout, file=sys.stderr if done.returncode else sys.stdout)
     sys.exit(done.returncode)
 

@@ -116,7 +116,7 @@ def lengths():
         data = post(CSV, b"Content-Length: " + text, body=SMUGGLED)
         cases.append(Case(f"Content-Length: {text!r}", data, REFUSED))
     for text in [b"18446744073709551616", b"18446744073709551615", b"99999999999999999999999999", b"9223372036854775808"]:
-        cases.append(Case(f"Content-Length: {text!r}", post(CSV, b"Content-Length: " + text), {413, *REFUSED}))
+        cases.append(Case(f"Content-Length: {text!r}", post(CSV, b"Content-Length: " + text), {413, 431, *REFUSED}))
     empty = post(CSV, b"Content-Length:", body=SMUGGLED)
     cases.append(Case("Content-Length without a value", empty, REFUSED))
     old = b"POST /invocations HTTP/1.0\r\nHost: a\r\n" + CHUNKED + b"\r\n\r\n" + LAST + SMUGGLED
@@ -193,7 +193,7 @@ def heads():
         Case("a field of 1 MB", post(b"X: " + b"y" * 1_000_000, target="/ping", method="GET"), large),
         Case("an endless field", b"GET /ping HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 2_000_000, large),
         Case("an endless name", b"GET /ping HTTP/1.1\r\nHost: a\r\n" + b"y" * 2_000_000, large),
-        Case("endless line ends", b"\r\n" * 500_000, REFUSED, waits=True),
+        Case("endless line ends", b"\r\n" * 500_000, {431, *REFUSED}, waits=True),
     ]  # fmt: skip
 
 
@@ -210,7 +210,8 @@ def bodies():
         Case("a bad body that is a request", post(CSV, length(SMUGGLED), body=SMUGGLED), {400}),
         Case("Upgrade", post(b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAAQAAP__",
                              target="/ping", method="GET"), {200, 400}),
-        Case("CONNECT", b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n" + SMUGGLED, {404, 405, 501, *REFUSED}),
+        # There is no tunnel: what follows the refusal is the next request.
+        Case("CONNECT", b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n" + SMUGGLED, {404, 405, 501, *REFUSED}, num_answers=2),
         Case("an expectation that nobody knows", post(CSV, b"Expect: 200-maybe", length(RECORD), body=RECORD), {200, 417, 400}),
     ]  # fmt: skip
     good = {
@@ -387,7 +388,7 @@ def check_errors():
     for name, data, status in [
         ("no path", post(target="/nowhere", method="GET"), 404),
         ("no method", post(target="/invocations", method="GET"), 405),
-        ("an empty name", post(length(b""), target="/endpoints//invocations"), 404),
+        ("an empty body", post(length(b"")), 400),
         ("a bad record", post(CSV, length(b"a,b\n"), body=b"a,b\n"), 400),
         ("a bad event", post(b"Content-Type: application/json", length(b"{}"), body=b"{}", target="/v1/score"), 400),
         ("no model", post(target="/models/nobody", method="GET"), 404),

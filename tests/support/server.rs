@@ -22,7 +22,8 @@ impl Server {
     /// Starts a server of the model folder `model` in `folder`, on free ports.
     pub fn start(folder: &Path, model: &str, more: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_ipsight"))
-            .args(["serve", "--model", model, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+            .args(["serve", "--device", "ndarray", "--model", model])
+            .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
             .args(more)
             .current_dir(folder)
             .stderr(Stdio::piped())
