@@ -88,8 +88,8 @@ struct LimitArgs {
     /// Explanations at one time; past them 503
     #[arg(long, value_name = "N", default_value_t = Limits::default().max_explanations)]
     max_explanations: usize,
-    /// Seconds for the head of a request, and for an idle connection
-    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = parse_seconds)]
+    /// Seconds for the head of a request, and for an idle connection: more than the 60 of most load balancers
+    #[arg(long, value_name = "SECONDS", default_value_t = 65.0, value_parser = parse_seconds)]
     header_timeout: f64,
     /// Seconds for the body of a request
     #[arg(long, value_name = "SECONDS", default_value_t = 30.0, value_parser = parse_seconds)]
@@ -153,7 +153,7 @@ pub fn serve(model: &Path, listen: SocketAddr, options: &ServeOptions) -> Result
         talk!("model {}, version {}", model.name, model.version());
     }
     talk!("ready after {:.3} s", start.elapsed().as_secs_f64());
-    let service = Service::new(models, limits, tokens, options.log_requests, Box::new(|event| tell(&event)));
+    let service = Service::new(models, limits, tokens, options.log_requests, Box::new(tell));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -195,14 +195,14 @@ fn stop_signal(service: Arc<Service>) -> Result<impl Future<Output = ()>> {
                 _ = interrupt.recv() => return,
                 _ = hang_up.recv() => {
                     let service = service.clone();
-                    let _ = tokio::task::spawn_blocking(move || service.reload_and_tell(true)).await;
+                    let _ = tokio::task::spawn_blocking(move || service.reload(true)).await;
                 }
             }
         }
     })
 }
 
-fn tell(event: &ServeEvent) {
+fn tell(event: ServeEvent<'_>) {
     match event {
         ServeEvent::Reloaded(reloaded) => match &reloaded.outcome {
             Ok(version) => talk!("model {}, version {version}", reloaded.name),

@@ -71,6 +71,9 @@ pub fn tls(certificate: &Path, key: &Path) -> Result<TlsAcceptor> {
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
         .and_then(|certificates| certificates.collect())
         .map_err(|error| wrong("--tls-cert", certificate, error.to_string()))?;
+    if chain.is_empty() {
+        return Err(wrong("--tls-cert", certificate, "there is no certificate in it".into()));
+    }
     let private =
         PrivateKeyDer::from_pem_file(key).map_err(|error| wrong("--tls-key", key, error.to_string()))?;
     let mut config = ServerConfig::builder_with_provider(ring::default_provider().into())

@@ -31,7 +31,7 @@ pub struct Limits {
     pub max_batch_records: usize,
     /// Explanations at one time: each scores some 270,000 addresses.
     pub max_explanations: usize,
-    /// From the first wish to read a request's head to its end, idle connections included.
+    /// From the end of the request before, or the connection's begin, to the end of a request's head.
     pub header_timeout: Duration,
     /// From the end of a request's head to the end of its body.
     pub body_timeout: Duration,
@@ -53,7 +53,7 @@ impl Default for Limits {
             max_queue_bytes: 256 << 20,
             max_batch_records: 8192,
             max_explanations: 1,
-            header_timeout: Duration::from_secs(10),
+            header_timeout: Duration::from_secs(65),
             body_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(20),

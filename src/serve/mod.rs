@@ -43,11 +43,11 @@ const MAX_ADMIN_CONNECTIONS: usize = 32;
 
 /// What a server tells its caller.
 #[derive(Debug)]
-pub enum ServeEvent {
+pub enum ServeEvent<'a> {
     /// A model was loaded again, or was refused.
-    Reloaded(Reloaded),
+    Reloaded(&'a Reloaded),
     /// The folder of models could not be looked at.
-    ReloadFailed(Error),
+    ReloadFailed(&'a Error),
     /// A request was answered, where that is asked for. Nothing of what it held is told.
     Request {
         /// Its method.
@@ -64,7 +64,7 @@ pub enum ServeEvent {
 }
 
 /// Told of what happens.
-pub type OnEvent = Box<dyn Fn(ServeEvent) + Send + Sync>;
+pub type OnEvent = Box<dyn Fn(ServeEvent<'_>) + Send + Sync>;
 
 /// A service: its models and everything that its requests share.
 pub struct Service {
@@ -111,31 +111,25 @@ impl Service {
         })
     }
 
-    fn tell(&self, event: ServeEvent) {
+    fn tell(&self, event: ServeEvent<'_>) {
         (self.on_event)(event);
     }
 
-    /// Loads models again whose folders have changed, or all of them. One that is not fit is refused, and the one
-    /// before it stays.
+    /// Loads models again whose folders have changed, or all of them, and tells what came of it. One that is not fit
+    /// is refused, and the one before it stays.
     ///
     /// # Errors
     ///
     /// [`Error::Io`] where the folder of models cannot be listed.
     pub fn reload(&self, all: bool) -> Result<Vec<Reloaded>> {
-        let reloaded = self.models.reload(all)?;
+        let reloaded =
+            self.models.reload(all).inspect_err(|error| self.tell(ServeEvent::ReloadFailed(error)))?;
         for one in &reloaded {
             let outcome = if one.outcome.is_ok() { "swapped" } else { "refused" };
             self.metrics.reloads.get_or_create(&metrics::Outcome { outcome }).inc();
+            self.tell(ServeEvent::Reloaded(one));
         }
         Ok(reloaded)
-    }
-
-    /// As [`Service::reload`], and tells what came of it.
-    pub fn reload_and_tell(&self, all: bool) {
-        match self.reload(all) {
-            Ok(reloaded) => reloaded.into_iter().for_each(|one| self.tell(ServeEvent::Reloaded(one))),
-            Err(error) => self.tell(ServeEvent::ReloadFailed(error)),
-        }
     }
 
     /// Serves until `stop` comes, then finishes what is in flight, for at most [`Limits::drain_timeout`].
@@ -193,6 +187,6 @@ async fn watch_folders(service: Arc<Service>, interval: Duration) {
     loop {
         tokio::time::sleep(interval).await;
         let service = service.clone();
-        let _ = tokio::task::spawn_blocking(move || service.reload_and_tell(false)).await;
+        let _ = tokio::task::spawn_blocking(move || service.reload(false)).await;
     }
 }

@@ -88,7 +88,7 @@ fn add_model_routes(paths: &mut Value) {
             "summary": "Load a model from its folder below --model",
             "operationId": "loadModel",
             "requestBody": body("ToLoad"),
-            "responses": responses("Nothing", &["400", "404", "408", "409", "413", "422", "503"]),
+            "responses": responses("Nothing", &["400", "404", "408", "409", "413", "422", "503", "507"]),
         },
     });
     paths["/models/{name}"] = json!({
@@ -150,6 +150,7 @@ fn add_refusals(responses: &mut Value, statuses: &[&str]) {
             "413" => "More than this server takes at once",
             "422" => "The model is not fit to serve",
             "424" => "The model gave no score",
+            "507" => "There is no room for the model",
             _ => "Too much at once: try again after Retry-After seconds",
         };
         let mut headers = json!({ "x-amzn-ErrorType": { "schema": { "type": "string" } } });

@@ -24,7 +24,7 @@ pub struct Queue {
     has_jobs: Condvar,
     /// Held while scoring.
     turn: Mutex<()>,
-    num_records: AtomicUsize,
+    num_records: Arc<AtomicUsize>,
     max_records: usize,
     max_batch_records: usize,
 }
@@ -39,6 +39,8 @@ struct Job {
     model: Arc<ServedModel>,
     events: Vec<Event>,
     reply: oneshot::Sender<Result<Vec<f32>>>,
+    /// Kept by the job: a client that goes away makes no room before its records are out of the queue.
+    _room: Room,
 }
 
 /// What a batch was, for whoever counts.
@@ -54,7 +56,7 @@ impl Queue {
             waiting: Mutex::default(),
             has_jobs: Condvar::new(),
             turn: Mutex::new(()),
-            num_records: AtomicUsize::new(0),
+            num_records: Arc::default(),
             max_records,
             max_batch_records,
         }
@@ -80,7 +82,7 @@ impl Queue {
             None => {
                 let _room = self.room_for(events.len())?;
                 let (reply, scores) = oneshot::channel();
-                self.push(Job { model: model.clone(), events, reply });
+                self.push(Job { model: model.clone(), events, reply, _room });
                 scores.await.map_err(|_| Refusal::busy("the server is stopping"))?
             }
         };
@@ -98,9 +100,9 @@ impl Queue {
     }
 
     /// Room for records until the result is dropped.
-    fn room_for(&self, num_records: usize) -> std::result::Result<Room<'_>, Refusal> {
+    fn room_for(&self, num_records: usize) -> std::result::Result<Room, Refusal> {
         let before = self.num_records.fetch_add(num_records, Ordering::Relaxed);
-        let room = Room { queue: self, num_records };
+        let room = Room { of_queue: self.num_records.clone(), num_records };
         if before + num_records > self.max_records {
             return Err(Refusal::busy(format!("{before} records wait already: try again later")));
         }
@@ -123,10 +125,15 @@ impl Queue {
     /// Scores batches until the queue is closed: the work of one thread. `on_batch` is told of each.
     pub fn run(&self, on_batch: impl Fn(Batch)) {
         while let Some(jobs) = self.next_batch() {
+            if jobs.is_empty() {
+                continue;
+            }
             let num_records = jobs.iter().map(|job| job.events.len()).sum();
             let batch = Batch { num_requests: jobs.len(), num_records };
-            let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-            score(jobs);
+            {
+                let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+                score(jobs);
+            }
             on_batch(batch);
         }
     }
@@ -148,7 +155,8 @@ impl Queue {
                 break;
             }
             num_records += job.events.len();
-            jobs.extend(waiting.jobs.pop_front());
+            // Nobody scores for a client that has gone.
+            jobs.extend(waiting.jobs.pop_front().filter(|job| !job.reply.is_closed()));
         }
         Some(jobs)
     }
@@ -161,14 +169,14 @@ impl Queue {
 }
 
 /// Records that count as waiting.
-struct Room<'a> {
-    queue: &'a Queue,
+struct Room {
+    of_queue: Arc<AtomicUsize>,
     num_records: usize,
 }
 
-impl Drop for Room<'_> {
+impl Drop for Room {
     fn drop(&mut self) {
-        self.queue.num_records.fetch_sub(self.num_records, Ordering::Relaxed);
+        self.of_queue.fetch_sub(self.num_records, Ordering::Relaxed);
     }
 }
 

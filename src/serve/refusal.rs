@@ -68,9 +68,13 @@ impl Refusal {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "ValidationError", message)
     }
 
-    /// 422: a model that is not fit to serve.
+    /// 422: a model that is not fit to serve; 507 where there is no room for it.
     pub fn unfit_model(error: &Error) -> Self {
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "ValidationError", explained(error))
+        let status = match error {
+            Error::Device { .. } => StatusCode::INSUFFICIENT_STORAGE,
+            _ => StatusCode::UNPROCESSABLE_ENTITY,
+        };
+        Self::new(status, "ValidationError", explained(error))
     }
 
     /// 424: the model gave no score.

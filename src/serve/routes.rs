@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{MatchedPath, Path, Query, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
@@ -125,6 +126,13 @@ fn long_if<T>(is_long: bool, work: impl FnOnce() -> T) -> T {
     if is_long { block_in_place(work) } else { work() }
 }
 
+/// The name in a path.
+type MaybeName = Result<Path<String>, PathRejection>;
+
+fn path_name(name: MaybeName) -> Result<String, Refusal> {
+    name.map(|Path(name)| name).map_err(|_| Refusal::invalid("the name in the path is no UTF-8 text"))
+}
+
 async fn execution_parameters(State(service): Shared) -> Response {
     let megabytes = (service.limits.max_body_bytes >> 20).max(1);
     let parameters =
@@ -141,23 +149,18 @@ async fn invocations(State(service): Shared, headers: HeaderMap, body: Body) -> 
     invoke(&service, &model, &headers, headers.get(header::ACCEPT), body).await.map(Invoked::response)
 }
 
-async fn invoke_endpoint(
-    State(service): Shared,
-    Path(name): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer {
-    let model = target_model(&service, &headers, Some(&name))?;
+async fn invoke_endpoint(State(service): Shared, name: MaybeName, headers: HeaderMap, body: Body) -> Answer {
+    let model = target_model(&service, &headers, Some(&path_name(name)?))?;
     invoke(&service, &model, &headers, headers.get(header::ACCEPT), body).await.map(Invoked::response)
 }
 
 async fn invoke_endpoint_stream(
     State(service): Shared,
-    Path(name): Path<String>,
+    name: MaybeName,
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
-    let model = target_model(&service, &headers, Some(&name))?;
+    let model = target_model(&service, &headers, Some(&path_name(name)?))?;
     let invoked = invoke(&service, &model, &headers, headers.get(ACCEPT_OF_STREAM), body).await?;
     let stream = long_if(invoked.body.len() > LONG_BODY, || event_stream::encode(&invoked.body));
     let headers = [
@@ -167,13 +170,9 @@ async fn invoke_endpoint_stream(
     Ok((headers, stream).into_response())
 }
 
-async fn invoke_model(
-    State(service): Shared,
-    Path(name): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer {
-    let model = service.models.get(&name).ok_or_else(|| Refusal::not_found("no such model is loaded"))?;
+async fn invoke_model(State(service): Shared, name: MaybeName, headers: HeaderMap, body: Body) -> Answer {
+    let model =
+        service.models.get(&path_name(name)?).ok_or_else(|| Refusal::not_found("no such model is loaded"))?;
     invoke(&service, &model, &headers, headers.get(header::ACCEPT), body).await.map(Invoked::response)
 }
 
@@ -265,7 +264,7 @@ struct ModelQuery {
 }
 
 impl ModelQuery {
-    fn find(query: Result<Query<Self>, impl Sized>, service: &Service) -> Result<Arc<ServedModel>, Refusal> {
+    fn find(query: MaybeQuery, service: &Service) -> Result<Arc<ServedModel>, Refusal> {
         let Query(query) = query.map_err(|_| Refusal::invalid("the query is malformed: give ?model=NAME"))?;
         let found = match &query.model {
             Some(name) => service.models.get(name),
@@ -281,7 +280,7 @@ impl ModelQuery {
     }
 }
 
-type MaybeQuery = Result<Query<ModelQuery>, axum::extract::rejection::QueryRejection>;
+type MaybeQuery = Result<Query<ModelQuery>, QueryRejection>;
 
 async fn model(State(service): Shared, query: MaybeQuery) -> Answer {
     let model = ModelQuery::find(query, &service)?;
@@ -324,8 +323,9 @@ async fn list_models(State(service): Shared) -> Response {
     json_response(json!({ "models": models }).to_string())
 }
 
-async fn describe_model(State(service): Shared, Path(name): Path<String>) -> Answer {
-    let model = service.models.get(&name).ok_or_else(|| Refusal::not_found("no such model is loaded"))?;
+async fn describe_model(State(service): Shared, name: MaybeName) -> Answer {
+    let model =
+        service.models.get(&path_name(name)?).ok_or_else(|| Refusal::not_found("no such model is loaded"))?;
     Ok(json_response(described(&model).to_string()))
 }
 
@@ -346,8 +346,8 @@ async fn load_model(State(service): Shared, headers: HeaderMap, body: Body) -> A
     }
 }
 
-async fn unload_model(State(service): Shared, Path(name): Path<String>) -> Answer {
-    match service.models.unload(&name) {
+async fn unload_model(State(service): Shared, name: MaybeName) -> Answer {
+    match service.models.unload(&path_name(name)?) {
         true => Ok(json_response("{}")),
         false => Err(Refusal::not_found("no such model is loaded")),
     }
