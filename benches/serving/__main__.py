@@ -28,7 +28,7 @@ def main():
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "ipsight-serving", metavar="DIR",
                         help="where the model is made once and kept")  # fmt: skip
     parser.add_argument("--seconds", type=int, default=5, help="of one run of wrk")
-    parser.add_argument("--rounds", type=int, default=5, help="of throughput")
+    parser.add_argument("--rounds", type=int, default=3, help="of throughput and slow")
     parser.add_argument("--overload-seconds", type=int, default=30)
     parser.add_argument("--no-peer", action="store_true", help="throughput: ours alone")
     parser.add_argument("--peer-workers", type=int, default=1, metavar="N", help="processes of the peer")

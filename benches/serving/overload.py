@@ -3,7 +3,7 @@
 import threading
 import time
 
-from load import Load, count, duration, figures, table
+from load import Load, count, duration, table
 from sides import ipsight, started
 
 NORMAL = Load("json", records=1, connections=64)

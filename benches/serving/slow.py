@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 
-from load import Load, count, duration, figures, table
+from load import Load, count, duration, spread, table
 from sides import ipsight, started
 
 CONNECTIONS = 1000
@@ -35,34 +35,51 @@ def measure(args, model, events):
     with started(ipsight(args.program, model)) as (side,):
         GOOD.run(side, events, 2)
         for name, attack in attacks(side.url).items():
-            before = GOOD.run(side, events, args.seconds)
-            length = SETTLE_SECONDS + args.seconds + 2
-            attacker = subprocess.Popen(
-                ["slowhttptest", "-c", str(CONNECTIONS), "-r", str(RATE), "-l", str(length), "-p", "5", *attack],
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-            )  # fmt: skip
-            time.sleep(SETTLE_SECONDS)
-            during = GOOD.run(side, events, args.seconds)
-            output, _ = attacker.communicate()
-            if "Error:" in output:
-                sys.exit(f"slowhttptest: {output}")
-            held = greatest_connected(output)
-            ratio = during["p99_us"] / before["p99_us"]
-            rows.append([name, held, duration(before["p99_us"]), duration(during["p99_us"]), f"{ratio:.2f}",
-                         count(before["rate"]), count(during["rate"]), during["status_errors"], during["socket_errors"]])  # fmt: skip
-            if ratio > 2:
-                failures.append(f"{name}: p99 is {ratio:.2f} times what it was")
-            if during["status_errors"] or during["socket_errors"]:
-                failures.append(f"{name}: {during['status_errors']} bad answers, {during['socket_errors']} socket errors")
-            if held < CONNECTIONS // 2:
-                failures.append(f"{name}: only {held} connections were held at most, this was no attack")
+            rounds = [attacked(args, side, events, attack) for _ in range(args.rounds)]
+            row, found = judge(name, rounds)
+            rows.append(row)
+            failures += found
     head = ["attack", "connections held at most", "p99 without", "p99 with", "ratio (target: at most 2)",
             "requests/s without", "with", "bad answers", "socket errors"]  # fmt: skip
     print(table(head, rows))
-    print(f"\n{CONNECTIONS} slow connections; the good client: {GOOD.connections} connections, {args.seconds} s each.")
+    print(f"\n{CONNECTIONS} slow connections; the good client: {GOOD.connections} connections, {args.seconds} s each; "
+          f"medians of {args.rounds} rounds.")  # fmt: skip
     for failure in failures:
         print(f"**{failure}**")
     return 1 if failures else 0
+
+
+def attacked(args, side, events, attack):
+    """(figures without the attack, figures with it, connections that it held at most) of one round."""
+    before = GOOD.run(side, events, args.seconds)
+    length = SETTLE_SECONDS + args.seconds + 2
+    command = ["slowhttptest", "-c", str(CONNECTIONS), "-r", str(RATE), "-l", str(length), "-p", "5", *attack]
+    attacker = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    )  # fmt: skip
+    time.sleep(SETTLE_SECONDS)
+    during = GOOD.run(side, events, args.seconds)
+    output, _ = attacker.communicate()
+    if "Error:" in output:
+        sys.exit(f"slowhttptest: {output}")
+    return before, during, greatest_connected(output)
+
+
+def judge(name, rounds):
+    """A row of the table, and what is not as it should be, in words."""
+    before, during, held = zip(*rounds)
+    ratio, median = spread([d["p99_us"] / b["p99_us"] for b, d in zip(before, during)], lambda ratio: f"{ratio:.2f}")
+    p99s = [spread([f["p99_us"] for f in figures], duration)[0] for figures in (before, during)]
+    rates = [spread([f["rate"] for f in figures], count)[0] for figures in (before, during)]
+    bad, errors = (sum(f[key] for f in during) for key in ("status_errors", "socket_errors"))
+    failures = []
+    if median > 2:
+        failures.append(f"{name}: p99 is {median:.2f} times what it was")
+    if bad or errors:
+        failures.append(f"{name}: {bad} bad answers, {errors} socket errors")
+    if min(held) < CONNECTIONS // 2:
+        failures.append(f"{name}: only {min(held)} connections were held at most, this was no attack")
+    return [name, min(held), *p99s, ratio, *rates, bad, errors], failures
 
 
 def greatest_connected(output):

@@ -26,7 +26,10 @@ def measure(args, model, events):
         for _ in range(args.rounds):
             for case, load in CASES.items():
                 for side in sides:
-                    found[side.name, case].append(load.run(side, events, args.seconds))
+                    before = side.seconds()
+                    figures = load.run(side, events, args.seconds)
+                    used = side.seconds() - before
+                    found[side.name, case].append({**figures, "cpu_us": 1e6 * used / figures["requests"]})
         others = busy.others()
     return report(args, [side.name for side in sides], found, others)
 
@@ -37,6 +40,7 @@ def report(args, names, found, others):
     peer = peers[0] if peers else None
     wanted = [
         ("requests/s, 1 record in JSON, 64 connections", "single", lambda f: f["rate"], count, 25_000, False),
+        ("the same: processor time a request", "single", lambda f: f["cpu_us"], duration, None, True),
         ("the same: p50", "single", lambda f: f["p50_us"], duration, None, True),
         ("the same: p99", "single", lambda f: f["p99_us"], duration, 10_000, True),
         ("1 connection: p50", "latency", lambda f: f["p50_us"], duration, 150, True),
