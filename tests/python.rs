@@ -23,7 +23,7 @@ with pa.ipc.new_file('theirs.arrow', table.schema) as writer:
     for rows in (1, 3, 2):
         writer.write_table(pa.concat_tables([table] * rows))
 ";
-    if !python(root, "pyarrow", script) {
+    if !python(root, "pyarrow", &["-c", script]) {
         return;
     }
     let args = ["train", "--train", "theirs.arrow", "--device", "ndarray", "--output", "run", "--json"];
@@ -76,5 +76,6 @@ for row in scored:
 ";
     let hashes: Vec<String> =
         (0..8).map(|i| ipsight::event::hash_entity(format!("user_{i}").as_bytes()).to_string()).collect();
-    python(root, "numpy, safetensors", &script.replace("HASHES", &format!("[{}]", hashes.join(", "))));
+    let script = script.replace("HASHES", &format!("[{}]", hashes.join(", ")));
+    python(root, "numpy, safetensors", &["-c", &script]);
 }

@@ -2,7 +2,11 @@
 
 #![allow(dead_code)] // each test file uses a part
 
+pub mod server;
+
 use std::io::Write;
+use std::path::Path;
+use std::process::Command;
 
 use burn::tensor::Device;
 use ipsight::config::DeviceChoice;
@@ -32,6 +36,24 @@ pub fn wgpu() -> Option<Device> {
 /// Says that a test is skipped, past the test runner, which would hide what a passing test prints.
 pub fn skipped(why: &str) {
     let _ = writeln!(std::io::stderr(), "skipped: {why}");
+}
+
+/// Runs Python with `args` in `folder` and fails where it fails; false after saying `skipped` where one of `modules`
+/// is missing. With `IPSIGHT_REQUIRE_PYTHON` set, as in CI, a missing module is a failure.
+pub fn python(folder: &Path, modules: &str, args: &[&str]) -> bool {
+    let run = |args: &[&str]| {
+        // Beside a script there is nothing to be left behind.
+        Command::new("python3").args(args).env("PYTHONDONTWRITEBYTECODE", "1").current_dir(folder).output()
+    };
+    if !run(&["-c", &format!("import {modules}")]).is_ok_and(|output| output.status.success()) {
+        assert!(std::env::var_os("IPSIGHT_REQUIRE_PYTHON").is_none(), "python3 cannot import {modules}");
+        skipped(&format!("python3 cannot import {modules}"));
+        return false;
+    }
+    let output = run(args).unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{stdout}{stderr}");
+    true
 }
 
 /// Collects mismatches, so that one run shows all of them.
@@ -66,8 +88,8 @@ impl Mismatches {
 }
 
 /// Runs the binary in `folder` with text on stdin.
-pub fn ipsight(folder: &std::path::Path, args: &[&str], stdin: &[u8]) -> Outcome {
-    use std::process::{Command, Stdio};
+pub fn ipsight(folder: &Path, args: &[&str], stdin: &[u8]) -> Outcome {
+    use std::process::Stdio;
 
     let mut child = Command::new(env!("CARGO_BIN_EXE_ipsight"))
         .args(args)
