@@ -241,11 +241,11 @@ fn every_format_gives_the_scores_of_the_score_verb() {
             && found.iter().zip(&expected).all(|(found, expected)| (found - expected).abs() < 1e-6)
     };
     let spaced = ROWS.replace(',', ", ");
-    let quoted = format!("\u{feff}\"user_1\",\"1.2.3.4\"\r\n\r\nuser_2,5.6.7.8,more");
+    let quoted = "\u{feff}\"user_1\",\"1.2.3.4\"\r\n\r\nuser_2,5.6.7.8,more";
     let requests: [(&[&str], &str); 11] = [
         (&["content-type: text/csv"], ROWS),
         (&["content-type: text/csv; charset=utf-8"], &spaced),
-        (&["Content-Type: TEXT/CSV;charset=UTF-8"], &quoted),
+        (&["Content-Type: TEXT/CSV;charset=UTF-8"], quoted),
         (&[], ROWS),
         (&["content-type: application/x-www-form-urlencoded"], ROWS),
         (&["content-type: application/json"], JSON),

@@ -251,7 +251,11 @@ impl Visitor<'_> for Key<'_> {
 }
 
 fn misplaced<E: serde::de::Error>(key: &Result<&'static str, String>, keys: &[&str]) -> E {
-    let shown = shown(key.as_ref().map_or_else(String::as_str, |key| key).as_bytes());
+    let key = match key {
+        Ok(key) => key,
+        Err(key) => key.as_str(),
+    };
+    let shown = shown(key.as_bytes());
     E::custom(format_args!("{shown} does not belong here, or not twice; give {} once", keys.join(" and ")))
 }
 

@@ -50,9 +50,12 @@ impl ServedModel {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Fingerprint {
     folder: PathBuf,
-    /// Device, inode, time of change and size of the manifest and of the thresholds, if there are some.
-    files: [Option<(u64, u64, i64, i64, u64)>; 2],
+    /// The manifest and the thresholds, where they are there.
+    files: [Option<FileIdentity>; 2],
 }
+
+/// Device, inode, seconds and nanoseconds of the last change, and size.
+type FileIdentity = (u64, u64, i64, i64, u64);
 
 impl Fingerprint {
     fn of(folder: &Path) -> Option<Self> {
