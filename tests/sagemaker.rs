@@ -115,7 +115,7 @@ assert len(values(r'#throughput_metric: host=\S+, train throughput=(\S+) records
 metrics = [json.loads(line) for line in open('ml/output/data/metrics.jsonl')]
 assert loss == [line['loss'] for line in metrics if line['event'] == 'epoch'], metrics
 ";
-    python(root, "re", script);
+    python(root, "re", &["-c", script]);
     let expected = "#quality_metric: host=algo-1, epoch=5, validation discriminator_auc <score>=0.";
     assert!(outcome.stdout.contains(expected), "{}", outcome.stdout);
 

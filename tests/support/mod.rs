@@ -154,19 +154,3 @@ pub fn generated_and_trained(users: &str, seed: &str, config: &str) -> tempfile:
     ipsight(root, &["train", "--config", "small.toml", "--output", "run"], b"").expect(0, &[]);
     folder
 }
-
-/// Runs a Python script in `folder`, or says `skipped` where a module is missing. With
-/// `IPSIGHT_REQUIRE_PYTHON` set, as in CI, a missing module is a failure.
-pub fn python(folder: &std::path::Path, modules: &str, script: &str) -> bool {
-    let run = |script: &str| {
-        std::process::Command::new("python3").args(["-c", script]).current_dir(folder).output()
-    };
-    if !run(&format!("import {modules}")).is_ok_and(|output| output.status.success()) {
-        assert!(std::env::var_os("IPSIGHT_REQUIRE_PYTHON").is_none(), "python3 cannot import {modules}");
-        skipped(&format!("python3 cannot import {modules}"));
-        return false;
-    }
-    let output = run(script).unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    true
-}
