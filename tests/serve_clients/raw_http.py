@@ -3,6 +3,7 @@
     raw_http.py URL HEADER_TIMEOUT
 
 HEADER_TIMEOUT is the server's --header-timeout in seconds.
+
 A message that servers and proxies could read differently is refused, or its connection ends after one answer: what is
 smuggled in a body is never answered (RFC 9112, sections 6.3 and 11.2).
 """
