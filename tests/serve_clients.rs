@@ -88,7 +88,7 @@ fn schemathesis_finds_no_contradiction_to_the_openapi_document() {
 
 #[test]
 fn no_bytes_on_a_socket_smuggle_a_request_or_stop_the_server() {
-    script("socket", "tests/serve_clients/raw_http.py", &[], &[]);
+    script("socket", "tests/serve_clients/raw_http.py", &["5"], &["--header-timeout", "5"]);
 }
 
 #[test]

@@ -1,7 +1,10 @@
 """Whether the server sheds load that it cannot carry, keeps its memory, and is itself again at once."""
 
+import contextlib
+import socket
 import threading
 import time
+from urllib.parse import urlsplit
 
 from load import Load, count, duration, table
 from sides import ipsight, started
@@ -11,6 +14,13 @@ NORMAL = Load("json", records=1, connections=64)
 HEAVY_RECORDS = 5000
 HEAVY = Load("csv", HEAVY_RECORDS, connections=64)
 CONNECTIONS = 1024
+
+# A small request for a large answer, 60 MB at vector_dim 128, which the client then does not read.
+UNREAD_RECORDS = 15_000
+NUM_UNREAD = 40
+UNREAD_SECONDS = 8
+# What such answers may take together; 40 of them are 2.4 GB.
+UNREAD_BYTES = 1 << 30
 
 
 class Memory:
@@ -57,12 +67,53 @@ def measure(args, model, events):
             after = NORMAL.run(side, events, args.seconds)
             rows += [[what, *row_of(found), *memory_row(samples)], ["at once after it, 64 connections, 1 record", *row_of(after), "", ""]]
             failures += judge(what, found, samples, before, after)
+        row, found = unread(side)
+        rows.append(row)
+        failures += found
         rows.insert(0, ["before, 64 connections, 1 record", *row_of(before), mib(idle), ""])
     print(table(["load", "requests/s", "p50", "p99", "answers", "socket errors", "memory: first", "greatest, last"], rows))
     print(f"\nThe capacity is what 64 connections get answered: {count(capacity)} requests/s of {HEAVY_RECORDS:,} records.")
     for failure in failures:
         print(f"**{failure}**")
     return 1 if failures else 0
+
+
+def unread(side):
+    """A row of the table: clients that ask for embeddings and take nothing of the answers."""
+    what = f"{NUM_UNREAD} connections that ask for {UNREAD_RECORDS:,} embeddings and read nothing"
+    url = urlsplit(side.url)
+    body = b"user_1,1.2.3.4\n" * UNREAD_RECORDS
+    head = (
+        "POST /invocations HTTP/1.1\r\nHost: ipsight\r\nContent-Type: text/csv\r\n"
+        f"Accept: application/json;verbose=True\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    idle = side.rss()
+    memory = Memory(side)
+    with contextlib.ExitStack() as opened:
+        connections = []
+        for _ in range(NUM_UNREAD):
+            connection = opened.enter_context(socket.socket())
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect((url.hostname, url.port))
+            connection.sendall(head.encode() + body)
+            connections.append(connection)
+        time.sleep(UNREAD_SECONDS)
+        samples = memory.stop()
+        answers = [first_status(connection) for connection in connections]
+    counts = ", ".join(f"{status}: {answers.count(status)}" for status in sorted(set(answers)))
+    row = [what, "", "", "", counts, "", *memory_row([idle, *samples])]
+    grown = max(samples) - idle
+    return row, [f"{what}: they take {mib(grown)}"] if grown > UNREAD_BYTES else []
+
+
+def first_status(connection):
+    """The status of an answer that has begun; else why there is none."""
+    connection.settimeout(1)
+    try:
+        received = connection.recv(12)
+    except OSError as error:
+        return type(error).__name__
+    return received[9:].decode() or "closed"
 
 
 def row_of(found):
