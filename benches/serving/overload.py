@@ -7,7 +7,7 @@ import time
 from urllib.parse import urlsplit
 
 from load import Load, count, duration, table
-from sides import ipsight, started
+from sides import Busy, ipsight, started
 
 NORMAL = Load("json", records=1, connections=64)
 # A heavy request: refusing it is much cheaper than answering it, so that twice the capacity can be asked.
@@ -49,7 +49,7 @@ def measure(args, model, events):
     rows = []
     with started(ipsight(args.program, model)) as (side,):
         NORMAL.run(side, events, 2)
-        idle = side.rss()
+        idle, busy = side.rss(), Busy([side])
         before = NORMAL.run(side, events, args.seconds)
         capacity = HEAVY.run(side, events, args.seconds)["rate"]
         # Each connection asks every `pause`, together twice what was answered at most.
@@ -70,9 +70,11 @@ def measure(args, model, events):
         row, found = unread(side)
         rows.append(row)
         failures += found
+        others = busy.others()
         rows.insert(0, ["before, 64 connections, 1 record", *row_of(before), mib(idle), ""])
     print(table(["load", "requests/s", "p50", "p99", "answers", "socket errors", "memory: first", "greatest, last"], rows))
-    print(f"\nThe capacity is what 64 connections get answered: {count(capacity)} requests/s of {HEAVY_RECORDS:,} records.")
+    print(f"\nThe capacity is what 64 connections get answered: {count(capacity)} requests/s of {HEAVY_RECORDS:,} records; "
+          f"others had {others:.0%} of the machine.")  # fmt: skip
     for failure in failures:
         print(f"**{failure}**")
     return 1 if failures else 0

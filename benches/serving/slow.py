@@ -7,7 +7,7 @@ import sys
 import time
 
 from load import Load, count, duration, spread, table
-from sides import ipsight, started
+from sides import Busy, ipsight, started
 
 CONNECTIONS = 1000
 # Of the connections to the server, opened at this rate a second.
@@ -34,16 +34,18 @@ def measure(args, model, events):
     rows, failures = [], []
     with started(ipsight(args.program, model)) as (side,):
         GOOD.run(side, events, 2)
+        busy = Busy([side])
         for name, attack in attacks(side.url).items():
             rounds = [attacked(args, side, events, attack) for _ in range(args.rounds)]
             row, found = judge(name, rounds)
             rows.append(row)
             failures += found
+        others = busy.others()
     head = ["attack", "connections held at most", "p99 without", "p99 with", "ratio (target: at most 2)",
             "requests/s without", "with", "bad answers", "socket errors"]  # fmt: skip
     print(table(head, rows))
     print(f"\n{CONNECTIONS} slow connections; the good client: {GOOD.connections} connections, {args.seconds} s each; "
-          f"medians of {args.rounds} rounds.")  # fmt: skip
+          f"medians of {args.rounds} rounds; others had {others:.0%} of the machine.")  # fmt: skip
     for failure in failures:
         print(f"**{failure}**")
     return 1 if failures else 0
