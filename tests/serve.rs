@@ -273,8 +273,11 @@ fn every_format_gives_the_scores_of_the_score_verb() {
     }
     let response = server.post("/invocations", &["content-type: application/json"], r#"{"instances":[]}"#);
     assert_eq!(response.json(), json!({ "predictions": [] }));
-    let numbers = server.post("/invocations", &[], r#"{"instances":[{"features":[17,"1.2.3.4"]}]}"#);
-    assert_eq!(numbers.json(), server.post("/invocations", &[], "17,1.2.3.4").json());
+    for number in ["17", "17.0", "1.7e1"] {
+        let body = format!("{{\"instances\":[{{\"features\":[{number},\"1.2.3.4\"]}}]}}");
+        let as_number = server.post("/invocations", &[], body).json();
+        assert_eq!(as_number, server.post("/invocations", &[], "17,1.2.3.4").json());
+    }
 }
 
 #[test]
@@ -483,7 +486,7 @@ impl Client {
 
 #[test]
 fn slow_clients_are_given_up() {
-    let limits = ["--header-timeout", "0.3", "--body-timeout", "0.3"];
+    let limits = ["--header-timeout", "0.3", "--body-timeout", "0.3", "--idle-timeout", "0.3"];
     let server = Server::start(FIXTURE.path(), "plain", &limits);
     let mut idle = server.connect();
     let mut slow_head = server.connect();

@@ -1,3 +1,4 @@
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,11 +7,14 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use ipsight::serve::{AtStart, Limits, Listeners, Models, ServeEvent, Service, Tokens, check_address, tls};
 use ipsight::{Error, Result};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::DeviceArg;
 use super::score::parse_prior;
+
+/// Connections that may wait to be accepted: a crowd that comes at once must not be turned away by the system.
+const BACKLOG: u32 = 4096;
 
 #[derive(Args)]
 pub struct ServeArgs {
@@ -88,9 +92,12 @@ struct LimitArgs {
     /// Explanations at one time; past them 503
     #[arg(long, value_name = "N", default_value_t = Limits::default().max_explanations)]
     max_explanations: usize,
-    /// Seconds for the head of a request, and for an idle connection: more than the 60 of most load balancers
-    #[arg(long, value_name = "SECONDS", default_value_t = 65.0, value_parser = parse_seconds)]
+    /// Seconds for the head of a request, from its first byte, and for a TLS handshake
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = parse_seconds)]
     header_timeout: f64,
+    /// Seconds for which a connection may be idle: more than the 60 of most load balancers
+    #[arg(long, value_name = "SECONDS", default_value_t = 65.0, value_parser = parse_seconds)]
+    idle_timeout: f64,
     /// Seconds for the body of a request
     #[arg(long, value_name = "SECONDS", default_value_t = 30.0, value_parser = parse_seconds)]
     body_timeout: f64,
@@ -123,6 +130,7 @@ impl LimitArgs {
             max_batch_records: self.max_batch_records,
             max_explanations: self.max_explanations,
             header_timeout: seconds(self.header_timeout),
+            idle_timeout: seconds(self.idle_timeout),
             body_timeout: seconds(self.body_timeout),
             write_timeout: seconds(self.write_timeout),
             drain_timeout: seconds(self.drain_timeout),
@@ -177,10 +185,17 @@ pub fn serve(model: &Path, at_start: AtStart, listen: SocketAddr, options: &Serv
 
 async fn bind(flag: &str, address: SocketAddr, what: &str) -> Result<TcpListener> {
     let place = format!("{flag} {address}");
-    let listener = TcpListener::bind(address).await.map_err(Error::io("listen on", &place))?;
+    let listener = listen_on(address).map_err(Error::io("listen on", &place))?;
     let address = listener.local_addr().map_err(Error::io("listen on", &place))?;
     talk!("{what}://{address}");
     Ok(listener)
+}
+
+fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Ends at SIGTERM or SIGINT. Until then SIGHUP reloads.

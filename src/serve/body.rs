@@ -1,5 +1,6 @@
-//! Bodies of requests: bounded in bytes, each and all together, and in time.
+//! Bodies of requests and responses: bounded in bytes, each and all together, and in time.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::body::Body;
@@ -11,6 +12,9 @@ use tokio::time::timeout;
 use super::limits::Limits;
 use super::refusal::Refusal;
 
+/// A response that is shorter is not counted while it is written: sockets have as much room.
+const SHORT_RESPONSE: usize = 16 << 10;
+
 /// The bytes that bodies may take together.
 pub struct Budget {
     used: AtomicUsize,
@@ -18,21 +22,21 @@ pub struct Budget {
 }
 
 /// Bytes taken from a [`Budget`] until it is dropped.
-struct Share<'a> {
-    budget: &'a Budget,
+pub struct Share {
+    budget: Arc<Budget>,
     bytes: usize,
 }
 
 /// A body that was read, and its share of the budget, which it holds as long as it is worked on.
-pub struct Held<'a> {
+pub struct Held {
     pub bytes: Bytes,
-    _share: Share<'a>,
+    pub share: Share,
 }
 
 impl Budget {
     /// A budget of `max` bytes.
-    pub fn new(max: usize) -> Self {
-        Self { used: AtomicUsize::new(0), max }
+    pub fn new(max: usize) -> Arc<Self> {
+        Arc::new(Self { used: AtomicUsize::new(0), max })
     }
 
     /// Bytes in use.
@@ -41,19 +45,48 @@ impl Budget {
     }
 }
 
-impl Share<'_> {
-    /// Takes more. What has not come takes nothing: a client that announces much and sends little holds little.
-    fn grow(&mut self, bytes: usize) -> Result<(), Refusal> {
+impl Share {
+    /// Takes more. What has not come takes nothing: a client that announces much and sends little holds little. A
+    /// request that is alone has bounds of its own, and is not refused.
+    ///
+    /// # Errors
+    ///
+    /// 503 where there is no more.
+    pub fn grow(&mut self, bytes: usize) -> Result<(), Refusal> {
         self.bytes += bytes;
         let used = self.budget.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        match used > self.budget.max {
+        match used > self.budget.max && used > self.bytes {
             true => Err(Refusal::busy("too many bytes wait already: try again later")),
             false => Ok(()),
         }
     }
+
+    /// A response that holds this share, cut to its length, until it is written: a client that takes nothing of it
+    /// makes no room.
+    pub fn until_written(mut self, response: Vec<u8>) -> Bytes {
+        if response.len() <= SHORT_RESPONSE {
+            return response.into();
+        }
+        let more = self.bytes.saturating_sub(response.capacity());
+        self.budget.used.fetch_sub(more, Ordering::Relaxed);
+        self.bytes -= more;
+        Bytes::from_owner(Response { bytes: response, _share: self })
+    }
 }
 
-impl Drop for Share<'_> {
+/// The bytes of a response and their share.
+struct Response {
+    bytes: Vec<u8>,
+    _share: Share,
+}
+
+impl AsRef<[u8]> for Response {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Share {
     fn drop(&mut self) {
         self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
     }
@@ -65,12 +98,12 @@ impl Drop for Share<'_> {
 ///
 /// 413 where it is too long, 408 where it takes too long, 503 where all bodies together are too long, 400 where the
 /// connection breaks it off.
-pub async fn read<'a>(
+pub async fn read(
     body: Body,
     headers: &HeaderMap,
     limits: &Limits,
-    budget: &'a Budget,
-) -> Result<Held<'a>, Refusal> {
+    budget: &Arc<Budget>,
+) -> Result<Held, Refusal> {
     let announced =
         headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > limits.max_body_bytes) {
@@ -80,13 +113,13 @@ pub async fn read<'a>(
     timeout(limits.body_timeout, whole).await.unwrap_or_else(|_| Err(Refusal::too_slow()))
 }
 
-async fn read_frames<'a>(
+async fn read_frames(
     mut body: Body,
     announced: Option<usize>,
     limits: &Limits,
-    budget: &'a Budget,
-) -> Result<Held<'a>, Refusal> {
-    let mut share = Share { budget, bytes: 0 };
+    budget: &Arc<Budget>,
+) -> Result<Held, Refusal> {
+    let mut share = Share { budget: budget.clone(), bytes: 0 };
     let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Refusal::invalid("the body broke off or is malformed"))?;
@@ -94,14 +127,14 @@ async fn read_frames<'a>(
         share.grow(bytes.len())?;
         // Most bodies come in one piece.
         if all.is_empty() && announced == Some(bytes.len()) {
-            return Ok(Held { bytes, _share: share });
+            return Ok(Held { bytes, share });
         }
         if all.len() + bytes.len() > limits.max_body_bytes {
             return Err(too_long(limits));
         }
         all.extend_from_slice(&bytes);
     }
-    Ok(Held { bytes: all.freeze(), _share: share })
+    Ok(Held { bytes: all.freeze(), share })
 }
 
 fn too_long(limits: &Limits) -> Refusal {

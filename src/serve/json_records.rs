@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor,
+};
 
 use super::limits::Limits;
 use super::refusal::Refusal;
@@ -323,6 +325,16 @@ impl Visitor<'_> for Entity {
 
     fn visit_i64<E>(self, entity: i64) -> Result<u64, E> {
         Ok(hash_entity(entity.to_string().as_bytes()))
+    }
+
+    /// JSON makes no difference between 7.0 and 7.
+    fn visit_f64<E: serde::de::Error>(self, entity: f64) -> Result<u64, E> {
+        // Larger ones have lost digits.
+        const MAX_SAFE: f64 = (1u64 << 53) as f64;
+        match entity.fract() == 0.0 && entity.abs() <= MAX_SAFE {
+            true => self.visit_i64(entity as i64),
+            false => Err(E::invalid_type(Unexpected::Float(entity), &self)),
+        }
     }
 }
 

@@ -31,8 +31,10 @@ pub struct Limits {
     pub max_batch_records: usize,
     /// Explanations at one time: each scores some 270,000 addresses.
     pub max_explanations: usize,
-    /// From the end of the request before, or the connection's begin, to the end of a request's head.
+    /// From the first byte of a request's head to its end; and for a TLS handshake.
     pub header_timeout: Duration,
+    /// From the end of a response, or the connection's begin, to the first byte of a request.
+    pub idle_timeout: Duration,
     /// From the end of a request's head to the end of its body.
     pub body_timeout: Duration,
     /// How long a client may take nothing of a response.
@@ -53,7 +55,9 @@ impl Default for Limits {
             max_queue_bytes: 256 << 20,
             max_batch_records: 8192,
             max_explanations: 1,
-            header_timeout: Duration::from_secs(65),
+            header_timeout: Duration::from_secs(10),
+            // Load balancers keep connections for 60 s.
+            idle_timeout: Duration::from_secs(65),
             body_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(20),
@@ -108,6 +112,7 @@ impl Limits {
         }
         let times = [
             ("--header-timeout", self.header_timeout, Duration::from_secs(3600)),
+            ("--idle-timeout", self.idle_timeout, Duration::from_secs(86_400)),
             ("--body-timeout", self.body_timeout, Duration::from_secs(3600)),
             ("--write-timeout", self.write_timeout, Duration::from_secs(3600)),
             ("--drain-timeout", self.drain_timeout, MAX_DRAIN),

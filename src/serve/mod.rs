@@ -21,10 +21,13 @@ mod wire;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
+use tokio::task::block_in_place;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
@@ -74,9 +77,13 @@ pub struct Service {
     log_requests: bool,
     on_event: OnEvent,
     queue: Queue,
-    budget: Budget,
+    budget: Arc<Budget>,
     metrics: Metrics,
     explanations: Arc<Semaphore>,
+    /// Turns to parse and write what is long.
+    long_work: Semaphore,
+    openapi: Bytes,
+    is_draining: AtomicBool,
 }
 
 /// Where a server listens.
@@ -102,6 +109,9 @@ impl Service {
             queue: Queue::new(limits.max_queue_records, limits.max_batch_records),
             budget: Budget::new(limits.max_queue_bytes),
             explanations: Arc::new(Semaphore::new(limits.max_explanations)),
+            long_work: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
+            openapi: openapi::document(&limits, models.has_several()).to_string().into(),
+            is_draining: AtomicBool::new(false),
             metrics: Metrics::new(),
             models,
             limits,
@@ -109,6 +119,15 @@ impl Service {
             log_requests,
             on_event,
         })
+    }
+
+    /// Runs what is short here. What is long waits for its turn, and then runs where it holds no other request up.
+    async fn long_if<T>(&self, is_long: bool, work: impl FnOnce() -> T) -> T {
+        if !is_long {
+            return work();
+        }
+        let _turn = self.long_work.acquire().await;
+        block_in_place(work)
     }
 
     fn tell(&self, event: ServeEvent<'_>) {
@@ -166,6 +185,7 @@ impl Service {
             tokio::spawn(watch_folders(self.clone(), interval));
         }
         stop.await;
+        self.is_draining.store(true, Ordering::Relaxed);
         sender.send_replace(true);
         self.tell(ServeEvent::Draining);
         // Whoever has not finished by then is cut off.

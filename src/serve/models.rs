@@ -199,10 +199,11 @@ impl Models {
     }
 
     fn load_one(&self, name: String, folder: &Path) -> Result<ServedModel> {
-        // Of before the reading: what changes meanwhile is read again.
+        // Of before the reading: what changes meanwhile is read again. A link is followed once, for all files.
         let fingerprint = Fingerprint::of(folder);
-        let Artifact { manifest, scorer, embeddings, .. } = artifact::load(folder, &self.device)?;
-        let mut thresholds = Thresholds::load(folder, &manifest)?;
+        let real = folder.canonicalize().map_err(Error::io("read", folder))?;
+        let Artifact { manifest, scorer, embeddings, .. } = artifact::load(&real, &self.device)?;
+        let mut thresholds = Thresholds::load(&real, &manifest)?;
         if let (Some(thresholds), Some(prior)) = (&mut thresholds, self.attack_prior) {
             thresholds.set_attack_prior(prior);
         }

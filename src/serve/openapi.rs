@@ -11,6 +11,9 @@ const IPV4: &str =
 /// A row `entity,ipv4` of a plain entity.
 const CSV_ROW: &str = r"[A-Za-z0-9_.@-]+, ?((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])";
 
+/// A line of one such row.
+const JSON_LINE: &str = r#"\{"features": ?\["[A-Za-z0-9_.@-]+", ?"((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"\]\}"#;
+
 /// The document.
 pub fn document(limits: &Limits, has_several: bool) -> Value {
     let mut paths = json!({
@@ -218,6 +221,7 @@ fn records() -> Value {
         "application/jsonlines": { "schema": {
             "type": "string",
             "description": "One object of the list `instances` a line",
+            "pattern": format!("^{JSON_LINE}(\n{JSON_LINE})*\n?$"),
             "examples": ["{\"features\": [\"user_1\", \"203.0.113.7\"]}\n"],
         } },
         "text/csv": { "schema": {
@@ -235,8 +239,12 @@ fn schemas(limits: &Limits) -> Value {
     let floats = json!({ "type": "array", "items": number });
     let entity = json!({ "type": "string", "minLength": 1 });
     let ip = json!({ "type": "string", "pattern": IPV4, "examples": ["203.0.113.7"] });
+    let hashed = json!({
+        "description": "A whole number is taken as its decimal digits",
+        "anyOf": [entity, { "type": "integer", "minimum": i64::MIN, "maximum": u64::MAX }],
+    });
     let pair = json!({
-        "type": "array", "prefixItems": [entity, ip], "items": false, "minItems": 2, "maxItems": 2,
+        "type": "array", "prefixItems": [hashed, ip], "items": false, "minItems": 2, "maxItems": 2,
     });
     let share = json!({ "type": "number", "minimum": 0, "maximum": 1 });
     json!({
@@ -247,22 +255,23 @@ fn schemas(limits: &Limits) -> Value {
             "BatchStrategy": text,
             "MaxPayloadInMB": { "type": "integer" },
         }), &["MaxConcurrentTransforms", "BatchStrategy", "MaxPayloadInMB"]),
-        "Instances": object(json!({ "instances": {
+        "Instances": open_object(json!({ "instances": {
             "type": "array",
             "maxItems": limits.max_records,
-            "items": { "anyOf": [
-                object(json!({ "features": pair }), &["features"]),
-                object(json!({ "data": object(json!({ "features":
-                    object(json!({ "values": pair }), &["values"]) }), &["features"]) }), &["data"]),
+            "items": { "oneOf": [
+                open_object(json!({ "features": pair }), &["features"], &["data"]),
+                open_object(json!({ "data": open_object(json!({ "features":
+                    open_object(json!({ "values": pair }), &["values"], &["features"]) }), &["features"], &["values"]) }),
+                    &["data"], &["features"]),
             ] },
-        } }), &["instances"]),
+        } }), &["instances"], &[]),
         "Predictions": object(json!({ "predictions": { "type": "array", "items": object(json!({
             "dot_product": number, "ip_embedding": floats, "entity_embedding": floats,
         }), &["dot_product"]) } }), &["predictions"]),
         "ToScore": object(json!({ "events": {
             "type": "array",
             "maxItems": limits.max_records,
-            "items": object(json!({ "entity": entity, "ip": ip }), &["entity", "ip"]),
+            "items": object(json!({ "entity": hashed, "ip": ip }), &["entity", "ip"]),
         } }), &["events"]),
         "Scores": object(json!({ "scores": { "type": "array", "items": object(json!({
             "dot_product": number,
@@ -289,6 +298,15 @@ fn schemas(limits: &Limits) -> Value {
         "ToLoad": { "type": "object", "properties": { "model_name": text, "url": text },
                     "required": ["model_name", "url"] },
     })
+}
+
+/// An object of these properties, without those that are `excluded`; others are left alone.
+fn open_object(properties: Value, required: &[&str], excluded: &[&str]) -> Value {
+    let mut object = json!({ "type": "object", "properties": properties, "required": required });
+    for name in excluded {
+        object["properties"][*name] = json!(false);
+    }
+    object
 }
 
 /// An object of these properties and no others.

@@ -10,6 +10,9 @@ use crate::explain::Explained;
 use crate::thresholds::{Threshold, Verdict};
 use crate::{Event, Result, anomaly_score};
 
+/// What a record takes until its response is written, about: the event, its scores and their JSON.
+pub const SCORE_BYTES: usize = 250;
+
 /// The answer of `POST /v1/score`.
 #[derive(Serialize)]
 pub struct Scores<'a> {

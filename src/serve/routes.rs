@@ -1,6 +1,7 @@
 //! Paths, and what each does.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use axum::Router;
@@ -13,16 +14,16 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::json;
-use tokio::task::{block_in_place, spawn_blocking};
+use tokio::task::spawn_blocking;
 
-use super::body::{self, Held};
+use super::body::{self, Held, Share};
 use super::event_stream::{self, EVENT_STREAM};
 use super::json_records::{Form, events_of_json};
 use super::models::{LoadFailure, ServedModel};
-use super::plain::{Model, Scores, ToExplain, ToLoad};
+use super::plain::{self, Model, Scores, ToExplain, ToLoad};
 use super::refusal::Refusal;
 use super::wire::{self, Accept, JSON, RequestFormat, Vectors};
-use super::{ServeEvent, Service, metrics, openapi};
+use super::{ServeEvent, Service, metrics};
 use crate::Event;
 
 type Shared = State<Arc<Service>>;
@@ -80,6 +81,7 @@ async fn observe(
     let method = request.method().clone();
     // Whoever sends chunks may hide a second request in them: there is none on this connection.
     let is_last = request.headers().contains_key(header::TRANSFER_ENCODING);
+    let is_last = is_last || service.is_draining.load(Ordering::Relaxed);
     let mut response = match route == "/ping" || service.tokens.admit(request.headers()) {
         true => next.run(request).await,
         false => Refusal::unauthorized().into_response(),
@@ -121,11 +123,6 @@ fn json_response(body: impl Into<Body>) -> Response {
     ([(header::CONTENT_TYPE, JSON)], body.into()).into_response()
 }
 
-/// Runs what is short here, and what is long so that other requests go on.
-fn long_if<T>(is_long: bool, work: impl FnOnce() -> T) -> T {
-    if is_long { block_in_place(work) } else { work() }
-}
-
 /// The name in a path.
 type MaybeName = Result<Path<String>, PathRejection>;
 
@@ -141,7 +138,7 @@ async fn execution_parameters(State(service): Shared) -> Response {
 }
 
 async fn openapi(State(service): Shared) -> Response {
-    json_response(openapi::document(&service.limits, service.models.has_several()).to_string())
+    json_response(service.openapi.clone())
 }
 
 async fn invocations(State(service): Shared, headers: HeaderMap, body: Body) -> Answer {
@@ -162,12 +159,13 @@ async fn invoke_endpoint_stream(
 ) -> Answer {
     let model = target_model(&service, &headers, Some(&path_name(name)?))?;
     let invoked = invoke(&service, &model, &headers, headers.get(ACCEPT_OF_STREAM), body).await?;
-    let stream = long_if(invoked.body.len() > LONG_BODY, || event_stream::encode(&invoked.body));
+    let Invoked { content_type, body, share } = invoked;
+    let stream = service.long_if(body.len() > LONG_BODY, || event_stream::encode(&body)).await;
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM)),
-        (HeaderName::from_static("x-amzn-sagemaker-content-type"), invoked.content_type),
+        (HeaderName::from_static("x-amzn-sagemaker-content-type"), content_type),
     ];
-    Ok((headers, stream).into_response())
+    Ok((headers, share.until_written(stream)).into_response())
 }
 
 async fn invoke_model(State(service): Shared, name: MaybeName, headers: HeaderMap, body: Body) -> Answer {
@@ -201,11 +199,12 @@ fn target_model(
 struct Invoked {
     content_type: HeaderValue,
     body: Vec<u8>,
+    share: Share,
 }
 
 impl Invoked {
     fn response(self) -> Response {
-        ([(header::CONTENT_TYPE, self.content_type)], self.body).into_response()
+        ([(header::CONTENT_TYPE, self.content_type)], self.share.until_written(self.body)).into_response()
     }
 }
 
@@ -216,18 +215,24 @@ async fn invoke(
     accept: Option<&HeaderValue>,
     body: Body,
 ) -> Result<Invoked, Refusal> {
-    let held = body::read(body, headers, &service.limits, &service.budget).await?;
-    let is_long = held.bytes.len() > LONG_BODY;
-    let format = RequestFormat::of(headers.get(header::CONTENT_TYPE), &held.bytes);
+    let Held { bytes, mut share } = body::read(body, headers, &service.limits, &service.budget).await?;
+    let is_long = bytes.len() > LONG_BODY;
+    let format = RequestFormat::of(headers.get(header::CONTENT_TYPE), &bytes);
     let accept = Accept::of(accept, format);
-    let events = long_if(is_long, || wire::parse(&held.bytes, format, &service.limits))?;
+    let events = service.long_if(is_long, || wire::parse(&bytes, format, &service.limits)).await?;
+    drop(bytes);
     let vectors = match accept.is_verbose {
-        true => Some(block_in_place(|| vectors(service, model, &events))?),
+        true => {
+            check_vectors(service, model, events.len(), &mut share)?;
+            Some(service.long_if(true, || vectors(model, &events)).await?)
+        }
         false => None,
     };
+    share.grow(events.len() * wire::RECORD_BYTES)?;
     let scores = scores(service, model, events).await?;
-    let body = long_if(is_long || vectors.is_some(), || wire::write(&scores, vectors.as_ref(), accept));
-    Ok(Invoked { content_type: accept.content_type(), body })
+    let is_long = is_long || vectors.is_some();
+    let body = service.long_if(is_long, || wire::write(&scores, vectors.as_ref(), accept)).await;
+    Ok(Invoked { content_type: accept.content_type(), body, share })
 }
 
 async fn scores(
@@ -242,15 +247,27 @@ async fn scores(
     service.queue.score(model, events).await
 }
 
-fn vectors(service: &Service, model: &ServedModel, events: &[Event]) -> Result<Vectors, Refusal> {
+/// Refuses vectors that would be too many for a response, and takes their share of the budget.
+fn check_vectors(
+    service: &Service,
+    model: &ServedModel,
+    num_records: usize,
+    share: &mut Share,
+) -> Result<(), Refusal> {
     let vector_dim = model.embeddings.vector_dim();
+    let bytes = Vectors::bytes_of(num_records, vector_dim);
     let max = service.limits.max_response_bytes;
-    if Vectors::bytes_of(events.len(), vector_dim) > max {
+    if bytes > max {
         return Err(Refusal::too_large(format!(
-            "a response of {} embeddings would have more than {max} bytes: send several requests",
-            events.len()
+            "a response of {num_records} embeddings would have more than {max} bytes: send several requests"
         )));
     }
+    // And the vectors themselves.
+    share.grow(bytes + 8 * vector_dim * num_records)
+}
+
+fn vectors(model: &ServedModel, events: &[Event]) -> Result<Vectors, Refusal> {
+    let vector_dim = model.embeddings.vector_dim();
     let ips = events.iter().map(|event| event.ip).collect();
     let ip = model.embeddings.ip_embeddings(ips).map_err(|error| Refusal::model_error(&error))?;
     let entity = events.iter().flat_map(|event| model.embeddings.entity_embedding(event.entity)).collect();
@@ -289,15 +306,19 @@ async fn model(State(service): Shared, query: MaybeQuery) -> Answer {
 
 async fn score(State(service): Shared, query: MaybeQuery, headers: HeaderMap, body: Body) -> Answer {
     let model = ModelQuery::find(query, &service)?;
-    let Held { bytes, .. } = &body::read(body, &headers, &service.limits, &service.budget).await?;
+    let Held { bytes, mut share } = body::read(body, &headers, &service.limits, &service.budget).await?;
     let is_long = bytes.len() > LONG_BODY;
-    let events = long_if(is_long, || events_of_json(bytes, Form::Plain, &service.limits))?;
+    let parse = || events_of_json(&bytes, Form::Plain, &service.limits);
+    let events = service.long_if(is_long, parse).await?;
+    share.grow(events.len() * plain::SCORE_BYTES)?;
     let dot_products = scores(&service, &model, events.clone()).await?;
-    let written = long_if(is_long, || {
+    let write = || {
         let scores = Scores::new(&model, &events, &dot_products)?;
         Ok(serde_json::to_vec(&scores).expect("string keys and finite numbers"))
-    });
-    written.map(json_response).map_err(|error: crate::Error| Refusal::model_error(&error))
+    };
+    let written = service.long_if(is_long, write).await;
+    let written = written.map_err(|error: crate::Error| Refusal::model_error(&error))?;
+    Ok(json_response(share.until_written(written)))
 }
 
 async fn explain(State(service): Shared, query: MaybeQuery, headers: HeaderMap, body: Body) -> Answer {

@@ -122,6 +122,9 @@ fn events_of_lines(body: &[u8], limits: &Limits) -> Result<Vec<Event>, Refusal> 
     Ok(events)
 }
 
+/// What a record takes until its response is written, about: the event, its score and their JSON.
+pub const RECORD_BYTES: usize = 60;
+
 /// The vectors of a verbose response, row after row.
 pub struct Vectors {
     pub vector_dim: usize,
@@ -132,7 +135,7 @@ pub struct Vectors {
 }
 
 impl Vectors {
-    /// Bytes that the vectors of a response may take as JSON, about: a float has 8 to 16.
+    /// Bytes that the vectors of a response may take as JSON, about: a float has 8 to 16, a comma included.
     pub fn bytes_of(num_records: usize, vector_dim: usize) -> usize {
         num_records.saturating_mul(2 * 14 * vector_dim)
     }
