@@ -52,7 +52,7 @@ impl Default for Limits {
             max_response_bytes: 64 << 20,
             max_connections: 4096,
             max_queue_records: 1_000_000,
-            max_queue_bytes: 256 << 20,
+            max_queue_bytes: 128 << 20,
             max_batch_records: 8192,
             max_explanations: 1,
             header_timeout: Duration::from_secs(10),
