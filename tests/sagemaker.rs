@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use ipsight::train::checkpoint;
+use support::server::{Client, Server};
 use support::{Outcome, ipsight, python};
 use tempfile::TempDir;
 
@@ -92,6 +93,16 @@ fn a_job_trains_tells_its_metrics_and_leaves_a_model_that_scores() {
     assert!(scores.lines().nth(1).unwrap().starts_with("user_1,1.2.3.4,"), "{scores}");
     let manifest = ipsight(root, &["inspect", "--model", "ml/model", "--json"], b"").expect(0, &[]).json();
     assert_eq!(manifest["training"]["num_events"], 15_000);
+
+    // Served from where it is, it gives the same score.
+    let server = Server::start_verb(root, &["sagemaker", "serve", "--root", "ml"]);
+    let (status, body) =
+        Client::connect(server.address).post("/invocations", "text/csv", "user_1, 1.2.3.4\n").unwrap();
+    let served: serde_json::Value = serde_json::from_str(&body).expect(&body);
+    let served = served["predictions"][0]["dot_product"].as_f64().expect(&body);
+    let scored: f64 = scores.lines().nth(1).unwrap().split(',').nth(2).unwrap().parse().unwrap();
+    assert!(status == 200 && (served - scored).abs() < 1e-5, "{status} {served} {scored}");
+    server.stop();
 
     // The expressions are those by which the service reads the log.
     fs::write(root.join("log"), &outcome.stdout).unwrap();

@@ -21,10 +21,14 @@ pub struct Server {
 impl Server {
     /// Starts a server of the model folder `model` in `folder`, on free ports.
     pub fn start(folder: &Path, model: &str, more: &[&str]) -> Self {
+        Self::start_verb(folder, &[&["serve", "--model", model], more].concat())
+    }
+
+    /// Starts the server of a verb with its flags in `folder`, on free ports.
+    pub fn start_verb(folder: &Path, verb: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_ipsight"))
-            .args(["serve", "--device", "ndarray", "--model", model])
-            .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
-            .args(more)
+            .args(verb)
+            .args(["--device", "ndarray", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
             .current_dir(folder)
             .stderr(Stdio::piped())
             .spawn()
