@@ -601,37 +601,6 @@ fn a_model_that_does_not_verify_is_refused_and_the_old_one_stays() {
     assert_eq!(server.post("/invocations", &[], ROWS).status, 200);
 }
 
-/// Requests that come all the time while models are swapped: none fails.
-#[test]
-fn a_hundred_swaps_under_load_fail_no_request() {
-    let folder = with_current();
-    let server = Server::start(folder.path(), "current", &["--watch-interval", "0"]);
-    let is_done = std::sync::atomic::AtomicBool::new(false);
-    let expected = ["plain", "wide"].map(|name| dot_products(&scored(name, "user_1,1.2.3.4\n"))[0]);
-    std::thread::scope(|scope| {
-        let load = || {
-            let (mut client, mut num_asked) = (server.connect(), 0);
-            while !is_done.load(std::sync::atomic::Ordering::Relaxed) || num_asked < 100 {
-                let response = client.ask("POST", "/invocations", &[], b"user_1,1.2.3.4\n");
-                assert_eq!(response.status, 200);
-                let found = response.json()["predictions"][0]["dot_product"].as_f64().unwrap();
-                assert!(
-                    expected.iter().any(|expected| (found - expected).abs() < 1e-6),
-                    "{found} {expected:?}"
-                );
-                num_asked += 1;
-            }
-        };
-        let clients = [scope.spawn(load), scope.spawn(load), scope.spawn(load)];
-        for swap in 0..100 {
-            lead_current_to(folder.path(), if swap % 2 == 0 { "wide" } else { "plain" });
-            assert_eq!(server.reload().status, 200);
-        }
-        is_done.store(true, std::sync::atomic::Ordering::Relaxed);
-        clients.into_iter().for_each(|client| client.join().unwrap());
-    });
-}
-
 #[test]
 fn several_models_are_served_by_name() {
     let folder = tempfile::tempdir().unwrap();

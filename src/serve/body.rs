@@ -15,6 +15,9 @@ use super::refusal::Refusal;
 /// A response that is shorter is not counted while it is written: sockets have as much room.
 const SHORT_RESPONSE: usize = 16 << 10;
 
+/// As much is reserved for a body at most, before it comes.
+const LARGEST_RESERVED: usize = 1 << 20;
+
 /// The bytes that bodies may take together.
 pub struct Budget {
     used: AtomicUsize,
@@ -120,11 +123,16 @@ async fn read_frames(
     budget: &Arc<Budget>,
 ) -> Result<Held, Refusal> {
     let mut share = Share { budget: budget.clone(), bytes: 0 };
-    let mut all = BytesMut::new();
+    // Memory that is not written to is none, so what was announced may be reserved.
+    let mut all = BytesMut::with_capacity(announced.unwrap_or(0).min(LARGEST_RESERVED));
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Refusal::invalid("the body broke off or is malformed"))?;
         let Ok(bytes) = frame.into_data() else { continue }; // trailers
-        share.grow(bytes.len())?;
+        if let Err(refusal) = share.grow(bytes.len()) {
+            drop((share, all, bytes));
+            drain(body, limits).await;
+            return Err(refusal);
+        }
         // Most bodies come in one piece.
         if all.is_empty() && announced == Some(bytes.len()) {
             return Ok(Held { bytes, share });
@@ -135,6 +143,18 @@ async fn read_frames(
         all.extend_from_slice(&bytes);
     }
     Ok(Held { bytes: all.freeze(), share })
+}
+
+/// Reads the rest of a body and keeps none of it: with bytes unread the connection would be reset, and the answer lost
+/// with it.
+async fn drain(mut body: Body, limits: &Limits) {
+    let mut len = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        len += frame.data_ref().map_or(0, Bytes::len);
+        if len > limits.max_body_bytes {
+            return;
+        }
+    }
 }
 
 fn too_long(limits: &Limits) -> Refusal {

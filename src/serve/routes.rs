@@ -29,8 +29,8 @@ use crate::Event;
 type Shared = State<Arc<Service>>;
 type Answer = Result<Response, Refusal>;
 
-/// What is longer is parsed and written where it holds nobody up.
-const LONG_BODY: usize = 64 << 10;
+/// What is longer is parsed and written where it holds nobody up; what is not takes a millisecond or two.
+const LONG_BODY: usize = 512 << 10;
 
 const ACCEPT_OF_STREAM: HeaderName = HeaderName::from_static("x-amzn-sagemaker-accept");
 const TARGET_MODEL: HeaderName = HeaderName::from_static("x-amzn-sagemaker-target-model");
