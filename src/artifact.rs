@@ -298,6 +298,16 @@ pub struct Artifact {
     pub embeddings: Embeddings,
 }
 
+/// Bytes of the tensors of a model folder, by its manifest.
+pub(crate) fn num_tensor_bytes(folder: &Path) -> Result<u64> {
+    let manifest = read_manifest(folder)?;
+    Ok([WEIGHTS, FOLDED_WEIGHTS]
+        .iter()
+        .filter_map(|name| manifest.files.get(*name))
+        .map(|file| file.bytes)
+        .sum())
+}
+
 /// Whether the folder holds the model of a run that came to its end. One that cannot be told is taken for such.
 pub(crate) fn is_completed(folder: &Path) -> bool {
     match read_manifest(folder) {

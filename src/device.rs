@@ -24,6 +24,13 @@ pub struct ComputeDevice {
     pub limits: DeviceLimits,
 }
 
+impl ComputeDevice {
+    /// Whether it is the CPU. Only what a graphics adapter binds is limited.
+    pub fn is_cpu(&self) -> bool {
+        self.limits.max_binding_bytes.is_none()
+    }
+}
+
 /// What fits a device, in bytes; `None` where there is no limit or it cannot be known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct DeviceLimits {

@@ -7,7 +7,7 @@
 //! [`explain`] says why a score is what it is, [`evaluate`] how well all do,
 //! and [`thresholds`] keeps what follows from that in the model folder. [`device`] chooses where that happens, [`config`] says how, and [`synth`]
 //! makes logins to try it on; [`import`] takes them from logs. [`serve`] answers requests for scores, and [`sagemaker`] knows
-//! the folders of a training container.
+//! the folders of a training container. [`sweep`] searches for hyperparameters.
 
 #![recursion_limit = "256"]
 
@@ -25,9 +25,11 @@ pub mod import;
 mod interval;
 pub mod model;
 mod output_file;
+mod report;
 pub mod sagemaker;
 pub mod score;
 pub mod serve;
+pub mod sweep;
 pub mod synth;
 pub mod thresholds;
 pub mod train;

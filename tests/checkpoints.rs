@@ -411,6 +411,7 @@ fn try_train_some(
         stop: &|| (done.load(Ordering::Relaxed) >= stop_after).then_some(15),
         checkpoints: Some(CheckpointFolder { path: folder, data: &data }),
         from,
+        until_epoch: None,
     };
     let trained = ipsight::train(&inputs, &mut |event| {
         match event {

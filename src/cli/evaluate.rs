@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use ipsight::artifact::{self, Artifact};
-use ipsight::data::{ReadOptions, Row, load_events, read_rows, resolve_inputs};
+use ipsight::data::{Input, ReadOptions, Row, load_events, read_rows, resolve_inputs};
 use ipsight::evaluate::report::{Subject, write_html, write_plots};
 use ipsight::evaluate::{
     Attacks, EvaluateOptions, EvaluatedEvent, Evaluation, Evaluator, Figures, History, parse_attacks,
@@ -117,13 +117,21 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
         time_column: args.time_column.clone(),
         ..read
     };
-    let report = read_rows(&resolve_inputs(&args.data)?, &options, &mut |row| {
-        let log_likelihood_ratios = match &mut truth {
-            Some(truth) => truth.next_of(&row)?,
-            None => &[],
-        };
-        evaluator.push(evaluated(&row, log_likelihood_ratios))
-    })?;
+    let inputs = resolve_inputs(&args.data)?;
+    let report = if !args.labels && args.time_column.is_none() && are_prepared(&inputs)? {
+        // They have all that such events need.
+        let (events, report) = load_events(&inputs, &options)?;
+        events.iter().try_for_each(|event| evaluator.push_event(event))?;
+        report
+    } else {
+        read_rows(&inputs, &options, &mut |row| {
+            let log_likelihood_ratios = match &mut truth {
+                Some(truth) => truth.next_of(&row)?,
+                None => &[],
+            };
+            evaluator.push(evaluated(&row, log_likelihood_ratios))
+        })?
+    };
     if let Some(truth) = truth {
         truth.finish()?;
     }
@@ -150,6 +158,15 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
         }
     }
     check_gates(&args, &evaluation)
+}
+
+fn are_prepared(inputs: &[Input]) -> Result<bool> {
+    for input in inputs {
+        if input.prepared_file()?.is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn evaluated<'a>(row: &Row<'a>, log_likelihood_ratios: &'a [f32]) -> EvaluatedEvent<'a> {

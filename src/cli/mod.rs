@@ -24,6 +24,9 @@ mod sagemaker;
 mod score;
 mod scored_rows;
 mod serve;
+mod sweep;
+mod sweep_preview;
+mod sweep_text;
 mod train;
 mod training;
 mod truth;
@@ -50,6 +53,8 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 a gate failed, 2 usage or config
 enum Verb {
     /// Learn from events and write a run folder with a model
     Train(train::TrainArgs),
+    /// Search for the best hyperparameters, as a TOML file says where
+    Sweep(Box<sweep::SweepArgs>),
     /// Say how well a model tells attacks from ordinary events
     Evaluate(Box<evaluate::EvaluateArgs>),
     /// Score events with a model
@@ -81,6 +86,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<()> {
     let cli = Cli::try_parse_from(args).unwrap_or_else(|error| error.exit());
     match cli.verb {
         Verb::Train(args) => train::run(args),
+        Verb::Sweep(args) => sweep::run(*args),
         Verb::Evaluate(args) => evaluate::run(*args),
         Verb::Score(args) => score::run(args),
         Verb::Explain(args) => explain::run(args),

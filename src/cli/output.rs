@@ -55,3 +55,14 @@ pub fn count(number: u64) -> String {
         digits.as_bytes().rchunks(3).rev().filter_map(|g| std::str::from_utf8(g).ok()).collect();
     groups.join(",")
 }
+
+/// A time for people, to two units.
+pub fn duration(time: std::time::Duration) -> String {
+    let seconds = time.as_secs();
+    let [hours, minutes] = [seconds / 3600, seconds / 60 % 60];
+    match (hours, minutes) {
+        (0, 0) => format!("{seconds} s"),
+        (0, _) => format!("{minutes} min {} s", seconds % 60),
+        _ => format!("{hours} h {minutes} min"),
+    }
+}

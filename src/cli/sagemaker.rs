@@ -94,6 +94,7 @@ fn train(container: &Container) -> Result<()> {
         lock,
         checkpoints: &container.checkpoints_path(),
         resume: Resume::Auto,
+        until_epoch: None,
         stop,
         log: Log::Sagemaker { host: &job.host },
     };

@@ -8,7 +8,9 @@ use ipsight::train::{FolderLock, Resume, RunFolder, Trained};
 use ipsight::{Error, Result, device};
 
 use super::read_args::ReadArgs;
-use super::training::{Formats, Log, Stop, Training, end, load, summary};
+use super::training::{
+    Formats, Log, Stop, Training, end, lay_inputs_over, load, nothing_to_train_on, summary,
+};
 use super::{DeviceArg, output};
 
 #[derive(Args)]
@@ -33,6 +35,13 @@ pub struct TrainArgs {
     #[arg(long, value_name = "WHEN", default_value = "auto", hide_default_value = true)]
     #[arg(value_parser = parse_resume)]
     resume: Resume,
+    /// Pause after this many epochs of the run, those of earlier commands included: a checkpoint is written and no
+    /// model, and the same command with a later epoch, or none, goes on
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    until_epoch: Option<u32>,
+    /// End at once when stdin is closed: for programs that run trainings and may die
+    #[arg(long)]
+    tied_to_stdin: bool,
     #[command(flatten)]
     device: DeviceArg,
     /// Set a configuration key; may be given several times
@@ -73,6 +82,9 @@ pub fn run(args: TrainArgs) -> Result<()> {
         return Err(Error::config("--overwrite", "it excludes --resume must", "leave out one of them"));
     }
     let stop = Stop::on_signals()?;
+    if args.tied_to_stdin {
+        end_with_stdin()?;
+    }
     let config = resolve_config(&args)?;
     let device = device::choose(config.training.device)?;
     talk!("device: {}", device.description);
@@ -98,22 +110,41 @@ pub fn run(args: TrainArgs) -> Result<()> {
         lock,
         checkpoints: &RunFolder::checkpoints_path(&output),
         resume: if args.overwrite { Resume::Never } else { args.resume },
+        until_epoch: args.until_epoch,
         stop,
         log: args.log(),
     };
-    finish(&args, &output.join("model"), training.run()?, &config, events.len())
+    let trained = training.run()?;
+    if trained.is_paused && trained.checkpoint_error.is_none() {
+        return pause(&args, trained.epochs.len(), config.hyperparameters.epochs);
+    }
+    finish(&args, &output.join("model"), trained, &config, events.len())
+}
+
+/// Has this process end when whoever started it is gone, or wants it gone.
+fn end_with_stdin() -> Result<()> {
+    let wait = || {
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        // As by SIGTERM, but without a model that nobody waits for; checkpoints are whole or not there.
+        std::process::exit(143);
+    };
+    let thread = std::thread::Builder::new().name("stdin".into()).spawn(wait);
+    thread.map(drop).map_err(Error::io("start a thread that reads", "stdin"))
+}
+
+/// Says that the run goes on later.
+fn pause(args: &TrainArgs, num_epochs: usize, of: usize) -> Result<()> {
+    talk!("paused after epoch {num_epochs}/{of}: the same command with a later --until-epoch goes on");
+    match args.log() {
+        Log::Json => output::line(serde_json::json!({ "event": "paused", "num_epochs": num_epochs })),
+        Log::People | Log::Sagemaker { .. } => Ok(()),
+    }
 }
 
 /// The configuration file with the flags laid over it.
 fn resolve_config(args: &TrainArgs) -> Result<Config> {
     let mut config = Config::load(args.config.as_deref(), &args.set)?;
-    if !args.train.is_empty() {
-        config.data.train = args.train.clone();
-        config.data.generated = None;
-    }
-    if !args.validation.is_empty() {
-        config.data.validation = args.validation.clone();
-    }
+    lay_inputs_over(&mut config, &args.train, &args.validation);
     if let Some(device) = args.device.device {
         config.training.device = device;
     }
@@ -128,12 +159,16 @@ fn resolve_config(args: &TrainArgs) -> Result<Config> {
         data.max_bad_fraction = fraction;
     }
     config.validate("command line")?;
+    let reads_stdin = config.data.train.iter().chain(&config.data.validation).any(|path| path == "-");
+    if args.tied_to_stdin && reads_stdin {
+        return Err(Error::config("--tied-to-stdin", "stdin is an input already", "read events from files"));
+    }
+    if args.until_epoch.is_some() && config.training.checkpoint_interval == "off" {
+        let what = "training.checkpoint_interval is \"off\", so there would be nothing to go on from";
+        return Err(Error::config("--until-epoch", what, "take \"1 epochs\""));
+    }
     if config.data.train.is_empty() && config.data.generated.is_none() {
-        return Err(Error::config(
-            "data.train",
-            "there is nothing to train on",
-            "give --train PATH, data.train in the configuration, or a [data.generated] table",
-        ));
+        return Err(nothing_to_train_on());
     }
     Ok(config)
 }

@@ -45,6 +45,8 @@ pub struct Training<'a> {
     pub lock: FolderLock,
     pub checkpoints: &'a Path,
     pub resume: Resume,
+    /// As [`TrainInputs::until_epoch`].
+    pub until_epoch: Option<u32>,
     pub stop: Stop,
     pub log: Log<'a>,
 }
@@ -52,7 +54,8 @@ pub struct Training<'a> {
 impl Training<'_> {
     /// Trains, from a checkpoint or from the beginning, until the end or a signal.
     pub fn run(self) -> Result<Trained> {
-        let Self { config, events, validation, device, folder, lock, checkpoints, resume, stop, log } = self;
+        let Self { config, events, validation, device, folder, lock, checkpoints, .. } = self;
+        let Self { resume, until_epoch, stop, log, .. } = self;
         let data = events.digest();
         let from = checkpoint::find(checkpoints, resume, config, &data, &mut |path, error| {
             talk!("{} is damaged and left out: {error}", path.display());
@@ -78,6 +81,7 @@ impl Training<'_> {
             stop: &|| stop.signal(),
             checkpoints: Some(CheckpointFolder { path: checkpoints, data: &data }),
             from: from.as_ref(),
+            until_epoch,
         };
         let mut reporter = Reporter::new(log, folder, config, events.len());
         let trained = ipsight::train(&inputs, &mut |event| reporter.on_event(event))?;
@@ -117,21 +121,45 @@ pub fn end(trained: Trained, model: &Path) -> Result<()> {
 }
 
 /// Formats of the inputs; none is told from the content.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub struct Formats {
     pub train: Option<Format>,
     pub validation: Option<Format>,
 }
 
-/// The training and validation events: read from files, or generated in memory.
-pub fn load(config: &Config, formats: Formats) -> Result<(Events, Option<Events>)> {
-    let options = ReadOptions {
+/// Has a training read the inputs that flags name, where they do.
+pub fn lay_inputs_over(config: &mut Config, train: &[String], validation: &[String]) {
+    if !train.is_empty() {
+        config.data.train = train.to_vec();
+        config.data.generated = None;
+    }
+    if !validation.is_empty() {
+        config.data.validation = validation.to_vec();
+    }
+}
+
+pub fn nothing_to_train_on() -> Error {
+    Error::config(
+        "data.train",
+        "there is nothing to train on",
+        "give --train PATH, data.train in the configuration, or a [data.generated] table",
+    )
+}
+
+/// How the configuration has events read.
+pub fn read_options(config: &Config) -> Result<ReadOptions> {
+    Ok(ReadOptions {
         entity_column: config.data.entity_column.clone(),
         ip_column: config.data.ip_column.clone(),
         on_bad_row: config.data.on_bad_row.parse()?,
         max_bad_fraction: config.data.max_bad_fraction,
         ..ReadOptions::default()
-    };
+    })
+}
+
+/// The training and validation events: read from files, or generated in memory.
+pub fn load(config: &Config, formats: Formats) -> Result<(Events, Option<Events>)> {
+    let options = read_options(config)?;
     let read = |paths: &[String], what: &str, format| -> Result<Events> {
         let mut options = ReadOptions { format, ..options.clone() };
         if what == "validation" {
@@ -154,7 +182,7 @@ pub fn load(config: &Config, formats: Formats) -> Result<(Events, Option<Events>
 }
 
 /// Generated logins for training and for validation.
-fn generate_events(generated: &GeneratedConfig) -> (Events, Option<Events>) {
+pub fn generate_events(generated: &GeneratedConfig) -> (Events, Option<Events>) {
     let &GeneratedConfig { users: num_users, days: num_days, seed } = generated;
     let logins = generate(&AddressRanges::built_in(), &GenerateOptions { num_users, num_days, seed });
     let [train, validation] = [&logins.train, &logins.validation].map(|logins| {

@@ -7,34 +7,39 @@ use super::suggest;
 use crate::Error;
 
 /// Something wrong with the value of a key, or with the values of several keys together.
-pub(super) struct Problem {
+pub(crate) struct Problem {
     /// Key paths (`section.key`), at least one.
-    pub(super) paths: Vec<String>,
+    pub(crate) paths: Vec<String>,
     what: String,
     help: String,
 }
 
 impl Problem {
-    pub(super) fn new(paths: &[&str], what: impl Into<String>, help: impl Into<String>) -> Self {
+    pub(crate) fn new(paths: &[&str], what: impl Into<String>, help: impl Into<String>) -> Self {
         let paths = paths.iter().map(ToString::to_string).collect();
         Problem { paths, what: what.into(), help: help.into() }
     }
 
+    /// The same problem, of another key.
+    pub(crate) fn of(self, path: &str) -> Self {
+        Problem { paths: vec![path.into()], ..self }
+    }
+
     /// The first of the paths.
-    pub(super) fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         self.paths.first().map_or("", String::as_str)
     }
 }
 
 /// Everything in `table` that `schema`, the schema of a struct, does not allow.
-pub(super) fn check(schema: &Schema, table: &Table) -> Vec<Problem> {
+pub(crate) fn check(schema: &Schema, table: &Table) -> Vec<Problem> {
     let mut problems = Vec::new();
     check_table(schema, schema, "", table, &mut problems);
     problems
 }
 
 /// One error out of problems with their places; there must be at least one.
-pub(super) fn join(located: impl Iterator<Item = (String, Problem)>) -> Error {
+pub(crate) fn join(located: impl Iterator<Item = (String, Problem)>) -> Error {
     let mut first_at = String::new();
     let (mut what, mut help) = (String::new(), Vec::new());
     for (at, problem) in located {
@@ -52,14 +57,16 @@ pub(super) fn join(located: impl Iterator<Item = (String, Problem)>) -> Error {
 }
 
 /// The key path of `key` in the table at `parent`; the root's path is empty.
-pub(super) fn child(parent: &str, key: &str) -> String {
+pub(crate) fn child(parent: &str, key: &str) -> String {
     if parent.is_empty() { key.to_string() } else { format!("{parent}.{key}") }
 }
 
 fn check_table(root: &Schema, schema: &Schema, parent: &str, table: &Table, problems: &mut Vec<Problem>) {
+    // The schema of a map's values; `true` allows anything.
+    let of_others = schema.get("additionalProperties").filter(|schema| schema.is_object());
     for (key, value) in table {
         let path = child(parent, key);
-        match schema["properties"].get(key) {
+        match schema["properties"].get(key).or(of_others) {
             Some(of_key) => check_value(root, not_null(of_key), &path, value, problems),
             None => problems.push(unknown(root, schema, &path, key, value)),
         }
@@ -88,7 +95,8 @@ fn check_value(root: &Schema, schema: &Schema, path: &str, value: &Value, proble
         Value::Table(_) | Value::Array(_) => key.to_string(),
         scalar => format!("{key} = {scalar}"),
     };
-    if let (Some(_), Value::Table(table)) = (schema.get("properties"), value) {
+    let has_keys = schema.get("properties").is_some() || schema["additionalProperties"].is_object();
+    if let (true, Value::Table(table)) = (has_keys, value) {
         return check_table(root, schema, path, table, problems);
     }
     let problem = if !has_type(schema, value) {
@@ -114,7 +122,7 @@ fn check_value(root: &Schema, schema: &Schema, path: &str, value: &Value, proble
 }
 
 /// The schema of `T` in that of `Option<T>`.
-pub(super) fn not_null(schema: &Schema) -> &Schema {
+pub(crate) fn not_null(schema: &Schema) -> &Schema {
     let options = schema["anyOf"].as_array();
     options.and_then(|options| options.iter().find(|option| option["type"] != "null")).unwrap_or(schema)
 }
@@ -124,7 +132,7 @@ fn property_names(schema: &Schema) -> Vec<&str> {
 }
 
 /// The schema's type; an enum's is that of its names, an option's that of what it may hold.
-pub(super) fn type_of(schema: &Schema) -> &str {
+pub(crate) fn type_of(schema: &Schema) -> &str {
     match &schema["type"] {
         Schema::String(name) => name,
         Schema::Array(names) => {
@@ -142,6 +150,7 @@ fn has_type(schema: &Schema, value: &Value) -> bool {
         "number" => value.is_integer() || value.is_float(),
         "string" => value.is_str(),
         "boolean" => value.is_bool(),
+        "object" => value.is_table(),
         "array" => {
             value.as_array().is_some_and(|items| items.iter().all(|item| has_type(&schema["items"], item)))
         }

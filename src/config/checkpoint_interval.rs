@@ -11,6 +11,8 @@ pub enum CheckpointInterval {
     Steps(u64),
     /// After the first step that ends so many minutes after the last one, `1..=10_080`.
     Minutes(u64),
+    /// After every so many epochs, their validation included, `1..=1_000_000`; not after the last of the run.
+    Epochs(u64),
 }
 
 const MAX_STEPS: u64 = 1_000_000_000;
@@ -18,10 +20,12 @@ const MAX_STEPS: u64 = 1_000_000_000;
 /// A week.
 const MAX_MINUTES: u64 = 10_080;
 
+const MAX_EPOCHS: u64 = 1_000_000;
+
 impl FromStr for CheckpointInterval {
     type Err = Error;
 
-    /// Reads `off`, `N steps` or `N minutes`.
+    /// Reads `off`, `N steps`, `N minutes` or `N epochs`.
     fn from_str(text: &str) -> Result<Self> {
         let refuse = |problem: &str, help: String| {
             let what = format!("checkpoint_interval = {text:?} {problem}");
@@ -37,6 +41,7 @@ impl FromStr for CheckpointInterval {
         let (interval, max, unit): (fn(u64) -> Self, _, _) = match unit {
             "step" | "steps" => (Self::Steps, MAX_STEPS, "steps"),
             "minute" | "minutes" => (Self::Minutes, MAX_MINUTES, "minutes"),
+            "epoch" | "epochs" => (Self::Epochs, MAX_EPOCHS, "epochs"),
             _ => return refuse("is not a valid value", FORMS.into()),
         };
         match count.parse() {
@@ -46,4 +51,4 @@ impl FromStr for CheckpointInterval {
     }
 }
 
-const FORMS: &str = r#"write "15 minutes", "10000 steps" or "off""#;
+const FORMS: &str = r#"write "15 minutes", "10000 steps", "1 epochs" or "off""#;

@@ -11,8 +11,8 @@ use super::check::{self, Problem};
 use crate::{Error, Result};
 
 /// Values of the file and of the overrides laid over it; defaults are not in here.
-#[derive(Default)]
-pub(super) struct Layers {
+#[derive(Clone, Default)]
+pub(crate) struct Layers {
     table: Table,
     /// Key path (`section.key`) to origin.
     origins: BTreeMap<String, Origin>,
@@ -29,12 +29,12 @@ struct Origin {
 
 impl Layers {
     /// The values as one table.
-    pub(super) fn table(&self) -> &Table {
+    pub(crate) fn table(&self) -> &Table {
         &self.table
     }
 
     /// Reads a TOML file as the lowest layer.
-    pub(super) fn add_file(&mut self, file: &Path) -> Result<()> {
+    pub(crate) fn add_file(&mut self, file: &Path) -> Result<()> {
         let text = fs::read_to_string(file).map_err(Error::io("read", file))?;
         let name = file.display().to_string();
         let refuse = |error: toml::de::Error| {
@@ -51,7 +51,7 @@ impl Layers {
     }
 
     /// Sets one value: `section.key=value`.
-    pub(super) fn add_override(&mut self, assignment: &str) -> Result<()> {
+    pub(crate) fn add_override(&mut self, assignment: &str) -> Result<()> {
         let at = format!("--set {assignment}");
         let (path, value) = assignment
             .split_once('=')
@@ -61,6 +61,11 @@ impl Layers {
                 Error::config(&at, "not an assignment", "write section.key=value, such as training.seed=1")
             })?;
         let value = value.parse().unwrap_or_else(|_| Value::String(value.to_string()));
+        self.set(path, value, at)
+    }
+
+    /// Sets the value of the key `path`, which `at` names in errors.
+    pub(crate) fn set(&mut self, path: &str, value: Value, at: String) -> Result<()> {
         insert(&mut self.table, path, value).map_err(|key| {
             Error::config(&at, format!("`{key}` is a value and not a table"), "shorten the key")
         })?;
@@ -71,8 +76,13 @@ impl Layers {
         Ok(())
     }
 
+    /// Where a key was set, or what is around or below it: its place among all and its name for people.
+    pub(crate) fn place(&self, path: &str) -> Option<(usize, &str)> {
+        self.origin_of_path(path).map(|origin| (origin.order, origin.at.as_str()))
+    }
+
     /// One error out of all problems, in the order in which the values were written.
-    pub(super) fn error(&self, problems: Vec<Problem>) -> Error {
+    pub(crate) fn error(&self, problems: Vec<Problem>) -> Error {
         let mut located: Vec<(Option<&Origin>, Problem)> =
             problems.into_iter().map(|problem| (self.origin(&problem), problem)).collect();
         located.sort_by(|a, b| a.0.cmp(&b.0));

@@ -3,10 +3,11 @@
 //! The structs are the only list of keys. Their JSON Schema, with the ranges, is what [`Config::load`] checks
 //! files and overrides against, so a key cannot be documented and unchecked.
 
-mod check;
+pub(crate) mod check;
 mod checkpoint_interval;
+mod differences;
 mod hyperparameters;
-mod layers;
+pub(crate) mod layers;
 mod named_values;
 
 use std::fmt;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use self::check::Problem;
 pub use self::checkpoint_interval::CheckpointInterval;
+pub(crate) use self::differences::differences;
 pub use self::hyperparameters::Hyperparameters;
 use self::layers::Layers;
 use crate::{Error, Result, nearest};
@@ -87,10 +89,10 @@ pub struct TrainingConfig {
     pub device: DeviceChoice,
     /// How the learning rate goes on from `hyperparameters.learning_rate`.
     pub learning_rate_schedule: LearningRateSchedule,
-    /// How often a checkpoint is written, from which a run that was cut off goes on: every so many steps or
-    /// minutes, as in "10000 steps" or "15 minutes", or "off". A run that is stopped by a signal writes one too,
+    /// How often a checkpoint is written, from which a run that was cut off goes on: every so many steps, minutes
+    /// or epochs, as in "10000 steps", "15 minutes" or "1 epochs", or "off". A run that is stopped by a signal writes one too,
     /// unless this is "off".
-    #[schemars(regex(pattern = "^(off|[0-9]+ (steps?|minutes?))$"))]
+    #[schemars(regex(pattern = "^(off|[0-9]+ (steps?|minutes?|epochs?))$"))]
     pub checkpoint_interval: String,
     /// How many checkpoints are kept: the latest.
     #[schemars(range(min = 1, max = 1000))]
@@ -250,6 +252,11 @@ impl Config {
         for assignment in overrides {
             layers.add_override(assignment)?;
         }
+        Self::of_layers(&layers)
+    }
+
+    /// Validates layers and takes what they say over the defaults; errors as of [`Config::load`].
+    pub(crate) fn of_layers(layers: &Layers) -> Result<Config> {
         let problems = check::check(&Self::json_schema(), layers.table());
         if !problems.is_empty() {
             return Err(layers.error(problems));
@@ -351,7 +358,7 @@ impl Config {
 const SCHEMA_HELP: &str = "compare with the configuration's JSON Schema";
 
 /// "did you mean `x`? valid …: a, b, c"
-fn suggest(name: &str, kind: &str, valid: &[&str]) -> String {
+pub(crate) fn suggest(name: &str, kind: &str, valid: &[&str]) -> String {
     let list = format!("valid {kind}: {}", valid.join(", "));
     match nearest(name, valid.iter().copied()) {
         Some(near) => format!("did you mean `{near}`? {list}"),

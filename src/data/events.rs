@@ -121,6 +121,11 @@ impl Events {
         DataDigest { num_events: self.len() as u64, blake3: both.to_hex().to_string() }
     }
 
+    /// The columns, in pieces.
+    pub(super) fn chunks(&self) -> &[Chunk] {
+        &self.columns.chunks
+    }
+
     /// All events in order.
     pub fn iter(&self) -> impl Iterator<Item = Event> {
         self.columns.chunks.iter().flat_map(Chunk::events)

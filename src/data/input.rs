@@ -2,10 +2,13 @@
 
 use std::fmt;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
+
+/// What an Arrow IPC file begins with.
+pub(super) const ARROW_MAGIC: &[u8] = b"ARROW1";
 
 /// Something that rows are read from. `Display` gives `stdin` or the path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +17,25 @@ pub enum Input {
     Stdin,
     /// A file.
     File(PathBuf),
+}
+
+impl Input {
+    /// Its path, where it is a prepared file, which can be mapped where it lies.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] where it cannot be read.
+    pub fn prepared_file(&self) -> Result<Option<&Path>> {
+        let Input::File(path) = self else { return Ok(None) };
+        // A pipe's first bytes come once.
+        if !fs::metadata(path).map_err(Error::io("read", path))?.is_file() {
+            return Ok(None);
+        }
+        let mut magic = Vec::new();
+        let file = fs::File::open(path).map_err(Error::io("read", path))?;
+        file.take(ARROW_MAGIC.len() as u64).read_to_end(&mut magic).map_err(Error::io("read", path))?;
+        Ok((magic == ARROW_MAGIC).then_some(path))
+    }
 }
 
 impl fmt::Display for Input {

@@ -40,7 +40,7 @@ pub use input::{Input, resolve_inputs};
 pub(crate) use mapped::map_file;
 pub use mini_batch::{MiniBatch, segments};
 pub use order::EpochOrder;
-pub use prepared::write_prepared;
+pub use prepared::{write_events, write_prepared};
 pub(crate) use stream::{Stream, compression_of};
 pub(crate) use text::{MAX_LINE, Source};
 pub(crate) use time::{civil_seconds, date_of, rfc3339_utc, unix_seconds};

@@ -17,7 +17,7 @@ use arrow_ipc::writer::{FileWriter, IpcWriteOptions};
 use arrow_ipc::{Block, Footer, MetadataVersion, root_as_footer, root_as_message};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 
-use super::events::{Chunk, ColumnBuffer};
+use super::events::{Chunk, ColumnBuffer, Events};
 use super::intake::{EventSink, Sink};
 use super::stream::Stream;
 use super::{Input, ReadOptions, ReadReport, read_into};
@@ -41,6 +41,19 @@ pub fn write_prepared(inputs: &[Input], options: &ReadOptions, output: &Path) ->
     let report = read_into(inputs, options, Sink::Events(&mut preparer))?;
     preparer.finish()?;
     Ok(report)
+}
+
+/// Writes events that are in memory to the prepared file `output`, which appears whole or not at all.
+///
+/// # Errors
+///
+/// [`Error::Io`] when writing fails, [`Error::Config`] when `output` is a folder.
+pub fn write_events(events: &Events, output: &Path) -> Result<()> {
+    let mut preparer = Preparer::new(output)?;
+    for chunk in events.chunks() {
+        preparer.events(&chunk.entity, &chunk.ip)?;
+    }
+    preparer.finish()
 }
 
 struct Preparer<'a> {

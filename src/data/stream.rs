@@ -8,6 +8,7 @@ use bytes::Bytes;
 use flate2::bufread::MultiGzDecoder;
 use memchr::memchr_iter;
 
+use super::input::ARROW_MAGIC;
 use super::mapped::map_file;
 use super::text::Source;
 use super::{Format, Input};
@@ -70,7 +71,7 @@ impl Stream {
         if self.head.starts_with(b"PAR1") {
             return Ok(Format::Parquet);
         }
-        if self.head.starts_with(b"ARROW1") {
+        if self.head.starts_with(ARROW_MAGIC) {
             return Ok(Format::Arrow);
         }
         loop {

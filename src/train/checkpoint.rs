@@ -14,13 +14,13 @@ use std::str::FromStr;
 use burn::tensor::Device;
 use safetensors::tensor::Dtype;
 use serde::{Deserialize, Serialize};
-use toml::{Table, Value};
+use toml::Table;
 
 use super::progress::{HostSums, Progress};
 use super::step::TrainState;
 use super::trainer::EpochMetrics;
 use crate::artifact::{self, FileEntry, Tensors};
-use crate::config::{Config, LearningRateSchedule};
+use crate::config::{Config, LearningRateSchedule, differences as differing};
 use crate::data::DataDigest;
 use crate::event::ENTITY_HASH;
 use crate::model::IpInsightsConfig;
@@ -286,20 +286,9 @@ impl Checkpoint {
                 &data.blake3[..8]
             ));
         }
-        let values = |config: &Config| {
-            let mut values = BTreeMap::new();
-            flatten(String::new(), &Table::try_from(config).unwrap_or_default(), &mut values);
-            values
-        };
-        let (then, now) = (values(&self.config), values(config));
-        let keys: std::collections::BTreeSet<_> = then.keys().chain(now.keys()).collect();
-        for key in keys {
-            let (then, now) = (then.get(key), now.get(key));
-            if then != now && !self.may_differ(key, config) {
-                let text = |value: Option<&Value>| value.map_or("nothing".into(), Value::to_string);
-                differences.push(format!("{key}: {} then, {} now", text(then), text(now)));
-            }
-        }
+        let table = |config: &Config| Table::try_from(config).unwrap_or_default();
+        differences
+            .extend(differing(&table(&self.config), &table(config), |key| self.may_differ(key, config)));
         if differences.is_empty() {
             return Ok(());
         }
@@ -410,19 +399,6 @@ fn epoch_metrics((figures, epoch): (&[f64], u32)) -> EpochMetrics {
         discriminator_auc: Some(figures[2]).filter(|auc| !auc.is_nan()),
         positives_per_second: figures[3],
         seconds: figures[4],
-    }
-}
-
-/// Every value of a table by its key path.
-fn flatten(parent: String, table: &Table, values: &mut BTreeMap<String, Value>) {
-    for (key, value) in table {
-        let path = if parent.is_empty() { key.clone() } else { format!("{parent}.{key}") };
-        match value {
-            Value::Table(table) => flatten(path, table, values),
-            value => {
-                values.insert(path, value.clone());
-            }
-        }
     }
 }
 

@@ -66,10 +66,15 @@ impl<'a> Checkpointer<'a> {
         Ok((interval != CheckpointInterval::Off).then_some(new))
     }
 
+    /// Whether one is to be written after `num_epochs` epochs of the run.
+    pub(super) fn is_due_after_epoch(&self, num_epochs: u32) -> bool {
+        matches!(self.interval, CheckpointInterval::Epochs(epochs) if u64::from(num_epochs).is_multiple_of(epochs))
+    }
+
     /// Whether one is to be written after `num_steps` steps.
     pub(super) fn is_due(&self, num_steps: usize) -> bool {
         match self.interval {
-            CheckpointInterval::Off => false,
+            CheckpointInterval::Off | CheckpointInterval::Epochs(_) => false,
             CheckpointInterval::Steps(steps) => (num_steps as u64).is_multiple_of(steps),
             CheckpointInterval::Minutes(minutes) => self.last.elapsed() >= Duration::from_secs(60 * minutes),
         }

@@ -40,6 +40,9 @@ pub struct TrainInputs<'a> {
     pub checkpoints: Option<CheckpointFolder<'a>>,
     /// The checkpoint to go on from, of a run that [`Checkpoint::check_same`] finds to be this one.
     pub from: Option<&'a Checkpoint>,
+    /// The number of epochs, those before the checkpoint included, after which the run pauses: a checkpoint is
+    /// written, and the rest left for later. None: it goes on to its end.
+    pub until_epoch: Option<u32>,
 }
 
 /// What training tells its caller as it goes.
@@ -131,6 +134,8 @@ pub struct Trained {
     pub num_steps: usize,
     /// The signal that stopped the run before its end.
     pub stopped_by: Option<i32>,
+    /// Whether the run paused before its end, at [`TrainInputs::until_epoch`].
+    pub is_paused: bool,
     /// Why the last checkpoint could not be written, which does not keep the model from being saved.
     pub checkpoint_error: Option<Error>,
 }
@@ -159,9 +164,10 @@ pub fn train(
         num_steps_of_epoch: run.progress.num_steps,
     })?;
     let stopped_by = run.epochs(on_event)?;
+    let is_paused = stopped_by.is_none() && run.progress.epoch < run.num_epochs();
     let last_checkpoint = match stopped_by {
-        Some(_) => run.checkpoint(on_event),
-        None => Ok(()),
+        None if !is_paused => Ok(()),
+        _ => run.checkpoint(on_event),
     };
     let checkpoints = run.checkpointer.as_mut();
     let checkpoint_error =
@@ -169,7 +175,8 @@ pub fn train(
     let Run { state, progress, .. } = run;
     let Progress { row_counts, epochs, .. } = progress;
     let num_steps = state.num_steps();
-    Ok(Trained { model: state.into_model(), row_counts, epochs, num_steps, stopped_by, checkpoint_error })
+    let model = state.into_model();
+    Ok(Trained { model, row_counts, epochs, num_steps, stopped_by, is_paused, checkpoint_error })
 }
 
 struct Run<'a> {
@@ -207,15 +214,20 @@ impl<'a> Run<'a> {
         &self.inputs.config.hyperparameters
     }
 
-    /// The epochs that are left; the signal that stopped them.
+    /// Of the whole run. More than a u32 counts would take longer than anybody waits.
+    fn num_epochs(&self) -> u32 {
+        u32::try_from(self.hyperparameters().epochs).unwrap_or(u32::MAX)
+    }
+
+    /// The epochs that are left, or those until the pause; the signal that stopped them.
     fn epochs(&mut self, on_event: &mut dyn FnMut(&TrainEvent) -> Result<()>) -> Result<Option<i32>> {
-        // More epochs than a u32 counts would take longer than anybody waits.
-        let num_epochs = u32::try_from(self.hyperparameters().epochs).unwrap_or(u32::MAX);
-        while self.progress.epoch < num_epochs {
+        let until = self.inputs.until_epoch.map_or(self.num_epochs(), |until| until.min(self.num_epochs()));
+        while self.progress.epoch < until {
             match self.epoch(on_event)? {
                 Ok(metrics) => {
                     on_event(&TrainEvent::Epoch(metrics.clone()))?;
                     self.progress.end_epoch(metrics);
+                    self.checkpoint_after_epoch(on_event)?;
                 }
                 Err(signal) => return Ok(Some(signal)),
             }
@@ -320,6 +332,13 @@ impl<'a> Run<'a> {
         of_epoch.add(self.progress.of_interval);
         of_epoch.add(self.read_sums()?);
         Ok(Ok(of_epoch))
+    }
+
+    /// Begins to write a checkpoint where one is due after the epoch that has ended and the run goes on.
+    fn checkpoint_after_epoch(&mut self, on_event: &mut dyn FnMut(&TrainEvent) -> Result<()>) -> Result<()> {
+        let num_epochs = self.progress.epoch;
+        let is_due = self.checkpointer.as_ref().is_some_and(|it| it.is_due_after_epoch(num_epochs));
+        if is_due && num_epochs < self.num_epochs() { self.checkpoint(on_event) } else { Ok(()) }
     }
 
     /// Begins to write a checkpoint, unless the last one holds all that has been done.

@@ -2,11 +2,8 @@
 //!
 //! The page holds no script and forbids itself every request; values appear when a curve is pointed at.
 
-mod glyphs;
 mod html;
 mod plots;
-mod raster;
-mod svg;
 mod tables;
 
 use std::fs;
@@ -16,6 +13,7 @@ use std::path::{Path, PathBuf};
 use super::{Evaluation, Figures};
 use crate::artifact::Manifest;
 use crate::config::Config;
+use crate::report::raster;
 use crate::{Error, OutputFile, Result};
 
 /// What a report says beside the figures.

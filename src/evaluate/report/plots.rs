@@ -1,7 +1,7 @@
 //! The report's drawings.
 
-use super::svg::{Corner, Drawing, Plot, Scale};
 use crate::evaluate::{CurvePoint, DetectorCurve, Evaluation, Reliability};
+use crate::report::svg::{Corner, Drawing, Plot, Scale};
 
 /// Spots with values to point at, on each curve.
 const NUM_HOVERS: usize = 40;

@@ -2,38 +2,9 @@
 
 use std::fmt::Write;
 
-use super::svg::escaped;
 use crate::evaluate::{Detector, Evaluation, Figures, OperatingPoint, Reliability, ReliabilityBin};
+use crate::report::page::{grouped, strings, table};
 use crate::thresholds::Threshold;
-
-/// A table whose first column names the rows.
-fn table(header: &[String], rows: &[Vec<String>]) -> String {
-    let cells = |tag: &str, cells: &[String]| -> String {
-        // What stands behind a line feed, an interval, goes below in small letters.
-        let cell = |cell: &String| match cell.split_once('\n') {
-            Some((value, more)) => {
-                format!("<{tag}>{}<br><small>{}</small></{tag}>", escaped(value), escaped(more))
-            }
-            None => format!("<{tag}>{}</{tag}>", escaped(cell)),
-        };
-        cells.iter().map(cell).collect()
-    };
-    let body: String = rows
-        .iter()
-        .map(|row| {
-            let (name, rest) = row.split_first().map_or(("", &[][..]), |(name, rest)| (name.as_str(), rest));
-            format!("<tr><th scope=\"row\">{}</th>{}</tr>\n", escaped(name), cells("td", rest))
-        })
-        .collect();
-    let head = cells("th", header);
-    format!(
-        "<div class=\"wide\"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>\n"
-    )
-}
-
-fn strings<const N: usize>(texts: [&str; N]) -> Vec<String> {
-    texts.map(String::from).to_vec()
-}
 
 fn number(value: Option<f64>) -> String {
     value.map_or("\u{2013}".into(), |value| format!("{value:.5}"))
@@ -41,13 +12,6 @@ fn number(value: Option<f64>) -> String {
 
 fn with_interval(value: f64, [low, high]: [f64; 2]) -> String {
     format!("{value:.5}\n{low:.5} to {high:.5}")
-}
-
-/// A count with thousands separated.
-pub(super) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
-    groups.join(",")
 }
 
 fn auc(figures: &Figures) -> String {

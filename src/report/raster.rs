@@ -17,14 +17,14 @@ type Point = (f64, f64);
 
 /// A colour, red, green and blue, and how much it covers, 0..=1.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Paint {
-    pub(super) rgb: [u8; 3],
-    pub(super) opacity: f64,
+pub(crate) struct Paint {
+    pub(crate) rgb: [u8; 3],
+    pub(crate) opacity: f64,
 }
 
 /// What a drawing is made of, in its own units, y downwards.
 #[derive(Clone, Debug)]
-pub(super) enum Shape {
+pub(crate) enum Shape {
     /// A line with round ends; the dashes are lengths that are drawn and left out in turn, none for a whole line.
     Line { points: Vec<Point>, width: f64, dashes: Vec<f64>, paint: Paint },
     /// A filled box between two corners.
@@ -37,14 +37,14 @@ pub(super) enum Shape {
 
 /// Which part of a text is at its place.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Anchor {
+pub(crate) enum Anchor {
     Start,
     Middle,
     End,
 }
 
 /// Paints shapes, the first lowest, on white and encodes them as PNG (RFC 2083): 8 bits for each of red, green, blue.
-pub(super) fn png(shapes: &[Shape]) -> io::Result<Vec<u8>> {
+pub(crate) fn png(shapes: &[Shape]) -> io::Result<Vec<u8>> {
     let mut canvas = Canvas::new((WIDTH * SCALE) as usize, (HEIGHT * SCALE) as usize);
     shapes.iter().for_each(|shape| canvas.draw(shape));
     canvas.encoded()

@@ -2,11 +2,12 @@
 
 use std::fmt::Write;
 
+use super::page::{escaped, significant};
 use super::raster::{Anchor, Paint, Shape};
 
 /// Size of every drawing in its own units: small enough that its text is readable on a phone.
-pub(super) const WIDTH: f64 = 600.0;
-pub(super) const HEIGHT: f64 = 420.0;
+pub(crate) const WIDTH: f64 = 600.0;
+pub(crate) const HEIGHT: f64 = 420.0;
 
 /// The plotting area.
 const LEFT: f64 = 62.0;
@@ -16,7 +17,7 @@ const BOTTOM: f64 = HEIGHT - 56.0;
 
 /// Colours follow the reader's scheme, paper is always white. The palette is that of Okabe & Ito (2008), which
 /// the colour-blind can tell apart; dashes tell the curves apart in greys.
-pub(super) const STYLE: &str = "\
+pub(crate) const STYLE: &str = "\
 .plot{--ink:#1b1f24;--soft:#6a737d;--grid:#e3e6ea;--paper:#fff;--c0:#0060a8;--c1:#8a6d00;--c2:#00805c;\
 --c3:#c25100;--c4:#a8518a;--c5:#3a91c9;--c6:#1b1f24;--normal:#0072b2;--attack:#d55e00;\
 font:15px system-ui,-apple-system,Segoe UI,Roboto,Helvetica,Arial,sans-serif;background:var(--paper)}\
@@ -70,7 +71,7 @@ impl Look {
 
 /// How values become positions along one axis.
 #[derive(Clone, Copy)]
-pub(super) enum Scale {
+pub(crate) enum Scale {
     /// From the first value to the second.
     Linear(f64, f64),
     /// Powers of ten, from the first exponent to the second; smaller values stand at the beginning.
@@ -78,7 +79,8 @@ pub(super) enum Scale {
 }
 
 impl Scale {
-    fn share(self, value: f64) -> f64 {
+    /// How far along the axis, 0..=1, whatever the value.
+    pub(crate) fn share(self, value: f64) -> f64 {
         let share = match self {
             Scale::Linear(low, high) => (value - low) / (high - low),
             Scale::Log10(low, high) => (value.max(1e-300).log10() - f64::from(low)) / f64::from(high - low),
@@ -87,7 +89,7 @@ impl Scale {
     }
 
     /// Where lines and numbers stand.
-    fn ticks(self) -> Vec<f64> {
+    pub(crate) fn ticks(self) -> Vec<f64> {
         match self {
             Scale::Log10(low, high) => (low..=high).map(power_of_ten).collect(),
             // All values are one, or there are none.
@@ -109,28 +111,68 @@ fn power_of_ten(exponent: i32) -> f64 {
     format!("1e{exponent}").parse().unwrap_or(1.0)
 }
 
+/// An axis with its name and with texts at some of its values.
+pub(crate) struct Axis {
+    pub(crate) scale: Scale,
+    pub(crate) ticks: Vec<(f64, String)>,
+    pub(crate) label: String,
+}
+
+impl Axis {
+    /// With round numbers.
+    pub(crate) fn new(scale: Scale, label: &str) -> Self {
+        let ticks = scale.ticks().into_iter().map(|tick| (tick, tick_text(tick))).collect();
+        Axis { scale, ticks, label: label.into() }
+    }
+
+    /// The place for the texts of an upright axis: for long ones more than [`LEFT`], in the letters of a phone.
+    fn width(&self) -> f64 {
+        let longest = self.ticks.iter().map(|(_, text)| text.chars().count()).max().unwrap_or(0);
+        (30.0 + 9.5 * longest as f64).max(LEFT)
+    }
+}
+
+/// How a value is marked.
+#[derive(Clone, Copy)]
+pub(crate) struct Mark {
+    pub(crate) outline: Outline,
+    /// A variable of [`STYLE`].
+    pub(crate) colour: &'static str,
+    pub(crate) radius: f64,
+}
+
+/// The form of a [`Mark`]: full, or hollow.
+#[derive(Clone, Copy)]
+pub(crate) enum Outline {
+    Dot,
+    Ring,
+    Square,
+}
+
 /// Where a legend stands.
 #[derive(Clone, Copy)]
-pub(super) enum Corner {
+pub(crate) enum Corner {
     TopLeft,
     BottomLeft,
     BottomRight,
 }
 
 /// A drawing under construction: as SVG text, and as shapes in the colours of paper.
-pub(super) struct Plot {
+pub(crate) struct Plot {
     x: Scale,
     y: Scale,
+    /// Where the plotting area begins.
+    left: f64,
     body: String,
     shapes: Vec<Shape>,
 }
 
 /// A finished drawing.
-pub(super) struct Drawing {
+pub(crate) struct Drawing {
     /// An SVG document.
-    pub(super) svg: String,
+    pub(crate) svg: String,
     /// The same for a file of pixels; without what is seen only when it is pointed at.
-    pub(super) shapes: Vec<Shape>,
+    pub(crate) shapes: Vec<Shape>,
 }
 
 /// A colour of [`STYLE`] by its variable, in the light scheme, which comes first there.
@@ -147,28 +189,37 @@ fn paint(variable: &str, opacity: f64) -> Paint {
 }
 
 impl Plot {
-    pub(super) fn new(x: Scale, x_label: &str, y: Scale, y_label: &str) -> Self {
-        let mut plot = Plot { x, y, body: String::new(), shapes: Vec::new() };
-        for tick in x.ticks() {
-            let at = plot.x(tick);
+    pub(crate) fn new(x: Scale, x_label: &str, y: Scale, y_label: &str) -> Self {
+        Plot::in_area(LEFT, &Axis::new(x, x_label), &Axis::new(y, y_label))
+    }
+
+    /// With axes of one's own, and room for their texts.
+    pub(crate) fn with_axes(x: &Axis, y: &Axis) -> Self {
+        Plot::in_area(y.width(), x, y)
+    }
+
+    fn in_area(left: f64, x: &Axis, y: &Axis) -> Self {
+        let mut plot = Plot { x: x.scale, y: y.scale, left, body: String::new(), shapes: Vec::new() };
+        for (tick, text) in &x.ticks {
+            let at = plot.x(*tick);
             plot.line("grid", (at, TOP), (at, BOTTOM));
-            plot.text("tick", (at, BOTTOM + 20.0), Anchor::Middle, &tick_text(tick));
+            plot.text("tick", (at, BOTTOM + 20.0), Anchor::Middle, text);
         }
-        for tick in y.ticks() {
-            let at = plot.y(tick);
-            plot.line("grid", (LEFT, at), (RIGHT, at));
-            plot.text("tick", (LEFT - 8.0, at + 4.5), Anchor::End, &tick_text(tick));
+        for (tick, text) in &y.ticks {
+            let at = plot.y(*tick);
+            plot.line("grid", (left, at), (RIGHT, at));
+            plot.text("tick", (left - 8.0, at + 4.5), Anchor::End, text);
         }
-        plot.line("axis", (LEFT, BOTTOM), (RIGHT, BOTTOM));
-        plot.line("axis", (LEFT, TOP), (LEFT, BOTTOM));
-        plot.text("", ((LEFT + RIGHT) / 2.0, HEIGHT - 10.0), Anchor::Middle, x_label);
+        plot.line("axis", (left, BOTTOM), (RIGHT, BOTTOM));
+        plot.line("axis", (left, TOP), (left, BOTTOM));
+        plot.text("", ((left + RIGHT) / 2.0, HEIGHT - 10.0), Anchor::Middle, &x.label);
         let middle = (TOP + BOTTOM) / 2.0;
-        plot.text_with("", (15.0, middle), Anchor::Middle, y_label, true);
+        plot.text_with("", (15.0, middle), Anchor::Middle, &y.label, true);
         plot
     }
 
     fn x(&self, value: f64) -> f64 {
-        LEFT + self.x.share(value) * (RIGHT - LEFT)
+        self.left + self.x.share(value) * (RIGHT - self.left)
     }
 
     fn y(&self, value: f64) -> f64 {
@@ -219,17 +270,17 @@ impl Plot {
     }
 
     /// A curve through points, in steps: along x first, then along y.
-    pub(super) fn steps(&mut self, curve: usize, points: impl Iterator<Item = (f64, f64)>) {
+    pub(crate) fn steps(&mut self, curve: usize, points: impl Iterator<Item = (f64, f64)>) {
         self.path(&Look::of_curve(curve), points, true);
     }
 
     /// As [`Plot::steps`], but along y first: between two points the value of the second holds.
-    pub(super) fn steps_back(&mut self, curve: usize, points: impl Iterator<Item = (f64, f64)>) {
+    pub(crate) fn steps_back(&mut self, curve: usize, points: impl Iterator<Item = (f64, f64)>) {
         self.path(&Look::of_curve(curve), points, false);
     }
 
     /// A curve in the colour of a class of events, in steps along x first.
-    pub(super) fn steps_of_class(&mut self, variable: &str, points: impl Iterator<Item = (f64, f64)>) {
+    pub(crate) fn steps_of_class(&mut self, variable: &str, points: impl Iterator<Item = (f64, f64)>) {
         self.path(&Look { width: 2.2, ..Look::of_class(variable) }, points, true);
     }
 
@@ -260,7 +311,7 @@ impl Plot {
     }
 
     /// A spot that shows `text` when it is pointed at.
-    pub(super) fn hover(&mut self, at: (f64, f64), text: &str) {
+    pub(crate) fn hover(&mut self, at: (f64, f64), text: &str) {
         let ((x, y), text) = ((self.x(at.0), self.y(at.1)), escaped(text));
         self.push(format_args!(
             r#"<circle class="hover" cx="{x:.1}" cy="{y:.1}" r="5"><title>{text}</title></circle>"#
@@ -268,7 +319,7 @@ impl Plot {
     }
 
     /// A spot that is always seen.
-    pub(super) fn dot(&mut self, curve: usize, at: (f64, f64), text: &str) {
+    pub(crate) fn dot(&mut self, curve: usize, at: (f64, f64), text: &str) {
         let ((x, y), text, colour) =
             ((self.x(at.0), self.y(at.1)), escaped(text), Look::of_curve(curve).colour);
         self.shapes.push(Shape::Dot { at: (x, y), radius: 4.5, paint: paint(&colour, 1.0) });
@@ -277,8 +328,61 @@ impl Plot {
         ));
     }
 
+    /// A mark that is always seen.
+    pub(crate) fn spot(&mut self, mark: Mark, at: (f64, f64), text: &str) {
+        let Mark { outline, colour, radius } = mark;
+        let ((x, y), text) = ((self.x(at.0), self.y(at.1)), escaped(text));
+        let corners = |number: u32, from: f64, radius: f64| -> Vec<(f64, f64)> {
+            let angle = |i: u32| std::f64::consts::TAU * (f64::from(i) / f64::from(number) + from);
+            (0..=number).map(|i| (x + radius * angle(i).cos(), y + radius * angle(i).sin())).collect()
+        };
+        let outlined = |points| Shape::Line { points, width: 1.6, dashes: vec![], paint: paint(colour, 1.0) };
+        // What is hollow is transparent instead of empty: it can be pointed at.
+        let hollow = format!("fill:transparent;stroke:var(--{colour});stroke-width:1.6");
+        match outline {
+            Outline::Dot => {
+                self.shapes.push(Shape::Dot { at: (x, y), radius, paint: paint(colour, 0.8) });
+                self.push(format_args!(
+                    r#"<circle style="fill:var(--{colour});fill-opacity:.8" cx="{x:.1}" cy="{y:.1}" r="{radius}"><title>{text}</title></circle>"#
+                ));
+            }
+            Outline::Ring => {
+                self.shapes.push(outlined(corners(16, 0.0, radius)));
+                self.push(format_args!(
+                    r#"<circle style="{hollow}" cx="{x:.1}" cy="{y:.1}" r="{radius}"><title>{text}</title></circle>"#
+                ));
+            }
+            Outline::Square => {
+                self.shapes.push(outlined(corners(4, 0.125, radius * std::f64::consts::SQRT_2)));
+                self.push(format_args!(
+                    r#"<rect style="{hollow}" x="{:.1}" y="{:.1}" width="{side}" height="{side}"><title>{text}</title></rect>"#,
+                    x - radius,
+                    y - radius,
+                    side = 2.0 * radius
+                ));
+            }
+        }
+    }
+
+    /// A line from point to point, which shows `text` when it is pointed at.
+    pub(crate) fn line_through(
+        &mut self,
+        colour: &str,
+        (width, opacity): (f64, f64),
+        points: impl Iterator<Item = (f64, f64)>,
+        text: &str,
+    ) {
+        let points: Vec<_> = points.map(|(x, y)| (self.x(x), self.y(y))).collect();
+        let style = format!("stroke:var(--{colour});stroke-width:{width};stroke-opacity:{opacity:.2}");
+        let (path, text) = (path_through(&points), escaped(text));
+        self.shapes.push(Shape::Line { points, width, dashes: vec![], paint: paint(colour, opacity) });
+        self.push(format_args!(
+            r#"<path class="curve line" style="{style}" d="{path}"><title>{text}</title></path>"#
+        ));
+    }
+
     /// A bar between two heights at one place.
-    pub(super) fn whisker(&mut self, curve: usize, at: f64, (low, high): (f64, f64)) {
+    pub(crate) fn whisker(&mut self, curve: usize, at: f64, (low, high): (f64, f64)) {
         let (x, low, high) = (self.x(at), self.y(low), self.y(high));
         let colour = Look::of_curve(curve).colour;
         for points in [
@@ -298,12 +402,12 @@ impl Plot {
     }
 
     /// The line on which both axes have one value, where they have one scale.
-    pub(super) fn diagonal(&mut self) {
-        self.line("mark", (LEFT, BOTTOM), (RIGHT, TOP));
+    pub(crate) fn diagonal(&mut self) {
+        self.line("mark", (self.left, BOTTOM), (RIGHT, TOP));
     }
 
     /// A bar from 0 to `height` over `from..to`.
-    pub(super) fn bar(&mut self, variable: &str, (from, to): (f64, f64), height: f64, text: &str) {
+    pub(crate) fn bar(&mut self, variable: &str, (from, to): (f64, f64), height: f64, text: &str) {
         let (x, width, y) = (self.x(from), self.x(to) - self.x(from), self.y(height));
         let (from, to, paint) = ((x, y), (x + width, BOTTOM), paint(variable, 0.55));
         self.shapes.push(Shape::Box { from, to, paint });
@@ -314,16 +418,16 @@ impl Plot {
     }
 
     /// An upright line with a note.
-    pub(super) fn mark(&mut self, at: f64, text: &str) {
+    pub(crate) fn mark(&mut self, at: f64, text: &str) {
         let x = self.x(at);
         self.line("mark", (x, TOP), (x, BOTTOM));
         self.text("tick", (x + 4.0, TOP + 11.0), Anchor::Start, text);
     }
 
     /// The names of the curves, in a box in a corner.
-    pub(super) fn curve_legend<'a>(&mut self, names: impl Iterator<Item = &'a str>, corner: Corner) {
+    pub(crate) fn curve_legend<'a>(&mut self, names: impl Iterator<Item = &'a str>, corner: Corner) {
         let entries: Vec<_> = names.enumerate().map(|(i, name)| (name, Look::of_curve(i))).collect();
-        let (left, right) = (LEFT + 8.0, RIGHT - LEGEND_WIDTH - 8.0);
+        let (left, right) = (self.left + 8.0, RIGHT - LEGEND_WIDTH - 8.0);
         let (x, top) = match corner {
             Corner::TopLeft => (left, Some(TOP + 6.0)),
             Corner::BottomLeft => (left, None),
@@ -333,7 +437,7 @@ impl Plot {
     }
 
     /// The names of classes of events by their colours, in a box at the top.
-    pub(super) fn class_legend(&mut self, entries: [(&str, &str); 2]) {
+    pub(crate) fn class_legend(&mut self, entries: [(&str, &str); 2]) {
         let entries =
             entries.map(|(variable, name)| (name, Look { width: 10.0, ..Look::of_class(variable) }));
         self.legend(&entries, RIGHT - LEGEND_WIDTH, Some(TOP + 20.0));
@@ -364,41 +468,45 @@ impl Plot {
     }
 
     /// The drawing; `title` is for those who cannot see it.
-    pub(super) fn finish(self, title: &str) -> Drawing {
-        let title = escaped(title);
-        let svg = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"plot\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
-             role=\"img\" aria-label=\"{title}\">\n<style>{STYLE}</style>\n\
-             <rect style=\"fill:var(--paper)\" width=\"{WIDTH}\" height=\"{HEIGHT}\"/>\n{}</svg>\n",
-            self.body
-        );
+    pub(crate) fn finish(self, title: &str) -> Drawing {
+        let svg = document((WIDTH, HEIGHT), title, &self.body);
         Drawing { svg, shapes: self.shapes }
     }
 }
 
-fn tick_text(value: f64) -> String {
+/// What an SVG file needs and a drawing inside of HTML does not.
+pub(crate) const NAMESPACE: &str = " xmlns=\"http://www.w3.org/2000/svg\"";
+
+/// An SVG document of a size; `title` is for those who cannot see it.
+pub(crate) fn document((width, height): (f64, f64), title: &str, body: &str) -> String {
+    let title = escaped(title);
+    format!(
+        "<svg{NAMESPACE} class=\"plot\" viewBox=\"0 0 {width} {height}\" \
+         role=\"img\" aria-label=\"{title}\">\n<style>{STYLE}</style>\n\
+         <rect style=\"fill:var(--paper)\" width=\"{width}\" height=\"{height}\"/>\n{body}</svg>\n"
+    )
+}
+
+/// The data of a path through points. A single one is a dot, where line ends are round.
+pub(crate) fn path_through(points: &[(f64, f64)]) -> String {
+    let mut path = String::new();
+    for (i, (x, y)) in points.iter().enumerate() {
+        let letter = if i == 0 { 'M' } else { 'L' };
+        let _ = write!(path, "{letter}{x:.1} {y:.1}"); // writing to memory does not fail
+    }
+    if points.len() == 1 { path + "h0" } else { path }
+}
+
+/// A number at an axis.
+pub(crate) fn tick_text(value: f64) -> String {
+    // More digits than there is room for, or than are written below.
+    if value != 0.0 && !(1e-9..1e9).contains(&value.abs()) {
+        return significant(value).replace('-', "\u{2212}");
+    }
     // Sums of steps have a last digit too many.
     let text = format!("{value:.10}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
     if text == "-0" { "0".into() } else { text.replace('-', "\u{2212}") }
-}
-
-/// Text as it may stand in XML and HTML, in attributes too.
-pub(super) fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for char in text.chars() {
-        match char {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            // XML has no place for these, not even escaped.
-            char if char.is_control() && !matches!(char, '\n' | '\t') => escaped.push('\u{FFFD}'),
-            char => escaped.push(char),
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]
@@ -431,10 +539,5 @@ mod tests {
         let scale = Scale::Log10(-4, 0);
         assert_eq!([0.0, 1e-9, 1e-4, 1e-2, 1.0, 7.0].map(|x| scale.share(x)), [0.0, 0.0, 0.0, 0.5, 1.0, 1.0]);
         assert_eq!(Scale::Linear(3.0, 3.0).share(3.0), 0.0);
-    }
-
-    #[test]
-    fn text_cannot_become_markup() {
-        assert_eq!(escaped("<a b='c'>&\"\u{1}"), "&lt;a b=&#39;c&#39;&gt;&amp;&quot;\u{FFFD}");
     }
 }

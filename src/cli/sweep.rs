@@ -1,0 +1,267 @@
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use ipsight::config::DeviceChoice;
+use ipsight::data::{Events, ReadOptions, load_events, resolve_inputs, write_events, write_prepared};
+use ipsight::device::{self, ComputeDevice};
+use ipsight::sweep::{
+    self, BEST, BEST_CONFIG, DATA, JOURNAL, Launch, PreparedData, REPORT, SweepEnd, SweepInputs, SweepPlan,
+};
+use ipsight::train::FolderLock;
+use ipsight::{Error, Result};
+use serde_json::json;
+
+use super::read_args::talk_about;
+use super::sweep_preview;
+use super::sweep_text::{self, Screen};
+use super::training::{
+    Formats, Stop, generate_events, lay_inputs_over, load, nothing_to_train_on, read_options,
+};
+use super::{DeviceArg, output};
+
+#[derive(Args)]
+pub struct SweepArgs {
+    /// The sweep's TOML file: what varies, what is looked for, and when it ends
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// The sweep's folder: journal.log, trials.csv, report.html, best/ and best.toml
+    #[arg(long, value_name = "DIR", required_unless_present = "dry_run")]
+    output: Option<PathBuf>,
+    /// Trials at a time, each a process; the cores are shared out among them, and memory may allow fewer
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    jobs: u16,
+    /// Go on with the sweep that the folder holds
+    #[arg(long)]
+    resume: bool,
+    /// Say what would be tried, its cost and memory, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Events to train on, in place of those of the base configuration
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    train: Vec<String>,
+    /// Events to validate on, likewise
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    validation: Vec<String>,
+    /// Set a key of the base configuration; may be given several times
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    set: Vec<String>,
+    #[command(flatten)]
+    device: DeviceArg,
+    /// Memory of the GPU that the trials may take together, in GiB; without it one trial runs at a time there, because
+    /// wgpu does not tell how much there is
+    #[arg(long, value_name = "GIB", value_parser = parse_gib)]
+    device_memory: Option<u64>,
+    /// A command before that of each training, as in "srun -n1"; split at spaces
+    #[arg(long, value_name = "COMMAND")]
+    launcher: Option<String>,
+    /// One JSON object a line on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+fn parse_gib(text: &str) -> std::result::Result<u64, String> {
+    match text.parse::<f64>() {
+        Ok(gib) if gib > 0.0 && gib <= 1e6 => Ok((gib * f64::from(1u32 << 30)) as u64),
+        _ => Err("a number above 0".into()),
+    }
+}
+
+pub fn run(args: SweepArgs) -> Result<()> {
+    let stop = Stop::on_signals()?;
+    let plan = plan(&args)?;
+    let device = device::choose(plan.base.training.device)?;
+    talk!("device: {}", device.description);
+    let Some(folder) = args.output.as_deref().filter(|_| !args.dry_run) else {
+        let (train, _) = load(&plan.base, Formats::default())?;
+        return sweep_preview::show(&plan, &device, train.len(), args.json);
+    };
+    check_folder(folder, args.resume)?;
+    let lock = FolderLock::take(folder)?;
+    let (journal, study, data) = match sweep::go_on(folder, &plan)? {
+        Some(begun) => begun,
+        None => {
+            let data = prepare(&plan, folder)?;
+            // One that was cut off before it knew its data holds nothing else.
+            let journal = folder.join(JOURNAL);
+            if journal.exists() {
+                std::fs::remove_file(&journal).map_err(Error::io("remove", &journal))?;
+            }
+            let (journal, study) = sweep::begin(folder, &plan, &data)?;
+            (journal, study, data)
+        }
+    };
+    let num_jobs = usize::from(args.jobs);
+    let capacity = args.device_memory.or(device.limits.available_bytes);
+    let inputs = SweepInputs {
+        plan: &plan,
+        folder,
+        data: &data,
+        num_jobs: if device.is_cpu() || capacity.is_some() { num_jobs } else { 1 },
+        launch: launch(&args, &plan, &data, &device)?,
+        limits: device.limits,
+        capacity_bytes: capacity,
+        stop: &|| stop.signal(),
+    };
+    if inputs.num_jobs < num_jobs {
+        talk!("one trial at a time: give --device-memory for more on a GPU");
+    }
+    stop.gently();
+    let mut screen = Screen::new(&plan, args.json, &study);
+    let end = sweep::run(&inputs, journal, study, &mut |event, study| screen.on_event(event, study));
+    screen.clear();
+    let end = end?;
+    sweep::write_files(folder, &plan, &end.study)?;
+    drop(lock);
+    finish(&args, folder, &plan, &end)
+}
+
+/// The file with the flags laid over it.
+fn plan(args: &SweepArgs) -> Result<SweepPlan> {
+    let mut plan = SweepPlan::load(&args.config, &args.set)?;
+    lay_inputs_over(&mut plan.base, &args.train, &args.validation);
+    if let Some(device) = args.device.device {
+        plan.base.training.device = device;
+    }
+    let data = &plan.base.data;
+    if data.train.is_empty() && data.generated.is_none() {
+        return Err(nothing_to_train_on());
+    }
+    let paths = data.train.iter().chain(&data.validation);
+    if paths.chain(plan.file.evaluation.iter().flat_map(|it| &it.data)).any(|path| path == "-") {
+        return Err(Error::config("-", "a sweep cannot go on with what it read from stdin", "name files"));
+    }
+    let has_validation = !data.validation.is_empty() || data.generated.is_some();
+    if let Some(metric) = plan.needs_validation().filter(|_| !has_validation) {
+        let what = format!("{metric} needs validation events");
+        return Err(Error::config("data.validation", what, "give --validation PATH, or take another metric"));
+    }
+    Ok(plan)
+}
+
+/// Refuses a folder that holds a sweep, unless that is to go on, and one that holds something else.
+fn check_folder(folder: &Path, resume: bool) -> Result<()> {
+    let at = format!("--output {}", folder.display());
+    let is_sweep = folder.join(JOURNAL).exists();
+    if is_sweep && !resume {
+        let help = "give another folder, or add --resume to go on with it";
+        return Err(Error::config(at, "the folder holds a sweep", help));
+    }
+    if resume && !is_sweep {
+        let help = "give the folder of a sweep that was begun, or leave out --resume";
+        return Err(Error::config(at, "there is no sweep to go on with", help));
+    }
+    let mut entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries.flatten(),
+        Err(_) => return Ok(()),
+    };
+    // What a sweep that was cut off while it prepared its data leaves.
+    let is_ours = |name: &str| name == DATA || name == ".lock";
+    if !is_sweep && entries.any(|entry| !is_ours(&entry.file_name().to_string_lossy())) {
+        return Err(Error::config(at, "the folder holds something else", "give a new folder"));
+    }
+    Ok(())
+}
+
+/// Reads the events once, and writes them where all trials map them. A prepared file is left where it is.
+fn prepare(plan: &SweepPlan, folder: &Path) -> Result<PreparedData> {
+    let config = &plan.base;
+    let data = folder.join(DATA);
+    std::fs::create_dir_all(&data).map_err(Error::io("create", &data))?;
+    let options = read_options(config)?;
+    let files = |paths: &[String], name: &str| -> Result<Option<String>> {
+        if paths.is_empty() {
+            return Ok(None);
+        }
+        let inputs = resolve_inputs(paths)?;
+        if let [input] = &inputs[..]
+            && let Some(path) = input.prepared_file()?
+        {
+            return Ok(Some(text_of(&std::path::absolute(path).map_err(Error::io("find", path))?)?));
+        }
+        let path = data.join(name).with_extension("arrow");
+        let options = ReadOptions { on_bad_row: options.on_bad_row.of_part(name), ..options.clone() };
+        talk_about(&write_prepared(&inputs, &options, &path)?);
+        Ok(Some(text_of(&path)?))
+    };
+    let (mut train, mut validation) = (files(&config.data.train, "train")?, None);
+    if let Some(generated) = &config.data.generated {
+        let (events, of_validation) = generate_events(generated);
+        let write = |events: &Events, name: &str| {
+            let path = data.join(name);
+            write_events(events, &path).and_then(|()| text_of(&path))
+        };
+        train = Some(write(&events, "train.arrow")?);
+        validation = of_validation.map(|events| write(&events, "validation.arrow")).transpose()?;
+    }
+    let validation = files(&config.data.validation, "validation")?.or(validation);
+    let evaluation = match plan.file.evaluation.as_ref().filter(|evaluation| !evaluation.labels) {
+        Some(evaluation) => files(&evaluation.data, "evaluation")?,
+        None => None,
+    };
+    let train = train.ok_or_else(nothing_to_train_on)?;
+    let (events, _) = load_events(&resolve_inputs(std::slice::from_ref(&train))?, &ReadOptions::default())?;
+    talk!("training: {} events in {train}", output::count(events.len() as u64));
+    let digest = events.digest();
+    Ok(PreparedData { train, validation, evaluation, num_events: digest.num_events, blake3: digest.blake3 })
+}
+
+/// Configurations are text.
+fn text_of(path: &Path) -> Result<String> {
+    path.to_str().map(str::to_string).ok_or_else(|| {
+        Error::config(path.display().to_string(), "this path is not UTF-8", "take a folder whose path is")
+    })
+}
+
+/// How trainings are started.
+fn launch(args: &SweepArgs, plan: &SweepPlan, data: &PreparedData, device: &ComputeDevice) -> Result<Launch> {
+    let program = std::env::current_exe().map_err(Error::io("find", "this program"))?;
+    let launcher = args.launcher.iter().flat_map(|command| command.split_whitespace());
+    let num_cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    Ok(Launch {
+        program,
+        launcher: launcher.map(str::to_string).collect(),
+        num_threads: (num_cores / usize::from(args.jobs)).max(1),
+        // What `auto` comes to is not found anew by each.
+        device: if device.is_cpu() { DeviceChoice::Ndarray } else { DeviceChoice::Wgpu },
+        evaluation: data.evaluation_args(plan),
+    })
+}
+
+/// The best trial, where its model is, and what to do with it.
+fn finish(args: &SweepArgs, folder: &Path, plan: &SweepPlan, end: &SweepEnd) -> Result<()> {
+    let best = end.study.best();
+    if args.json {
+        let best = best.map(|trial| {
+            json!({ "trial": trial.number, "value": trial.value, "parameters": sweep_text::parameters(&plan.space, trial) })
+        });
+        output::line(json!({
+            "event": "done",
+            "folder": folder.to_string_lossy(),
+            "metric": plan.metric.to_string(),
+            "num_trials": end.study.trials.len(),
+            "elapsed_seconds": end.elapsed,
+            "best": best,
+        }))?;
+    } else if let Some(best) = best {
+        let value = best.value.unwrap_or(f64::NAN);
+        output::line(format!("best: trial {}  {} {value:.6}", best.number, plan.metric))?;
+        for (parameter, value) in plan.space.values(&best.assignment) {
+            output::line(format!("  {} = {value}", parameter.key))?;
+        }
+        output::line(format!("model: {}", folder.join(BEST).display()))?;
+        output::line(format!("report: {}", folder.join(REPORT).display()))?;
+        let program = std::env::args().next().unwrap_or_else(|| "ipsight".into());
+        output::line(format!("next: {program} train --config {}", folder.join(BEST_CONFIG).display()))?;
+    }
+    match (end.stopped_by, best) {
+        (Some(signal), _) => {
+            talk!("the same command with --resume goes on");
+            Err(Error::Stopped { signal, saved: Some(folder.to_path_buf()) })
+        }
+        (None, None) => Err(Error::Gate(format!(
+            "no trial came to its end within its constraints: {} says why",
+            folder.join(REPORT).display()
+        ))),
+        (None, Some(_)) => Ok(()),
+    }
+}

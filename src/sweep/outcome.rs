@@ -1,0 +1,139 @@
+//! The files of a sweep: the data that all trials map, the best model, tables and the report.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::file::{EarlyStopping, SweepPlan};
+use super::report;
+use super::study::Study;
+use super::trial::run_folder;
+use crate::artifact;
+use crate::config::{Config, DataConfig};
+use crate::{Error, OutputFile, Result};
+
+/// The folder of prepared data, within that of the sweep.
+pub const DATA: &str = "data";
+/// The best model's folder.
+pub const BEST: &str = "best";
+/// The configuration that trains it.
+pub const BEST_CONFIG: &str = "best.toml";
+/// The journal.
+pub const JOURNAL: &str = "journal.log";
+/// The table of trials.
+pub const TRIALS: &str = "trials.csv";
+/// The report.
+pub const REPORT: &str = "report.html";
+
+/// The prepared files that all trials map.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreparedData {
+    /// Training events.
+    pub train: String,
+    /// Validation events.
+    pub validation: Option<String>,
+    /// Events of `[evaluation]` that carry no labels.
+    pub evaluation: Option<String>,
+    /// Number of training events.
+    pub num_events: u64,
+    /// BLAKE3 of the training events, in hexadecimal.
+    pub blake3: String,
+}
+
+impl PreparedData {
+    /// Has a training read these events.
+    pub(super) fn lay_over(&self, config: &mut Config) {
+        config.data = DataConfig {
+            train: vec![self.train.clone()],
+            validation: self.validation.iter().cloned().collect(),
+            ..DataConfig::default()
+        };
+    }
+
+    /// What `ipsight evaluate` is given beside the model; none where no metric asks for it.
+    pub fn evaluation_args(&self, plan: &SweepPlan) -> Option<Vec<String>> {
+        let mut metrics = plan.constraints.iter().map(|it| &it.metric).chain([&plan.metric]);
+        if !metrics.any(|metric| metric.needs_evaluation()) {
+            return None;
+        }
+        let asked = plan.file.evaluation.clone().unwrap_or_default();
+        let mut args = vec!["--data".into()];
+        match (asked.labels, &self.evaluation) {
+            (true, _) => args.extend(asked.data),
+            (false, Some(prepared)) => args.push(prepared.clone()),
+            (false, None) => args.extend(self.validation.clone()),
+        }
+        if asked.labels {
+            args.push("--labels".into());
+        } else {
+            args.extend(["--seed".into(), asked.seed.to_string()]);
+        }
+        for (flag, column) in [("--label-column", asked.label_column), ("--kind-column", asked.kind_column)] {
+            args.extend(column.into_iter().flat_map(|column| [flag.into(), column]));
+        }
+        if !asked.attacks.is_empty() {
+            args.push("--attacks".into());
+            args.extend(asked.attacks);
+        }
+        Some(args)
+    }
+}
+
+/// Moves a trial's model to the best's place, and writes the configuration that trains it.
+pub(super) fn keep_best(folder: &Path, model: &Path, config: &Config) -> Result<()> {
+    artifact::replace(model, &folder.join(BEST))?;
+    write(&folder.join(BEST_CONFIG), &config.to_toml())
+}
+
+/// Removes what nobody needs of a trial that has ended: models and checkpoints. Its records stay.
+pub(super) fn clear(trial_folder: &Path, num_trainings: usize) {
+    for training in 0..num_trainings {
+        let run = run_folder(trial_folder, training);
+        for name in ["model", "checkpoints", "tensorboard"] {
+            // What cannot be removed takes room and does no other harm.
+            let _ = fs::remove_dir_all(run.join(name));
+        }
+    }
+}
+
+/// Writes the table of trials and the report.
+///
+/// # Errors
+///
+/// [`Error::Io`].
+pub fn write_files(folder: &Path, plan: &SweepPlan, study: &Study) -> Result<()> {
+    let best_toml = match fs::read_to_string(folder.join(BEST_CONFIG)) {
+        Ok(text) if study.best().is_some() => Some(text),
+        _ => None,
+    };
+    let early_stopping = match plan.early_stopping {
+        EarlyStopping::Off => "none",
+        EarlyStopping::Asha(_) => "asha",
+        EarlyStopping::Median(_) => "median",
+    };
+    let data = match plan.base.data.generated {
+        Some(_) => vec!["generated logins".to_string()],
+        None => plan.base.data.train.clone(),
+    };
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let page = report::page(&report::Subject {
+        name: &name,
+        metric: &plan.metric.to_string(),
+        method: plan.method.name(),
+        early_stopping,
+        space: &plan.space,
+        study,
+        best_toml: best_toml.as_deref(),
+        data: &data,
+    });
+    write(&folder.join(TRIALS), &report::trials_csv(&plan.space, study))?;
+    write(&folder.join(REPORT), &page)
+}
+
+pub(super) fn write(path: &Path, text: &str) -> Result<()> {
+    let mut file = OutputFile::create(path)?;
+    file.write_all(text.as_bytes()).map_err(Error::io("write", path))?;
+    file.commit()
+}

@@ -1,0 +1,84 @@
+//! The journal of a sweep that begins, and of one that goes on.
+
+use std::path::Path;
+
+use serde_json::{Value as Json, json};
+use toml::Table;
+
+use super::file::SweepPlan;
+use super::journal::Journal;
+use super::outcome::{JOURNAL, PreparedData};
+use super::study::Study;
+use crate::config::differences;
+use crate::{Error, Result};
+
+/// The journal's attributes.
+const SWEEP: &str = "sweep";
+const PREPARED: &str = "data";
+
+/// Keys in which a sweep that goes on may differ from what it was: when it ends, and where it computes.
+fn may_differ(key: &str) -> bool {
+    key.starts_with("budget.") || key == "config.training.device"
+}
+
+/// Begins the journal of a sweep in its folder.
+///
+/// # Errors
+///
+/// [`Error::Io`].
+pub fn begin(folder: &Path, plan: &SweepPlan, data: &PreparedData) -> Result<(Journal, Study)> {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let mut journal = Journal::create(&folder.join(JOURNAL), &name, plan.goal, &plan.space)?;
+    journal.set_metric_name(&plan.metric.to_string())?;
+    journal.set_study_attr(PREPARED, json!(data))?;
+    // Last: a journal without it was cut off before it began.
+    journal.set_study_attr(SWEEP, json!(plan.to_toml()))?;
+    Ok((journal, Study::new(plan.goal)))
+}
+
+/// Reads the journal of a sweep that was begun in a folder; none where there is none, or one that was cut off before it
+/// knew its data.
+///
+/// # Errors
+///
+/// [`Error::Config`] where it was begun with another file, with each difference; else as [`Journal::open`].
+pub fn go_on(folder: &Path, plan: &SweepPlan) -> Result<Option<(Journal, Study, PreparedData)>> {
+    let path = folder.join(JOURNAL);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let (journal, study) = Journal::open(&path, plan.goal, &plan.space)?;
+    let attrs = journal.study_attrs();
+    let (Some(sweep), Some(data)) = (attrs.get(SWEEP).and_then(Json::as_str), attrs.get(PREPARED)) else {
+        return Ok(None);
+    };
+    check_same(folder, sweep, plan)?;
+    let data: PreparedData = serde_json::from_value(data.clone()).map_err(|error| {
+        Error::data(
+            path.display().to_string(),
+            format!("`{PREPARED}`: {error}"),
+            "begin a sweep in another folder",
+        )
+    })?;
+    for file in [Some(&data.train), data.validation.as_ref(), data.evaluation.as_ref()].into_iter().flatten()
+    {
+        if !Path::new(file).exists() {
+            let help = "run where the sweep was begun, or begin one in another folder";
+            return Err(Error::config(file.clone(), "the sweep's data is not there", help));
+        }
+    }
+    Ok(Some((journal, study, data)))
+}
+
+fn check_same(folder: &Path, then: &str, plan: &SweepPlan) -> Result<()> {
+    let table = |text: &str| text.parse::<Table>().unwrap_or_default();
+    let differences = differences(&table(then), &table(&plan.to_toml()), may_differ);
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(Error::config(
+        folder.display().to_string(),
+        format!("this folder is of another sweep: {}", differences.join("; ")),
+        "take what was taken then, or begin a sweep in another folder",
+    ))
+}
