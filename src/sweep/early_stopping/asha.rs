@@ -189,9 +189,10 @@ mod tests {
         log.iter().map(|begun| (begun.trial + 1, begun.until)).collect()
     }
 
-    /// The paper's toy example, bracket 0 of its first figure: nine configurations, r = 1, R = 9, η = 3, of which 1, 6
-    /// and 8 come to rung 1 and 8 to rung 2. The sequence with one worker is derived from algorithm 2: 1 is the best of
-    /// the first three, 1 and 6 are of the first six, and 8 is of the first eight unless it is the third of the three.
+    /// The bracket of the paper's worked example: nine configurations, r = 1, R = 9, η = 3, of which three come to rung
+    /// 1 and one to rung 2. That these are 1, 6 and 8, and then 8, is how we know its figure, which was not at hand. The
+    /// sequence with one worker is derived from its algorithm 2: 1 is the best of the first three, 1 and 6 are of the
+    /// first six, and 8 is of the first eight unless it is the third of the three.
     #[test]
     fn asha_promotes_what_the_papers_example_promotes() {
         let first = [(1, 1), (2, 1), (3, 1), (1, 3), (4, 1), (5, 1), (6, 1), (6, 3), (7, 1), (8, 1)];
