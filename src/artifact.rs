@@ -248,6 +248,13 @@ pub(crate) fn replace(temporary: &Path, folder: &Path) -> Result<()> {
     let old = temporary.with_extension("old");
     let replaces = folder.exists();
     if replaces {
+        // One that was cut off here has left it.
+        match fs::remove_dir_all(&old) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::io("remove", &old)(error));
+            }
+            _ => {}
+        }
         fs::rename(folder, &old).map_err(Error::io("rename", folder))?;
     }
     if let Err(error) = fs::rename(temporary, folder) {

@@ -218,14 +218,15 @@ fn kill_and_go_on(config: &str, whole: &str, jobs: &str, kills: &[usize]) {
         let best = |output: &str| fs::read(root.join(output).join("best/model.safetensors")).unwrap();
         assert!(best(&output) == best(whole));
     }
-    // A finished trial is not trained again: its epochs were told once, but for one that was cut off.
+    // An epoch is told again only where a kill came between that and the journal: of each trial under way one.
     let mut epochs: BTreeMap<(u64, u64), usize> = BTreeMap::new();
     for event in told.iter().filter(|event| event["event"] == "epoch") {
         *epochs
             .entry((event["trial"].as_u64().unwrap(), event["num_epochs"].as_u64().unwrap()))
             .or_default() += 1;
     }
-    assert!(epochs.values().all(|times| *times <= 1 + kills.len()), "{epochs:?}");
+    let num_again: usize = epochs.values().map(|times| times - 1).sum();
+    assert!(num_again <= kills.len() * jobs.parse::<usize>().unwrap(), "{epochs:?}");
 }
 
 #[test]
@@ -302,6 +303,100 @@ epochs = 1
     assert!(failure(0).contains("random_negative_sampling_rate + shuffled_negative_sampling_rate = 0"));
     assert!(failure(3).contains("are needed, but only"), "{}", failure(3));
     assert!(failure(6).contains("became"), "{}", failure(6));
+}
+
+#[test]
+fn a_sweep_of_which_every_trial_fails_ends() {
+    let text = RANDOM.replace("trials = 5", "epochs = 1000000")
+        + "[config.hyperparameters]\nrandom_negative_sampling_rate = 1\nnum_entity_vectors = 250_000_000\n";
+    let text = text.replace("values = [4, 8, 16]", "values = [4096]");
+    let folder = folder(&[("sweep.toml", &text)]);
+    let root = folder.path();
+    sweep(root, "sweep.toml", "out", &[]).expect(1, &["no trial came to its end"]);
+    let found = trials(&root.join("out"));
+    assert_eq!(found.len(), 100);
+    assert!(found.iter().all(|trial| trial["failure"].contains("are needed, but only")), "{:?}", found[0]);
+}
+
+#[test]
+fn of_equal_trials_the_first_is_the_best_and_its_model_is_kept() {
+    // The first one waits for the second, which comes to the same.
+    const EQUAL: &str = r#"
+base = "small.toml"
+method = "grid"
+metric = "model_bytes"
+goal = "maximize"
+[parameters.epochs]
+values = [8, 1]
+"#;
+    let folder = folder(&[("equal.toml", EQUAL)]);
+    let root = folder.path();
+    let events = sweep(root, "equal.toml", "out", &["--jobs", "2", "--json"]).expect(0, &[]).json_lines();
+    assert_eq!(events.last().unwrap()["best"]["trial"], 0);
+    let model = ipsight(root, &["inspect", "--model", "out/best", "--json"], b"").expect(0, &[]).json();
+    assert_eq!(model["training"]["num_epochs"], 8);
+    assert!(fs::read_to_string(root.join("out/best.toml")).unwrap().contains("epochs = 8\n"));
+}
+
+#[test]
+fn labelled_events_evaluate_a_trial() {
+    const LABELLED: &str = r#"
+base = "small.toml"
+method = "grid"
+metric = "evaluation.auc"
+[evaluation]
+data = ["logins/test_labelled.csv"]
+labels = true
+kind_column = "4"
+[parameters.memory_cells]
+values = [16]
+"#;
+    let wrong = LABELLED.replace("kind_column = \"4\"", "kind_column = \"9\"");
+    let folder = folder(&[("labelled.toml", LABELLED), ("wrong.toml", &wrong)]);
+    let root = folder.path();
+    let logins = ["generate", "--users", "50", "--days", "10", "--seed", "7", "--output", "logins"];
+    ipsight(root, &logins, b"").expect(0, &[]);
+    let events = sweep(root, "labelled.toml", "out", &["--json"]).expect(0, &[]).json_lines();
+    let labelled = ["--data", "logins/test_labelled.csv", "--labels", "--json"];
+    let evaluated = ipsight(root, &[&["evaluate", "--model", "out/best"][..], &labelled].concat(), b"");
+    assert_eq!(events.last().unwrap()["best"]["value"], evaluated.expect(0, &[]).json()["auc"]);
+    // What no trial could be judged by is refused before the first.
+    sweep(root, "wrong.toml", "wrong", &[]).expect(3, &["test_labelled.csv"]);
+}
+
+#[test]
+fn a_disk_that_fails_ends_a_sweep_and_not_its_trials() {
+    let folder = folder(&[("sweep.toml", RANDOM)]);
+    let root = folder.path();
+    // Its launcher says what `train` says where it cannot write.
+    fs::write(root.join("launch.sh"), "echo 'error: model: cannot write: No space left' >&2\nexit 4\n")
+        .unwrap();
+    let launcher = format!("sh {}", root.join("launch.sh").display());
+    sweep(root, "sweep.toml", "out", &["--launcher", &launcher]).expect(4, &["No space left"]);
+    sweep(root, "sweep.toml", "out", &["--resume"]).expect(0, &[]);
+    assert_eq!(outcomes(&root.join("out")), outcomes(&WHOLE.path().join("random")));
+}
+
+#[test]
+fn other_data_under_the_same_name_is_refused() {
+    let text = RANDOM.replace(
+        "[budget]",
+        "[config.data]\ntrain = [\"train.arrow\"]\nvalidation = [\"train.arrow\"]\n[budget]",
+    );
+    let folder = folder(&[("sweep.toml", &text)]);
+    let root = folder.path();
+    let small = SMALL.split("[data.generated]").next().unwrap();
+    fs::write(root.join("small.toml"), small).unwrap();
+    let prepare = |num: u32| {
+        let rows: String = (0..num).map(|i| format!("user_{},10.{}.0.{}\n", i % 9, i % 9, i % 200)).collect();
+        ipsight(root, &["prepare", "-", "--output", "train.arrow"], rows.as_bytes()).expect(0, &[]);
+    };
+    prepare(2000);
+    sweep(root, "sweep.toml", "out", &[]).expect(0, &[]);
+    assert!(!root.join("out/data/train.arrow").exists(), "a prepared file is used where it lies");
+    prepare(2001);
+    sweep(root, "sweep.toml", "out", &["--resume"])
+        .expect(2, &["not the events that the sweep was begun on"]);
 }
 
 #[test]

@@ -13,6 +13,7 @@ use ipsight::{Error, Event, Result};
 
 use super::evaluation_text;
 use super::read_args::{ReadArgs, parse_fraction, talk_about};
+use super::training::{check_stdin, end_with_stdin};
 use super::truth::Truth;
 use super::{DeviceArg, output};
 
@@ -75,6 +76,9 @@ pub struct EvaluateArgs {
     /// Seed of the attacks' addresses
     #[arg(long, default_value_t = 0, conflicts_with = "labels")]
     seed: u64,
+    /// End at once when stdin is closed: for programs that run evaluations and may die
+    #[arg(long)]
+    tied_to_stdin: bool,
     #[command(flatten)]
     device: DeviceArg,
     /// One JSON document on stdout
@@ -91,6 +95,10 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
         (false, false) => Attacks::Added(parse_attacks(&args.attacks)?),
     };
     let read = args.read.options()?;
+    check_stdin(args.tied_to_stdin, args.data.iter().chain(&args.history))?;
+    if args.tied_to_stdin {
+        end_with_stdin()?;
+    }
     let mut truth = args.truth.as_deref().map(Truth::open).transpose()?;
     let device = args.device.choose()?;
     let Artifact { manifest, config, scorer, .. } = artifact::load(&args.model, &device)?;

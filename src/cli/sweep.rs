@@ -2,10 +2,13 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use ipsight::config::DeviceChoice;
-use ipsight::data::{Events, ReadOptions, load_events, resolve_inputs, write_events, write_prepared};
+use ipsight::data::{
+    Events, OnBadRow, ReadOptions, load_events, read_rows, resolve_inputs, write_events, write_prepared,
+};
 use ipsight::device::{self, ComputeDevice};
 use ipsight::sweep::{
-    self, BEST, BEST_CONFIG, DATA, JOURNAL, Launch, PreparedData, REPORT, SweepEnd, SweepInputs, SweepPlan,
+    self, BEST, BEST_CONFIG, DATA, JOURNAL, Launch, Metric, PreparedData, REPORT, SweepEnd, SweepInputs,
+    SweepPlan,
 };
 use ipsight::train::FolderLock;
 use ipsight::{Error, Result};
@@ -90,19 +93,22 @@ pub fn run(args: SweepArgs) -> Result<()> {
             (journal, study, data)
         }
     };
-    let num_jobs = usize::from(args.jobs);
-    let capacity = args.device_memory.or(device.limits.available_bytes);
+    // A tenth is for checkpoints and whatever else runs.
+    let available = device.limits.available_bytes.map(|bytes| bytes / 10 * 9);
+    let capacity = if device.is_cpu() { available } else { args.device_memory };
+    let wanted = usize::from(args.jobs);
+    let num_jobs = if device.is_cpu() || capacity.is_some() { wanted } else { 1 };
     let inputs = SweepInputs {
         plan: &plan,
         folder,
         data: &data,
-        num_jobs: if device.is_cpu() || capacity.is_some() { num_jobs } else { 1 },
-        launch: launch(&args, &plan, &data, &device)?,
+        num_jobs,
+        launch: launch(&args, num_jobs, &plan, &data, &device)?,
         limits: device.limits,
         capacity_bytes: capacity,
         stop: &|| stop.signal(),
     };
-    if inputs.num_jobs < num_jobs {
+    if num_jobs < wanted {
         talk!("one trial at a time: give --device-memory for more on a GPU");
     }
     stop.gently();
@@ -132,10 +138,29 @@ fn plan(args: &SweepArgs) -> Result<SweepPlan> {
     }
     let has_validation = !data.validation.is_empty() || data.generated.is_some();
     if let Some(metric) = plan.needs_validation().filter(|_| !has_validation) {
-        let what = format!("{metric} needs validation events");
-        return Err(Error::config("data.validation", what, "give --validation PATH, or take another metric"));
+        return Err(no_validation(metric));
     }
     Ok(plan)
+}
+
+fn no_validation(metric: &Metric) -> Error {
+    let what = format!("{metric} needs validation events");
+    Error::config("data.validation", what, "give --validation PATH, or take another metric")
+}
+
+/// Reads labelled events once before any trial would fail of them.
+fn check_labelled(plan: &SweepPlan, options: &ReadOptions) -> Result<()> {
+    let Some(evaluation) = plan.file.evaluation.as_ref().filter(|evaluation| evaluation.labels) else {
+        return Ok(());
+    };
+    let options = ReadOptions {
+        labels: true,
+        label_column: evaluation.label_column.clone(),
+        kind_column: evaluation.kind_column.clone(),
+        on_bad_row: OnBadRow::Fail,
+        ..options.clone()
+    };
+    read_rows(&resolve_inputs(&evaluation.data)?, &options, &mut |_| Ok(())).map(drop)
 }
 
 /// Refuses a folder that holds a sweep, unless that is to go on, and one that holds something else.
@@ -155,7 +180,7 @@ fn check_folder(folder: &Path, resume: bool) -> Result<()> {
         Err(_) => return Ok(()),
     };
     // What a sweep that was cut off while it prepared its data leaves.
-    let is_ours = |name: &str| name == DATA || name == ".lock";
+    let is_ours = |name: &str| name == DATA || name == ".lock" || name.starts_with(".ipsight-");
     if !is_sweep && entries.any(|entry| !is_ours(&entry.file_name().to_string_lossy())) {
         return Err(Error::config(at, "the folder holds something else", "give a new folder"));
     }
@@ -191,6 +216,7 @@ fn prepare(plan: &SweepPlan, folder: &Path) -> Result<PreparedData> {
             write_events(events, &path).and_then(|()| text_of(&path))
         };
         train = Some(write(&events, "train.arrow")?);
+        let of_validation = of_validation.filter(|events| !events.is_empty());
         validation = of_validation.map(|events| write(&events, "validation.arrow")).transpose()?;
     }
     let validation = files(&config.data.validation, "validation")?.or(validation);
@@ -198,6 +224,10 @@ fn prepare(plan: &SweepPlan, folder: &Path) -> Result<PreparedData> {
         Some(evaluation) => files(&evaluation.data, "evaluation")?,
         None => None,
     };
+    if let (None, Some(metric)) = (&validation, plan.needs_validation()) {
+        return Err(no_validation(metric));
+    }
+    check_labelled(plan, &options)?;
     let train = train.ok_or_else(nothing_to_train_on)?;
     let (events, _) = load_events(&resolve_inputs(std::slice::from_ref(&train))?, &ReadOptions::default())?;
     talk!("training: {} events in {train}", output::count(events.len() as u64));
@@ -213,14 +243,20 @@ fn text_of(path: &Path) -> Result<String> {
 }
 
 /// How trainings are started.
-fn launch(args: &SweepArgs, plan: &SweepPlan, data: &PreparedData, device: &ComputeDevice) -> Result<Launch> {
+fn launch(
+    args: &SweepArgs,
+    num_jobs: usize,
+    plan: &SweepPlan,
+    data: &PreparedData,
+    device: &ComputeDevice,
+) -> Result<Launch> {
     let program = std::env::current_exe().map_err(Error::io("find", "this program"))?;
     let launcher = args.launcher.iter().flat_map(|command| command.split_whitespace());
     let num_cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
     Ok(Launch {
         program,
         launcher: launcher.map(str::to_string).collect(),
-        num_threads: (num_cores / usize::from(args.jobs)).max(1),
+        num_threads: (num_cores / num_jobs).max(1),
         // What `auto` comes to is not found anew by each.
         device: if device.is_cpu() { DeviceChoice::Ndarray } else { DeviceChoice::Wgpu },
         evaluation: data.evaluation_args(plan),

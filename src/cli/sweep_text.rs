@@ -95,7 +95,8 @@ impl<'a> Screen<'a> {
         let values = values(&self.plan.space, trial);
         let Some(table) = &mut self.table else {
             if epoch.is_none() {
-                talk!("trial {}  begins  {values}", trial.number);
+                let what = if num_epochs(trial) == 0 { "begins" } else { "goes on" };
+                talk!("trial {}  {what}  {values}", trial.number);
             }
             return;
         };

@@ -9,7 +9,8 @@ use ipsight::{Error, Result, device};
 
 use super::read_args::ReadArgs;
 use super::training::{
-    Formats, Log, Stop, Training, end, lay_inputs_over, load, nothing_to_train_on, summary,
+    Formats, Log, Stop, Training, check_stdin, end, end_with_stdin, lay_inputs_over, load,
+    nothing_to_train_on, summary,
 };
 use super::{DeviceArg, output};
 
@@ -115,21 +116,14 @@ pub fn run(args: TrainArgs) -> Result<()> {
         log: args.log(),
     };
     let trained = training.run()?;
-    if trained.is_paused && trained.checkpoint_error.is_none() {
-        return pause(&args, trained.epochs.len(), config.hyperparameters.epochs);
+    if trained.is_paused {
+        // Without the checkpoint there is nothing to go on from, and a model of half the run is not wanted.
+        return match trained.checkpoint_error {
+            Some(error) => Err(error),
+            None => pause(&args, trained.epochs.len(), config.hyperparameters.epochs),
+        };
     }
     finish(&args, &output.join("model"), trained, &config, events.len())
-}
-
-/// Has this process end when whoever started it is gone, or wants it gone.
-fn end_with_stdin() -> Result<()> {
-    let wait = || {
-        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
-        // As by SIGTERM, but without a model that nobody waits for; checkpoints are whole or not there.
-        std::process::exit(143);
-    };
-    let thread = std::thread::Builder::new().name("stdin".into()).spawn(wait);
-    thread.map(drop).map_err(Error::io("start a thread that reads", "stdin"))
 }
 
 /// Says that the run goes on later.
@@ -159,10 +153,8 @@ fn resolve_config(args: &TrainArgs) -> Result<Config> {
         data.max_bad_fraction = fraction;
     }
     config.validate("command line")?;
-    let reads_stdin = config.data.train.iter().chain(&config.data.validation).any(|path| path == "-");
-    if args.tied_to_stdin && reads_stdin {
-        return Err(Error::config("--tied-to-stdin", "stdin is an input already", "read events from files"));
-    }
+    let inputs = config.data.train.iter().chain(&config.data.validation);
+    check_stdin(args.tied_to_stdin, inputs)?;
     if args.until_epoch.is_some() && config.training.checkpoint_interval == "off" {
         let what = "training.checkpoint_interval is \"off\", so there would be nothing to go on from";
         return Err(Error::config("--until-epoch", what, "take \"1 epochs\""));

@@ -193,6 +193,25 @@ pub fn generate_events(generated: &GeneratedConfig) -> (Events, Option<Events>) 
     (train, Some(validation))
 }
 
+/// Has this process end when whoever started it is gone, or wants it gone.
+pub fn end_with_stdin() -> Result<()> {
+    let wait = || {
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        // As by SIGTERM, but without a model that nobody waits for; checkpoints are whole or not there.
+        std::process::exit(143);
+    };
+    let thread = std::thread::Builder::new().name("stdin".into()).spawn(wait);
+    thread.map(drop).map_err(Error::io("start a thread that reads", "stdin"))
+}
+
+/// Refuses to read events from a stdin that says when to end.
+pub fn check_stdin<'a>(is_tied: bool, mut inputs: impl Iterator<Item = &'a String>) -> Result<()> {
+    if is_tied && inputs.any(|path| path == "-") {
+        return Err(Error::config("--tied-to-stdin", "stdin is an input already", "read events from files"));
+    }
+    Ok(())
+}
+
 /// Signals that ask a run to stop. Until it begins to train they end it at once, which they would not do of
 /// themselves in a container, where it is the first process. Then the first one has it stop after its step, and a second
 /// one ends it at once.

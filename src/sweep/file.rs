@@ -96,8 +96,8 @@ pub struct Budget {
 pub struct EarlyStoppingFile {
     /// `asha` or `median`.
     pub method: String,
-    /// What is compared: a metric that is told after every epoch; by default `discriminator_auc`, or `loss` where less
-    /// is better.
+    /// What is compared: a metric that is told after every epoch; by default the one that is looked for, and where
+    /// that comes at the end only, `discriminator_auc`, or `loss` where less is better.
     pub metric: Option<String>,
     /// Epochs before which nothing is stopped.
     #[schemars(range(min = 1, max = 1_000_000))]
@@ -200,8 +200,7 @@ pub struct SweepPlan {
 }
 
 impl SweepPlan {
-    /// Reads a sweep's file, lays `overrides` (`section.key=value`) over its configuration, and `method` and `budget`
-    /// over the file.
+    /// Reads a sweep's file and lays `overrides` (`section.key=value`) over its configuration.
     ///
     /// # Errors
     ///
@@ -277,11 +276,15 @@ impl SweepPlan {
     }
 
     /// The sweep as TOML, by which one that goes on knows that it is the same.
+    ///
+    /// # Panics
+    ///
+    /// If an integer is above `i64::MAX`, which no TOML file holds.
     pub fn to_toml(&self) -> String {
         let mut file = self.file.clone();
         file.base = None;
-        file.config = Table::try_from(&self.base).unwrap_or_default();
-        toml::to_string(&file).unwrap_or_default()
+        file.config = Table::try_from(&self.base).expect("a valid configuration");
+        toml::to_string(&file).expect("it was TOML")
     }
 }
 
@@ -317,7 +320,7 @@ fn set_all(layers: &mut Layers, parent: &str, table: &Table, at: &dyn Fn(&str) -
 }
 
 fn parse_method(file: &SweepFile, space: &Space, problems: &mut Vec<Problem>) -> Method {
-    let Some(method) = Method::ALL.into_iter().find(|method| method.name() == file.method) else {
+    let Some(method) = Method::from_name(&file.method) else {
         let names = Method::ALL.map(Method::name);
         let what = format!("method = {:?} is not a valid value", file.method);
         problems.push(Problem::new(&["method"], what, suggest(&file.method, "methods", &names)));
@@ -365,6 +368,7 @@ fn parse_constraints(file: &SweepFile, problems: &mut Vec<Problem>) -> Vec<Const
         let metric = parse_metric(&path, name, Metric::parse, problems);
         let is_empty = match bounds {
             Bounds { min: None, max: None } => true,
+            Bounds { min, max } if [min, max].into_iter().flatten().any(|bound| bound.is_nan()) => true,
             Bounds { min: Some(min), max: Some(max) } => min > max,
             _ => false,
         };
@@ -384,8 +388,14 @@ fn parse_early_stopping(
     goal: Goal,
     problems: &mut Vec<Problem>,
 ) -> (EarlyStopping, Metric) {
-    let Some(asked) = &file.early_stopping else { return (EarlyStopping::Off, Metric::default()) };
-    let default = if goal == Goal::Maximize { "discriminator_auc" } else { "loss" };
+    let default = match (Metric::parse_of_epoch(&file.metric), goal) {
+        (Ok(_), _) => file.metric.as_str(),
+        (Err(_), Goal::Maximize) => "discriminator_auc",
+        (Err(_), Goal::Minimize) => "loss",
+    };
+    let Some(asked) = &file.early_stopping else {
+        return (EarlyStopping::Off, Metric::parse(default).unwrap_or_default());
+    };
     let name = asked.metric.as_deref().unwrap_or(default);
     let watched = parse_metric("early_stopping.metric", name, Metric::parse_of_epoch, problems);
     let varies = |key: &str| space.parameters.iter().any(|parameter| parameter.key == key);

@@ -70,7 +70,13 @@ impl PreparedData {
         } else {
             args.extend(["--seed".into(), asked.seed.to_string()]);
         }
-        for (flag, column) in [("--label-column", asked.label_column), ("--kind-column", asked.kind_column)] {
+        let read = &plan.base.data;
+        for (flag, column) in [
+            ("--label-column", asked.label_column),
+            ("--kind-column", asked.kind_column),
+            ("--entity-column", read.entity_column.clone().filter(|_| asked.labels)),
+            ("--ip-column", read.ip_column.clone().filter(|_| asked.labels)),
+        ] {
             args.extend(column.into_iter().flat_map(|column| [flag.into(), column]));
         }
         if !asked.attacks.is_empty() {
@@ -81,9 +87,11 @@ impl PreparedData {
     }
 }
 
-/// Moves a trial's model to the best's place, and writes the configuration that trains it.
+/// Moves a trial's model to the best's place, where it is not there yet, and writes the configuration that trains it.
 pub(super) fn keep_best(folder: &Path, model: &Path, config: &Config) -> Result<()> {
-    artifact::replace(model, &folder.join(BEST))?;
+    if model.exists() {
+        artifact::replace(model, &folder.join(BEST))?;
+    }
     write(&folder.join(BEST_CONFIG), &config.to_toml())
 }
 
@@ -91,9 +99,14 @@ pub(super) fn keep_best(folder: &Path, model: &Path, config: &Config) -> Result<
 pub(super) fn clear(trial_folder: &Path, num_trainings: usize) {
     for training in 0..num_trainings {
         let run = run_folder(trial_folder, training);
-        for name in ["model", "checkpoints", "tensorboard"] {
-            // What cannot be removed takes room and does no other harm.
-            let _ = fs::remove_dir_all(run.join(name));
+        let Ok(entries) = fs::read_dir(&run) else { continue };
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let is_model = name.starts_with("model") || name.starts_with(".model.");
+            if is_model || ["checkpoints", "tensorboard"].contains(&name.as_str()) {
+                // What cannot be removed takes room and does no other harm.
+                let _ = fs::remove_dir_all(entry.path());
+            }
         }
     }
 }
@@ -121,6 +134,7 @@ pub fn write_files(folder: &Path, plan: &SweepPlan, study: &Study) -> Result<()>
     let page = report::page(&report::Subject {
         name: &name,
         metric: &plan.metric.to_string(),
+        watched: &plan.watched.to_string(),
         method: plan.method.name(),
         early_stopping,
         space: &plan.space,

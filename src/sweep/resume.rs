@@ -10,6 +10,7 @@ use super::journal::Journal;
 use super::outcome::{JOURNAL, PreparedData};
 use super::study::Study;
 use crate::config::differences;
+use crate::data::{ReadOptions, load_events, resolve_inputs};
 use crate::{Error, Result};
 
 /// The journal's attributes.
@@ -60,6 +61,7 @@ pub fn go_on(folder: &Path, plan: &SweepPlan) -> Result<Option<(Journal, Study, 
             "begin a sweep in another folder",
         )
     })?;
+    check_data(&data)?;
     for file in [Some(&data.train), data.validation.as_ref(), data.evaluation.as_ref()].into_iter().flatten()
     {
         if !Path::new(file).exists() {
@@ -68,6 +70,17 @@ pub fn go_on(folder: &Path, plan: &SweepPlan) -> Result<Option<(Journal, Study, 
         }
     }
     Ok(Some((journal, study, data)))
+}
+
+/// Refuses training events that are not those that the sweep was begun on.
+fn check_data(data: &PreparedData) -> Result<()> {
+    let (events, _) =
+        load_events(&resolve_inputs(std::slice::from_ref(&data.train))?, &ReadOptions::default())?;
+    if events.digest().blake3 == data.blake3 {
+        return Ok(());
+    }
+    let what = "these are not the events that the sweep was begun on";
+    Err(Error::config(data.train.clone(), what, "begin a sweep in another folder"))
 }
 
 fn check_same(folder: &Path, then: &str, plan: &SweepPlan) -> Result<()> {

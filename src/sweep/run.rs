@@ -12,7 +12,7 @@ use super::journal::{Ending, Journal};
 use super::outcome::{self, PreparedData};
 use super::scheduler::{Scheduler, UnderWay, Work};
 use super::space::Assignment;
-use super::study::{Study, TrialState};
+use super::study::{Study, Trial, TrialState};
 use super::trial::{Launch, Leg, LegEnd, LegEvent, Stopper, run_folder};
 use crate::Result;
 use crate::device::{DeviceLimits, MemoryPlan};
@@ -25,6 +25,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Work is written down this often, so that a sweep that was killed knows its hours.
 const CLOCK_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Figures of a trial that are for the sweep itself: where its last leg was to pause, the epochs of all its trainings
+/// together, and which of them has the model to keep.
+pub(super) const UNTIL_EPOCH: &str = "until_epoch";
+pub(super) const TRAINED_EPOCHS: &str = "trained_epochs";
+const BEST_TRAINING: &str = "best_training";
 
 /// The journal's attribute with the seconds that the sweep has worked.
 const ELAPSED: &str = "elapsed_seconds";
@@ -122,6 +128,7 @@ pub fn run(
         before,
         clock: Instant::now(),
     };
+    sweep.make_good()?;
     std::thread::scope(|scope| {
         let result = sweep.work(scope, &sender, &receiver, on_event);
         // However that went, no process outlives this one.
@@ -137,10 +144,30 @@ struct Running {
     stopper: Stopper,
     bytes: u64,
     began: Instant,
-    /// Of each training the watched metric by epochs.
-    curves: Vec<BTreeMap<u32, f64>>,
-    /// Why it was asked to stop.
-    stopping: Option<(Instant, &'static str)>,
+    /// Epochs of each training.
+    num_epochs: u32,
+    /// Of each training the watched metric, where it has one, by epochs that were told.
+    curves: Vec<BTreeMap<u32, Option<f64>>>,
+    /// When it was asked to stop early.
+    stopping: Option<Instant>,
+}
+
+impl Running {
+    fn ask(&mut self) {
+        self.stopping = Some(Instant::now());
+        self.stopper.ask();
+    }
+
+    /// The watched metric by epochs: the mean over the trainings that have come so far, and whether all have.
+    fn means(&self) -> BTreeMap<u32, (f64, bool)> {
+        let mut found: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
+        for (epoch, value) in self.curves.iter().flatten() {
+            found.entry(*epoch).or_default().extend(value);
+        }
+        found.retain(|_, values| !values.is_empty());
+        let num_trainings = self.curves.len();
+        found.into_iter().map(|(epoch, of)| (epoch, (mean(&of), of.len() == num_trainings))).collect()
+    }
 }
 
 struct Sweep<'a> {
@@ -157,10 +184,6 @@ struct Sweep<'a> {
 }
 
 type Message = (usize, LegEvent);
-
-/// Why a trial was stopped.
-const BY_MEDIAN: &str = "it is below the median";
-const OUT_OF_TIME: &str = "the sweep's hours are over";
 
 impl<'scope> Sweep<'scope> {
     /// Until there is nothing left to do, or a signal.
@@ -180,12 +203,11 @@ impl<'scope> Sweep<'scope> {
             }
             let is_late = self.is_out_of_time();
             if is_late {
-                self.ask_all(OUT_OF_TIME);
+                self.ask_all();
             }
-            while !is_late && self.under_way.len() < self.inputs.num_jobs {
-                if !self.begin(scope, sender, on_event)? {
-                    break;
-                }
+            let has_worker = !is_late && self.under_way.len() < self.inputs.num_jobs;
+            if has_worker && self.begin(scope, sender, on_event)? {
+                continue;
             }
             if self.under_way.is_empty() {
                 return Ok(None);
@@ -238,16 +260,22 @@ impl<'scope> Sweep<'scope> {
                 return Ok(true);
             }
         };
-        let leg = Leg { trial, until_epoch, configs, folder: trial_folder(self.inputs.folder, trial) };
-        let stopper = Stopper::default();
+        let num_epochs = configs.first().map_or(0, |config| config.hyperparameters.epochs);
         let running = Running {
             until_epoch,
-            stopper: stopper.clone(),
+            stopper: Stopper::default(),
             bytes: self.bytes_of(assignment),
             began: Instant::now(),
-            curves: vec![BTreeMap::new(); leg.configs.len()],
+            num_epochs: u32::try_from(num_epochs).unwrap_or(u32::MAX),
+            curves: vec![BTreeMap::new(); configs.len()],
             stopping: None,
         };
+        if let Some(epoch) = until_epoch {
+            // One that is cut off before it comes there is told from one that has paused.
+            self.journal.set_figure(&mut self.study, trial, UNTIL_EPOCH, json!(epoch))?;
+        }
+        let leg = Leg { trial, until_epoch, configs, folder: trial_folder(self.inputs.folder, trial) };
+        let stopper = running.stopper.clone();
         self.under_way.insert(trial, running);
         let (sender, launch) = (sender.clone(), self.inputs.launch.clone());
         scope.spawn(move || {
@@ -313,23 +341,26 @@ impl<'scope> Sweep<'scope> {
         let Some(epoch) = figures["epoch"].as_u64().and_then(|epoch| u32::try_from(epoch + 1).ok()) else {
             return Ok(());
         };
+        let is_known = self.study.trials[trial].intermediate.contains_key(&epoch);
         let value = self.inputs.plan.watched.value(figures, None);
-        let Some(found) = value else {
-            return on_event(&SweepEvent::Epoch { trial, epoch, value }, &self.study);
-        };
-        if running.curves[training].insert(epoch, found).is_some() {
+        if running.curves[training].insert(epoch, value).is_some() || is_known {
             return Ok(()); // the records tell again what was told
         }
+        let means = running.means();
         on_event(&SweepEvent::Epoch { trial, epoch, value }, &self.study)?;
-        let of_all: Option<Vec<f64>> =
-            running.curves.iter().map(|curve| curve.get(&epoch).copied()).collect();
-        let Some(of_all) = of_all else { return Ok(()) };
-        self.journal.report(&mut self.study, trial, epoch, mean(&of_all))?;
+        if let Some((mean, true)) = means.get(&epoch) {
+            self.journal.report(&mut self.study, trial, epoch, *mean)?;
+        }
+        // Behind the last epoch there is nothing left to be saved.
         if let EarlyStopping::Median(rule) = &self.inputs.plan.early_stopping
             && running.stopping.is_none()
-            && rule.should_stop(&self.study, &self.study.trials[trial], epoch)
+            && epoch < running.num_epochs
         {
-            running.ask(BY_MEDIAN);
+            let intermediate = means.into_iter().map(|(epoch, (mean, _))| (epoch, mean)).collect();
+            let so_far = Trial { intermediate, ..self.study.trials[trial].clone() };
+            if rule.should_stop(&self.study, &so_far, epoch) {
+                running.ask();
+            }
         }
         Ok(())
     }
@@ -341,21 +372,40 @@ impl<'scope> Sweep<'scope> {
         on_event: &mut dyn FnMut(&SweepEvent, &Study) -> Result<()>,
     ) -> Result<()> {
         let Some(running) = self.under_way.remove(&trial) else { return Ok(()) };
-        let wall = running.began.elapsed().as_secs_f64();
-        let wall = wall
-            + self.study.trials[trial].figures.get("wall_seconds").and_then(Value::as_f64).unwrap_or(0.0);
+        let before =
+            |name: &str| self.study.trials[trial].figures.get(name).and_then(Value::as_f64).unwrap_or(0.0);
+        let wall = before("wall_seconds") + running.began.elapsed().as_secs_f64();
+        let last_epochs = running.curves.iter().filter_map(|curve| curve.last_key_value());
+        let trained = last_epochs.map(|(epoch, _)| u64::from(*epoch)).sum::<u64>();
+        let trained = trained.max(before(TRAINED_EPOCHS) as u64);
         self.journal.set_figure(&mut self.study, trial, "wall_seconds", json!(wall))?;
-        match (end, running.stopping) {
-            (LegEnd::Paused, _) => on_event(&SweepEvent::Paused { trial }, &self.study),
-            (LegEnd::Done(figures), _) => self.complete(trial, &figures, on_event),
-            (LegEnd::Stopped, Some((_, why))) => self.prune(trial, why, on_event),
+        self.journal.set_figure(&mut self.study, trial, TRAINED_EPOCHS, json!(trained))?;
+        match end {
+            LegEnd::Paused => on_event(&SweepEvent::Paused { trial }, &self.study),
+            LegEnd::Done(figures) => self.complete(trial, &figures, on_event),
+            LegEnd::Stopped if running.stopping.is_some() => {
+                for (epoch, (mean, _)) in running.means() {
+                    self.journal.report(&mut self.study, trial, epoch, mean)?;
+                }
+                self.prune(trial, on_event)
+            }
             // The sweep stops: the trial goes on with it.
-            (LegEnd::Stopped, None) => Ok(()),
-            (LegEnd::Failed(why), _) => self.fail(trial, why, on_event),
+            LegEnd::Stopped => Ok(()),
+            LegEnd::Failed(why) => self.fail(trial, why, on_event),
+            // Neither the trial's fault nor its result.
+            LegEnd::Broken(error) => Err(error),
+            LegEnd::Terminated if self.is_stopping() => Ok(()),
+            LegEnd::Terminated => self.fail(trial, "somebody stopped its process".into(), on_event),
         }
     }
 
-    /// Ends a trial that came to its end: keeps its model if it is the best, and writes down what came out.
+    /// Whether a signal that ended a trial's process is for the sweep, too, as when a whole group is told to end.
+    fn is_stopping(&self) -> bool {
+        std::thread::sleep(2 * TICK);
+        (self.inputs.stop)().is_some()
+    }
+
+    /// Ends a trial that came to its end: writes down what came out.
     fn complete(
         &mut self,
         trial: usize,
@@ -375,7 +425,7 @@ impl<'scope> Sweep<'scope> {
                 figures.iter().map(|(training, _)| training[name].as_f64()).collect();
             if let Some(found) = found {
                 let mean = match name.as_str() {
-                    "epochs" | "model_bytes" => json!(mean(&found) as u64),
+                    "num_epochs" | "model_bytes" => json!(mean(&found) as u64),
                     _ => json!(mean(&found)),
                 };
                 self.journal.set_figure(&mut self.study, trial, name, mean)?;
@@ -390,37 +440,31 @@ impl<'scope> Sweep<'scope> {
                 self.journal.set_figure(&mut self.study, trial, &name, json!(value))?;
             }
         }
-        let value = mean(&values);
-        let ending = Ending { state: TrialState::Complete, value: Some(value), constraints, failure: None };
-        let is_best = ending.constraints.iter().all(|violation| *violation <= 0.0)
-            && self
-                .study
-                .best()
-                .and_then(|best| best.value)
-                .is_none_or(|best| plan.goal.is_better(value, best));
-        if is_best {
-            let better =
-                |a: &usize, b: &usize| plan.goal.loss(values[*a]).total_cmp(&plan.goal.loss(values[*b]));
-            let training = (0..values.len()).min_by(better).unwrap_or(0);
-            let model = run_folder(&trial_folder(self.inputs.folder, trial), training).join("model");
-            let config = plan.training_config(trial, &self.study.trials[trial].assignment, training)?;
-            outcome::keep_best(self.inputs.folder, &model, &config)?;
-        }
-        self.finish(trial, ending, is_best, on_event)
+        // Of several trainings the best one's model is that of the trial.
+        let better = |a: &usize, b: &usize| plan.goal.loss(values[*a]).total_cmp(&plan.goal.loss(values[*b]));
+        let training = (0..values.len()).min_by(better).unwrap_or(0);
+        self.journal.set_figure(&mut self.study, trial, BEST_TRAINING, json!(training))?;
+        let value = Some(mean(&values));
+        self.finish(
+            trial,
+            Ending { state: TrialState::Complete, value, constraints, failure: None },
+            on_event,
+        )
     }
 
     fn prune(
         &mut self,
         trial: usize,
-        why: &str,
         on_event: &mut dyn FnMut(&SweepEvent, &Study) -> Result<()>,
     ) -> Result<()> {
-        let value = self.study.trials[trial].intermediate.last_key_value().map(|(_, value)| *value);
-        let ending = match value {
+        let last = self.study.trials[trial].intermediate.last_key_value().map(|(_, value)| *value);
+        // What is watched says nothing of another metric.
+        let value = last.filter(|_| self.inputs.plan.watched == self.inputs.plan.metric);
+        let ending = match last {
             Some(_) => Ending { state: TrialState::Pruned, value, constraints: Vec::new(), failure: None },
-            None => failed(why.into()),
+            None => failed("it was stopped before the end of its first epoch".into()),
         };
-        self.finish(trial, ending, false, on_event)
+        self.finish(trial, ending, on_event)
     }
 
     fn fail(
@@ -429,19 +473,42 @@ impl<'scope> Sweep<'scope> {
         why: String,
         on_event: &mut dyn FnMut(&SweepEvent, &Study) -> Result<()>,
     ) -> Result<()> {
-        self.finish(trial, failed(why), false, on_event)
+        self.finish(trial, failed(why), on_event)
     }
 
     fn finish(
         &mut self,
         trial: usize,
         ending: Ending,
-        is_best: bool,
         on_event: &mut dyn FnMut(&SweepEvent, &Study) -> Result<()>,
     ) -> Result<()> {
         self.journal.finish(&mut self.study, trial, ending, now())?;
+        // The journal knows first: what is cut off from here on is made good at the next start.
+        let is_best = self.study.best().is_some_and(|best| best.number == trial);
+        if is_best {
+            self.keep_best()?;
+        }
         outcome::clear(&trial_folder(self.inputs.folder, trial), self.inputs.plan.file.seeds_per_trial);
         on_event(&SweepEvent::Finished { trial, is_best }, &self.study)
+    }
+
+    /// Moves the best trial's model to its place, if it is not there yet, and writes its configuration.
+    fn keep_best(&self) -> Result<()> {
+        let Some(best) = self.study.best() else { return Ok(()) };
+        let training = best.figures.get(BEST_TRAINING).and_then(Value::as_u64).unwrap_or(0) as usize;
+        let folder = trial_folder(self.inputs.folder, best.number);
+        let config = self.inputs.plan.training_config(best.number, &best.assignment, training)?;
+        outcome::keep_best(self.inputs.folder, &run_folder(&folder, training).join("model"), &config)
+    }
+
+    /// Does what a sweep that was cut off had left to do for trials that have ended.
+    fn make_good(&self) -> Result<()> {
+        self.keep_best()?;
+        for trial in self.study.trials.iter().filter(|trial| trial.is_finished()) {
+            let folder = trial_folder(self.inputs.folder, trial.number);
+            outcome::clear(&folder, self.inputs.plan.file.seeds_per_trial);
+        }
+        Ok(())
     }
 
     fn is_out_of_time(&self) -> bool {
@@ -457,13 +524,13 @@ impl<'scope> Sweep<'scope> {
         self.journal.set_study_attr(ELAPSED, json!(self.elapsed()))
     }
 
-    fn ask_all(&mut self, why: &'static str) {
-        self.under_way.values_mut().filter(|running| running.stopping.is_none()).for_each(|it| it.ask(why));
+    fn ask_all(&mut self) {
+        self.under_way.values_mut().filter(|running| running.stopping.is_none()).for_each(Running::ask);
     }
 
     fn kill_late(&self) {
         for running in self.under_way.values() {
-            if running.stopping.is_some_and(|(asked, _)| asked.elapsed() > PATIENCE) {
+            if running.stopping.is_some_and(|asked| asked.elapsed() > PATIENCE) {
                 running.stopper.kill();
             }
         }
@@ -501,18 +568,11 @@ impl<'scope> Sweep<'scope> {
                 .map(|trial| trial.number)
                 .collect();
             for trial in waiting {
-                self.prune(trial, "it was not begun", on_event)?;
+                self.prune(trial, on_event)?;
             }
         }
         let elapsed = self.elapsed();
         Ok(SweepEnd { study: self.study, elapsed, stopped_by })
-    }
-}
-
-impl Running {
-    fn ask(&mut self, why: &'static str) {
-        self.stopping = Some((Instant::now(), why));
-        self.stopper.ask();
     }
 }
 

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 
 use super::file::{EarlyStopping, SweepPlan};
+use super::run::{TRAINED_EPOCHS, UNTIL_EPOCH};
 use super::sampler::Sampler;
 use super::space::Assignment;
-use super::study::{Study, Trial};
+use super::study::{Study, Trial, TrialState};
 
 /// What a free worker does.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +34,9 @@ pub enum Work {
 
 /// The trials that are under way, each with the epoch at which it pauses.
 pub type UnderWay = BTreeMap<usize, Option<u32>>;
+
+/// Where so many trials have failed and none has not, the next ones would, too.
+const MAX_FAILURES: usize = 100;
 
 /// Chooses what is done next.
 pub struct Scheduler<'a> {
@@ -83,6 +87,9 @@ impl<'a> Scheduler<'a> {
 
     fn new_trial(&self, study: &Study) -> Option<Assignment> {
         let number = study.trials.len();
+        if number >= MAX_FAILURES && study.trials.iter().all(|trial| trial.state == TrialState::Failed) {
+            return None;
+        }
         let is_within = self.plan.file.budget.trials.is_none_or(|trials| (number as u64) < trials);
         if is_within { self.sampler.sample(number, study) } else { None }
     }
@@ -96,18 +103,18 @@ impl<'a> Scheduler<'a> {
 
     fn next_pause(&self, trial: &Trial) -> Option<u32> {
         match &self.plan.early_stopping {
-            EarlyStopping::Asha(asha) => asha.rungs().into_iter().find(|rung| *rung > num_epochs(trial)),
+            EarlyStopping::Asha(_) => pause_of_last_leg(trial).or_else(|| self.first_pause()),
             EarlyStopping::Median(_) | EarlyStopping::Off => None,
         }
     }
 
-    /// Whether a trial that is not under way waits at a rung, from which it may never go on.
+    /// Whether a trial that is not under way waits at a rung, from which it may never go on, and was not cut off on its
+    /// way to one, or before it was completed.
     fn is_paused(&self, trial: &Trial) -> bool {
         match &self.plan.early_stopping {
             EarlyStopping::Asha(asha) => {
-                let rungs = asha.rungs();
-                // Past the last rung there is only the end, which a trial was cut off before.
-                rungs.iter().rev().skip(1).any(|rung| *rung == num_epochs(trial))
+                let until = pause_of_last_leg(trial);
+                until.is_some_and(|until| until == num_epochs(trial) && until < asha.max_epochs)
             }
             EarlyStopping::Median(_) | EarlyStopping::Off => false,
         }
@@ -119,18 +126,32 @@ impl<'a> Scheduler<'a> {
             let config = self.plan.trial_config(trial.number, &trial.assignment);
             config.map_or(0, |config| u32::try_from(config.hyperparameters.epochs).unwrap_or(u32::MAX))
         };
+        let seeds = self.plan.file.seeds_per_trial as u64;
         let of_trial = |trial: &Trial| match under_way.get(&trial.number) {
-            Some(until) => until.unwrap_or_else(|| max_epochs(trial)).max(num_epochs(trial)),
-            None => num_epochs(trial),
+            Some(until) => {
+                seeds * u64::from(until.unwrap_or_else(|| max_epochs(trial)).max(num_epochs(trial)))
+            }
+            // One that failed at once has taken something, too, or a sweep of such would never end.
+            None => trained_epochs(trial, seeds).max(seeds),
         };
-        let trained: u64 = study.trials.iter().map(|trial| u64::from(of_trial(trial))).sum();
-        trained * self.plan.file.seeds_per_trial as u64
+        study.trials.iter().map(of_trial).sum()
     }
+}
+
+/// Where a trial's last leg was to pause.
+fn pause_of_last_leg(trial: &Trial) -> Option<u32> {
+    u32::try_from(trial.figures.get(UNTIL_EPOCH)?.as_u64()?).ok()
+}
+
+/// Epochs that all trainings of a trial have behind them together.
+fn trained_epochs(trial: &Trial, seeds: u64) -> u64 {
+    let of_figures = trial.figures.get(TRAINED_EPOCHS).and_then(serde_json::Value::as_u64);
+    of_figures.unwrap_or(0).max(seeds * u64::from(num_epochs(trial)))
 }
 
 /// Epochs that each of a trial's trainings has behind it.
 pub fn num_epochs(trial: &Trial) -> u32 {
-    let of_figures = trial.figures.get("epochs").and_then(serde_json::Value::as_u64);
+    let of_figures = trial.figures.get("num_epochs").and_then(serde_json::Value::as_u64);
     let of_curve = trial.intermediate.last_key_value().map_or(0, |(epoch, _)| *epoch);
     of_curve.max(of_figures.map_or(0, |epochs| u32::try_from(epochs).unwrap_or(u32::MAX)))
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Map, Value, json};
 
 use crate::artifact;
@@ -68,6 +69,25 @@ pub enum LegEnd {
     Stopped,
     /// A process failed, with this as its last word.
     Failed(String),
+    /// A process was ended by SIGINT or SIGTERM, which the leg did not send.
+    Terminated,
+    /// It is the machine's fault: a disk that is full, a program that cannot be started.
+    Broken(Error),
+}
+
+/// How a process ended that did not do its work.
+enum Ended {
+    Failed(String),
+    Terminated,
+}
+
+impl From<Ended> for LegEnd {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::Failed(last_word) => LegEnd::Failed(last_word),
+            Ended::Terminated => LegEnd::Terminated,
+        }
+    }
 }
 
 /// Stops a leg from another thread.
@@ -86,11 +106,14 @@ impl Stopper {
         }
     }
 
-    /// Kills the process.
+    /// Kills the process, and those that a launcher has started for it.
     pub fn kill(&self) {
-        if let Some(child) = self.lock().as_mut() {
+        if let Some(child) = self.lock().as_mut()
+            && let Ok(None) = child.try_wait()
+            && let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw)
+        {
             // It may have ended meanwhile.
-            let _ = child.kill();
+            let _ = kill_process_group(group, Signal::KILL);
         }
     }
 
@@ -114,7 +137,7 @@ impl Leg {
         match self.try_run(launch, stopper, tell) {
             _ if stopper.is_asked() => LegEnd::Stopped,
             Ok(end) => end,
-            Err(error) => LegEnd::Failed(error.to_string()),
+            Err(error) => LegEnd::Broken(error),
         }
     }
 
@@ -122,10 +145,12 @@ impl Leg {
         let mut done = Vec::new();
         for (training, config) in self.configs.iter().enumerate() {
             let folder = run_folder(&self.folder, training);
+            // One that a sweep before this one left behind may still come to its end.
+            wait_until_free(&folder)?;
             if !artifact::is_completed(&folder.join("model"))
-                && let Err(last_word) = self.train(training, config, launch, stopper, tell)?
+                && let Err(ended) = self.train(training, config, launch, stopper, tell)?
             {
-                return Ok(LegEnd::Failed(last_word));
+                return Ok(ended.into());
             }
             if stopper.is_asked() {
                 return Ok(LegEnd::Stopped);
@@ -141,7 +166,7 @@ impl Leg {
             let evaluation = match &launch.evaluation {
                 Some(args) => match self.evaluate(&folder, args, launch, stopper)? {
                     Ok(evaluation) => Some(evaluation),
-                    Err(last_word) => return Ok(LegEnd::Failed(last_word)),
+                    Err(ended) => return Ok(ended.into()),
                 },
                 None => None,
             };
@@ -157,12 +182,11 @@ impl Leg {
         launch: &Launch,
         stopper: &Stopper,
         tell: &dyn Fn(LegEvent),
-    ) -> Result<std::result::Result<(), String>> {
+    ) -> Result<std::result::Result<(), Ended>> {
         let folder = run_folder(&self.folder, training);
         let path = self.folder.join(format!("run-{training}.toml"));
         fs::create_dir_all(&self.folder).map_err(Error::io("create", &self.folder))?;
         fs::write(&path, config.to_toml()).map_err(Error::io("write", &path))?;
-        wait_until_free(&folder)?;
         let mut args = vec!["train".into(), "--json".into(), "--tied-to-stdin".into()];
         args.extend(["--config".into(), path.into_os_string(), "--output".into(), folder.into_os_string()]);
         if let Some(epoch) = self.until_epoch {
@@ -183,9 +207,10 @@ impl Leg {
         args: &[String],
         launch: &Launch,
         stopper: &Stopper,
-    ) -> Result<std::result::Result<Value, String>> {
+    ) -> Result<std::result::Result<Value, Ended>> {
         let model = folder.join("model").into_os_string();
-        let mut all = vec!["evaluate".into(), "--json".into(), "--model".into(), model];
+        let mut all =
+            vec!["evaluate".into(), "--json".into(), "--tied-to-stdin".into(), "--model".into(), model];
         all.extend(args.iter().map(Into::into));
         let mut text = String::new();
         let ended = self.process(launch, all, stopper, &mut |line| {
@@ -193,18 +218,19 @@ impl Leg {
             text.push('\n');
         })?;
         Ok(ended.and_then(|()| {
-            serde_json::from_str(&text).map_err(|error| format!("evaluate printed no JSON document: {error}"))
+            let refuse = |error| Ended::Failed(format!("evaluate printed no JSON document: {error}"));
+            serde_json::from_str(&text).map_err(refuse)
         }))
     }
 
-    /// Runs a process to its end; the inner error is its last word.
+    /// Runs a process to its end; the inner error says how it failed.
     fn process(
         &self,
         launch: &Launch,
         args: Vec<std::ffi::OsString>,
         stopper: &Stopper,
         on_line: &mut dyn FnMut(&str),
-    ) -> Result<std::result::Result<(), String>> {
+    ) -> Result<std::result::Result<(), Ended>> {
         let log_path = self.folder.join("log");
         let log = File::options().create(true).append(true).open(&log_path);
         let log = log.map_err(Error::io("create", &log_path))?;
@@ -236,10 +262,14 @@ impl Leg {
             }
         }
         let status = wait(stopper).map_err(Error::io("wait for", &launch.program))?;
-        if status.success() {
-            return Ok(Ok(()));
+        let last_word = || last_word(&log_path, log_start).unwrap_or_else(|| status.to_string());
+        match status.code() {
+            Some(0) => Ok(Ok(())),
+            // Input and output: the next trial would meet the same.
+            Some(4) => Err(Error::io("work in", &self.folder)(io::Error::other(last_word()))),
+            Some(130 | 143) => Ok(Err(Ended::Terminated)),
+            _ => Ok(Err(Ended::Failed(last_word()))),
         }
-        Ok(Err(last_word(&log_path, log_start).unwrap_or_else(|| status.to_string())))
     }
 }
 
@@ -303,7 +333,7 @@ fn figures_of(folder: &Path, epochs: &[Value]) -> Result<Value> {
     }
     figures.insert("positives_per_second".into(), json!(num_positives / seconds.max(1e-9)));
     figures.insert("seconds".into(), json!(seconds));
-    figures.insert("epochs".into(), json!(epochs.len()));
+    figures.insert("num_epochs".into(), json!(epochs.len()));
     figures.insert("model_bytes".into(), json!(artifact::num_tensor_bytes(&model)?));
     Ok(Value::Object(figures))
 }

@@ -152,9 +152,11 @@ fn drawings(subject: &Subject<'_>) -> String {
 
 /// The curves over epochs, where there are such.
 fn epochs(subject: &Subject<'_>) -> String {
-    let Some((svg, num_outside)) = plots::curves(subject.study, subject.metric) else { return String::new() };
+    let Some((svg, num_outside)) = plots::curves(subject.study, subject.watched) else {
+        return String::new();
+    };
     let caption = format!(
-        "The metric over the epochs. Blue: complete; grey with a ring at its end: pruned; yellow: under way; green: the best. {}",
+        "The metric that is watched, over the epochs. Blue: complete; grey with a ring at its end: pruned; yellow: under way; green: the best. {}",
         outside(num_outside)
     );
     figure(&svg, &caption)

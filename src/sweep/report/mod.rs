@@ -22,6 +22,8 @@ pub struct Subject<'a> {
     pub name: &'a str,
     /// The metric that is looked for.
     pub metric: &'a str,
+    /// The metric that is told after every epoch.
+    pub watched: &'a str,
     /// How configurations are chosen.
     pub method: &'a str,
     /// How trials are stopped early.

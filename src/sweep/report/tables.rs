@@ -61,15 +61,15 @@ pub(super) fn state(trial: &Trial) -> &'static str {
     }
 }
 
-/// The epochs that were trained, of all seeds where the trial says so.
+/// The epochs that all trainings of a trial have trained together, as it says, or else its last.
 pub(super) fn epochs(trial: &Trial) -> Option<f64> {
     let last = || trial.intermediate.keys().next_back().map(|epoch| f64::from(*epoch));
-    figure(trial, "epochs").or_else(last)
+    figure(trial, "trained_epochs").or_else(last)
 }
 
 /// The time that a trial took, as it says, or else from its begin to its end.
 pub(super) fn seconds(trial: &Trial) -> Option<f64> {
-    figure(trial, "seconds")
+    figure(trial, "wall_seconds")
         .or_else(|| Some(trial.ended? - trial.started).filter(|s| s.is_finite() && *s >= 0.0))
 }
 

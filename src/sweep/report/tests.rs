@@ -60,7 +60,7 @@ fn study(space: &Space, num_trials: usize) -> Study {
             intermediate: (1..=epochs).map(|epoch| (epoch, value - 0.1 / f64::from(epoch))).collect(),
             value: (state != TrialState::Failed).then_some(value),
             constraints: if number % 5 == 4 { vec![0.25, -1.0] } else { vec![-0.5, 0.0] },
-            figures: json!({"seconds": 12.5, "epochs": epochs, HOSTILE: HOSTILE})
+            figures: json!({"wall_seconds": 12.5, "trained_epochs": epochs, HOSTILE: HOSTILE})
                 .as_object()
                 .unwrap()
                 .clone(),
@@ -76,6 +76,7 @@ fn page_of(space: &Space, study: &Study) -> String {
     page(&Subject {
         name: HOSTILE,
         metric: HOSTILE,
+        watched: HOSTILE,
         method: HOSTILE,
         early_stopping: HOSTILE,
         space,
@@ -232,7 +233,7 @@ fn the_csv_file_reads_as_it_was() {
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let header: Vec<String> = reader.headers().unwrap().iter().map(String::from).collect();
     let names = ["number", "state", "value", "learning_rate", "schedule", "warmup", "dim", "alone", HOSTILE];
-    let figures = ["seconds", "epochs", HOSTILE, "constraints", "failure", "started", "ended"];
+    let figures = ["wall_seconds", "trained_epochs", HOSTILE, "constraints", "failure", "started", "ended"];
     assert_eq!(header, names.iter().chain(&figures).map(|name| name.to_string()).collect::<Vec<_>>());
     let rows: Vec<csv::StringRecord> = reader.records().map(|row| row.unwrap()).collect();
     assert_eq!(rows.len(), 20);
