@@ -19,23 +19,6 @@ pub struct Asha {
     pub reduction_factor: u32,
 }
 
-/// What a free worker does next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Job {
-    /// Trains a paused trial further.
-    Promote {
-        /// Its number.
-        trial: usize,
-        /// How many epochs it then has in all.
-        until_epoch: u32,
-    },
-    /// Begins another trial.
-    New {
-        /// How many epochs it trains at first.
-        until_epoch: u32,
-    },
-}
-
 impl Asha {
     /// How many epochs trials have at the end of each rung: r η^k, as many as there are up to R, of which the last is
     /// R itself. So a promotion always means at least η times the epochs.
@@ -49,41 +32,18 @@ impl Asha {
         rungs
     }
 
-    /// What a free worker does next, as long as new trials may begin. `running` says which trials a worker has now.
-    pub fn next(&self, study: &Study, running: &dyn Fn(usize) -> bool) -> Job {
-        match self.promotion(study, running) {
-            Some((trial, until_epoch)) => Job::Promote { trial, until_epoch },
-            None => Job::New { until_epoch: self.rungs()[0] },
-        }
-    }
-
     /// The trial to train further and how many epochs it then has: from the highest rung in which one can be promoted
-    /// the best, of equals the one with the lower number. One that was interrupted between rungs comes before, so that
-    /// a resumed sweep leaves none behind; a new trial has therefore to be in `running` from its beginning.
-    ///
-    /// When no new trials may begin, it is none and none is running, those that are left ([`Asha::paused`]) will never
-    /// be promoted: the caller marks them [`TrialState::Pruned`].
+    /// the best, of equals the one with the lower number. `running` says which trials a worker has now. Where none can
+    /// be promoted a free worker begins another trial; where that may not be, either, those that are paused have come to
+    /// their end, and are marked [`TrialState::Pruned`] by the caller.
     pub fn promotion(&self, study: &Study, running: &dyn Fn(usize) -> bool) -> Option<(usize, u32)> {
         let rungs = self.rungs();
-        let paused = || study.trials.iter().filter(|trial| is_paused(trial, running));
-        let interrupted = paused().find_map(|trial| {
-            let epochs = trial.intermediate.last_key_value().map_or(0, |(epochs, _)| *epochs);
-            let until = *rungs.iter().find(|until| **until >= epochs)?;
-            (until > epochs).then_some((trial.number, until))
-        });
-        interrupted.or_else(|| {
-            rungs.windows(2).rev().find_map(|pair| {
-                let best = self.best_of_rung(study, pair[0]);
-                let mut can_go_on = best.iter().filter(|trial| is_paused(trial, running));
-                let trial = can_go_on.find(|trial| !trial.intermediate.contains_key(&pair[1]))?;
-                Some((trial.number, pair[1]))
-            })
+        rungs.windows(2).rev().find_map(|pair| {
+            let best = self.best_of_rung(study, pair[0]);
+            let mut can_go_on = best.iter().filter(|trial| !trial.is_finished() && !running(trial.number));
+            let trial = can_go_on.find(|trial| !trial.intermediate.contains_key(&pair[1]))?;
+            Some((trial.number, pair[1]))
         })
-    }
-
-    /// The trials that could go on but that no worker has, by their numbers.
-    pub fn paused(&self, study: &Study, running: &dyn Fn(usize) -> bool) -> Vec<usize> {
-        study.trials.iter().filter(|trial| is_paused(trial, running)).map(|trial| trial.number).collect()
     }
 
     /// The best ⌊n / η⌋ of the n trials in the rung that ends at `epochs`, but none with the worst value.
@@ -98,10 +58,6 @@ impl Asha {
         rung.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.number.cmp(&b.1.number)));
         rung.into_iter().take(num_best).filter(|(loss, _)| loss.is_finite()).map(|(_, trial)| trial).collect()
     }
-}
-
-fn is_paused(trial: &Trial, running: &dyn Fn(usize) -> bool) -> bool {
-    !trial.is_finished() && !running(trial.number)
 }
 
 #[cfg(test)]
@@ -147,17 +103,11 @@ mod tests {
                     workers[worker] = None;
                 }
                 let running = |number| workers.iter().flatten().any(|worker| worker.1 == number);
-                let job = if study.trials.len() < num_trials {
-                    Some(asha.next(&study, &running))
-                } else {
-                    asha.promotion(&study, &running)
-                        .map(|(trial, until_epoch)| Job::Promote { trial, until_epoch })
-                };
-                let (number, until) = match job {
-                    Some(Job::Promote { trial, until_epoch }) => (trial, until_epoch),
-                    Some(Job::New { until_epoch }) => {
+                let (number, until) = match asha.promotion(&study, &running) {
+                    Some(promoted) => promoted,
+                    None if study.trials.len() < num_trials => {
                         study.trials.push(trial(study.trials.len(), TrialState::Running, &[]));
-                        (study.trials.len() - 1, until_epoch)
+                        (study.trials.len() - 1, asha.rungs()[0])
                     }
                     None => continue,
                 };
@@ -203,7 +153,10 @@ mod tests {
             assert_eq!(jobs(&log), expected, "{order:?}");
             let epochs: Vec<usize> = study.trials.iter().map(|trial| trial.intermediate.len()).collect();
             assert_eq!(epochs, [3, 1, 1, 1, 1, 3, 1, 9, 1], "21 epochs, as what was trained is trained on");
-            assert_eq!(TOY.paused(&study, &|_| false), [0, 1, 2, 3, 4, 5, 6, 8], "all but 8 remain");
+            assert!(
+                study.trials.iter().all(|trial| trial.is_finished() == (trial.number == 7)),
+                "all but 8 remain"
+            );
             let (log, _) =
                 simulate(TOY, 1, 9, Goal::Maximize, |number, epoch| -toy_loss(order)(number, epoch));
             assert_eq!(jobs(&log), expected, "{order:?}, more being better");
@@ -309,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn the_highest_rung_comes_first_and_interrupted_trials_before_it() {
+    fn the_highest_rung_comes_first() {
         use TrialState::Running;
         let three: &[f64] = &[0.1, 0.2, 0.3];
         let mut values: Vec<(TrialState, &[f64])> = vec![(Running, three); 3];
@@ -317,10 +270,5 @@ mod tests {
         assert_eq!(promotion(&values, &[]), Some((0, 9)));
         assert_eq!(promotion(&values, &[0]), Some((3, 3)), "three of nine, the first of six equals");
         assert_eq!(promotion(&values, &[0, 3, 4, 5]), None);
-        values.push((Running, &[0.0, 0.0]));
-        assert_eq!(promotion(&values, &[]), Some((9, 3)), "interrupted after two epochs");
-        values.push((Running, &[]));
-        assert_eq!(promotion(&values, &[9]), Some((10, 1)), "interrupted before the first rung");
-        assert_eq!(promotion(&values, &[9, 10]), Some((0, 9)));
     }
 }

@@ -3,7 +3,7 @@
 mod asha;
 mod median;
 
-pub use asha::{Asha, Job};
+pub use asha::Asha;
 pub use median::Median;
 
 #[cfg(test)]

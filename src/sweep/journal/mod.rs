@@ -32,7 +32,6 @@ use replay::Replay;
 pub struct Journal {
     path: PathBuf,
     file: File,
-    name: String,
     /// The name of each parameter of the space, and its distribution.
     parameters: Vec<(String, String)>,
     study_attrs: Map<String, Value>,
@@ -67,7 +66,7 @@ impl Journal {
         let mut file = OutputFile::create(path)?;
         file.write_all(operations::create_study(name, goal).as_bytes()).map_err(Error::io("write", path))?;
         file.commit()?;
-        Ok(Self::new(path, open_file(path)?, name.into(), space, Map::new()))
+        Ok(Self::new(path, open_file(path)?, space, Map::new()))
     }
 
     /// Reads a journal back and goes on with it. What stands behind the last whole event is removed from the file:
@@ -82,19 +81,14 @@ impl Journal {
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(Error::io("read", path))?;
         let Replay { name, study, attrs, num_whole_bytes, .. } = Replay::of(path, &bytes, goal, space)?;
-        let Some(name) = name else {
+        if name.is_none() {
             let help = "remove it and begin the sweep anew: it holds no trial";
             return Err(Error::data(path.display().to_string(), "the journal has no whole line", help));
-        };
+        }
         if num_whole_bytes < bytes.len() {
             file.set_len(num_whole_bytes as u64).map_err(Error::io("truncate", path))?;
         }
-        Ok((Self::new(path, file, name, space, attrs), study))
-    }
-
-    /// The study's name.
-    pub fn name(&self) -> &str {
-        &self.name
+        Ok((Self::new(path, file, space, attrs), study))
     }
 
     /// The study's own attributes, which are Optuna's user attributes.
@@ -189,11 +183,11 @@ impl Journal {
         self.file.sync_data().map_err(Error::io("sync", &self.path))
     }
 
-    fn new(path: &Path, file: File, name: String, space: &Space, study_attrs: Map<String, Value>) -> Self {
+    fn new(path: &Path, file: File, space: &Space, study_attrs: Map<String, Value>) -> Self {
         let parameters = space.parameters.iter();
         let parameters =
             parameters.map(|p| (p.name.clone(), distribution::distribution(&p.domain))).collect();
-        Self { path: path.into(), file, name, parameters, study_attrs, torn_at: None }
+        Self { path: path.into(), file, parameters, study_attrs, torn_at: None }
     }
 
     /// Writes whole lines, all or none.
