@@ -56,7 +56,7 @@ impl EntityMeans {
         self.entities.len()
     }
 
-    /// The `num` entities whose mean moved most, those first; equal ones by their names.
+    /// The `num` entities whose mean moved most, those first; equal ones by their names. None that did not move.
     pub(super) fn moved_most(self, num: usize) -> Vec<MovedEntity> {
         let moved = |Sums { name, num_events, of_scores }: Sums| {
             let [old_mean, new_mean] = of_scores.map(|sum| sum / num_events as f64);
@@ -64,6 +64,7 @@ impl EntityMeans {
             MovedEntity { entity: name.into(), num_events, old_mean, new_mean, change }
         };
         let mut all: Vec<MovedEntity> = self.entities.into_values().map(moved).collect();
+        all.retain(|moved| moved.change != 0.0);
         all.sort_by(|a, b| b.change.abs().total_cmp(&a.change.abs()).then_with(|| a.entity.cmp(&b.entity)));
         all.truncate(num);
         all

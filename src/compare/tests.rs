@@ -83,14 +83,15 @@ fn entities_that_moved_most_come_first_and_equal_ones_by_name() {
         (3, "little", [1.0, 1.25]),
         (1, "b", [3.0, 4.0]),
         (4, "most", [0.0, -8.0]),
+        (5, "still", [9.0, 9.0]),
     ] {
         means.name(entity, name.as_bytes());
         means.add(entity, scores);
     }
-    assert_eq!(means.len(), 4);
-    let moved = means.moved_most(3);
+    assert_eq!(means.len(), 5);
+    let moved = means.moved_most(9);
     let names: Vec<&[u8]> = moved.iter().map(|moved| &*moved.entity).collect();
-    assert_eq!(names, [&b"most"[..], b"a", b"b"]);
+    assert_eq!(names, [&b"most"[..], b"a", b"b", b"little"]);
     let b = &moved[2];
     assert_eq!((b.num_events, b.old_mean, b.new_mean, b.change), (2, 2.0, 3.0, 1.0));
 }

@@ -314,3 +314,46 @@ impl TrainState {
         (empty(), empty(), empty())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::DeviceChoice;
+
+    /// A run that begins from a checkpoint goes on with its moments as if it were the same run.
+    #[test]
+    fn a_step_depends_on_all_steps_behind_its_moments() {
+        let mut config = crate::Config::default();
+        let h = &mut config.hyperparameters;
+        (h.num_entity_vectors, h.vector_dim) = (20, 8);
+        config.model.memory_cells = 8;
+        let model = IpInsightsConfig::of(&config, 8); // three shards
+        let device = crate::device::choose(DeviceChoice::Ndarray).unwrap().device;
+        let step = |state: &mut TrainState, i: u32| {
+            let positives = (0..40).map(|j| (j % 20, j, (i * 40 + j).wrapping_mul(2_654_435_761)));
+            state.step(&MiniBatch::sorted(positives), Negatives::training(1, 1, 5, 0, i));
+        };
+        let values = |state: &TrainState| -> Vec<Vec<f32>> {
+            let parts = state.tensors().into_iter().flat_map(|tensor| tensor.parts);
+            parts.map(|part| read_floats(part).unwrap()).collect()
+        };
+        let mut whole = TrainState::new(&model, &config.hyperparameters, &device);
+        (0..5).for_each(|i| step(&mut whole, i));
+        let restore = |num_steps: [usize; 2]| {
+            let tensors = whole.tensors();
+            TrainState::restore(&model, &config.hyperparameters, &device, num_steps, |name, rows, width| {
+                let tensor = tensors.iter().find(|tensor| tensor.name == name).unwrap();
+                let parts = tensor.parts.iter().flat_map(|part| read_floats(part.clone()).unwrap());
+                Ok(parts.skip(rows.start * width).take(rows.len() * width).collect())
+            })
+            .unwrap()
+        };
+        let (mut begun, mut resumed, mut forgetful) = (restore([5, 0]), restore([3, 2]), restore([0, 0]));
+        for state in [&mut whole, &mut begun, &mut resumed, &mut forgetful] {
+            step(state, 5);
+        }
+        assert_eq!((begun.num_steps(), resumed.num_steps()), (1, 3));
+        assert!(values(&begun) == values(&whole) && values(&resumed) == values(&whole));
+        assert!(values(&forgetful) != values(&whole));
+    }
+}
