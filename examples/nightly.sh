@@ -17,7 +17,6 @@ logins=${2:?usage: nightly.sh HOME LOGINS [NIGHT]}
 night=nights/${3:-$(date +%Y-%m-%d)}
 ipsight=${IPSIGHT:-ipsight}
 gates=${GATES:---max-auc-drop 0.005 --min-rank-correlation 0.8 --max-psi 0.25}
-cd "$home" && cd - > /dev/null # it is there
 old=$home/current
 new=$home/$night/run/model
 mkdir -p "$home/$night"
@@ -31,7 +30,6 @@ awk 'NR % 10 != 0' "$logins" | "$ipsight" prepare - --output "$home/$night/train
     --set 'data.validation=[]' --set hyperparameters.epochs=2 --set training.warmup_steps=50 \
     --output "$home/$night/run" > "$home/$night/train.log"
 
-# shellcheck disable=SC2086 # gates are words
 "$ipsight" compare "$old" "$new" --data "$home/$night/recent.csv" --json $gates > "$home/$night/comparison.json"
 
 # Thresholds belong to the weights: new ones need their own.
