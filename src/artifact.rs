@@ -13,7 +13,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{AllocationProperty, DType, Tensor, TensorData};
+use burn::tensor::{AllocationProperty, DType, Device, Tensor, TensorData};
 use bytes::Bytes;
 use ipsight_kernels::scores::folded_width;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -38,7 +38,8 @@ const WEIGHTS: &str = "model.safetensors";
 const FOLDED_WEIGHTS: &str = "folded.safetensors";
 const CONFIG: &str = "config.toml";
 
-/// How many events each table row was trained on, `[N]`, beside the weights.
+/// How many events each table row was trained on, in the first epoch of the run and of those that it began from,
+/// `[N]`, beside the weights.
 const ROW_COUNTS: &str = "entity_row_counts";
 
 /// The folded entities, `[N, width + 1 + cells]`.
@@ -102,6 +103,19 @@ pub struct TrainingSummary {
     pub accuracy: Option<f64>,
     /// Validation AUC after the last finished epoch.
     pub discriminator_auc: Option<f64>,
+    /// What it began from; `None`: random weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_from: Option<InitFrom>,
+}
+
+/// What tells the weights that a training began from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InitFrom {
+    /// BLAKE3, in hexadecimal, of the file that holds them: [`Manifest::weights_digest`] of a model, that of the state
+    /// of a checkpoint.
+    pub blake3: String,
+    /// Steps behind the moments of Adam that came along; 0 where none did: a model has none.
+    pub num_optimizer_steps: usize,
 }
 
 /// Writes a model folder, replacing one that is there only when the new one is whole.
@@ -323,7 +337,7 @@ pub(crate) fn is_completed(folder: &Path) -> bool {
     }
 }
 
-/// Reads `manifest.json`.
+/// Reads `manifest.json`, of whatever entity hash.
 fn read_manifest(folder: &Path) -> Result<Manifest> {
     let path = folder.join(MANIFEST);
     let text = fs::read(&path).map_err(Error::io("read", &path))?;
@@ -338,16 +352,19 @@ fn read_manifest(folder: &Path) -> Result<Manifest> {
         let help = format!("this ipsight reads version {FORMAT_VERSION}; take the ipsight that wrote it");
         return Err(Error::data(at, found, help));
     }
-    let manifest: Manifest = serde_json::from_slice(&text)
-        .map_err(|error| Error::data(&at, format!("not a manifest: {error}"), DAMAGED_HELP))?;
-    if manifest.entity_hash != ENTITY_HASH {
-        return Err(Error::data(
-            at,
-            format!("entities were hashed with {}, not {ENTITY_HASH}", manifest.entity_hash),
-            "take the ipsight that wrote it, or train again",
-        ));
+    serde_json::from_slice(&text)
+        .map_err(|error| Error::data(&at, format!("not a manifest: {error}"), DAMAGED_HELP))
+}
+
+fn check_entity_hash(folder: &Path, manifest: &Manifest) -> Result<()> {
+    if manifest.entity_hash == ENTITY_HASH {
+        return Ok(());
     }
-    Ok(manifest)
+    Err(Error::data(
+        folder.join(MANIFEST).display().to_string(),
+        format!("entities were hashed with {}, not {ENTITY_HASH}", manifest.entity_hash),
+        "take the ipsight that wrote it, or train again",
+    ))
 }
 
 /// Reads the manifest and the configuration of a model folder and checks every checksum.
@@ -356,7 +373,41 @@ fn read_manifest(folder: &Path) -> Result<Manifest> {
 ///
 /// [`Error::Io`] where a file is missing, [`Error::Data`] where one is damaged.
 pub fn read_and_verify(folder: &Path) -> Result<(Manifest, Config)> {
-    map_and_verify(folder).map(|verified| (verified.manifest, verified.config))
+    let Verified { manifest, config, .. } = map_and_verify(folder)?;
+    check_entity_hash(folder, &manifest)?;
+    Ok((manifest, config))
+}
+
+/// The weights of a model folder, for a training that begins from them.
+pub(crate) struct StoredWeights {
+    /// Its entity hash is not checked.
+    pub(crate) manifest: Manifest,
+    pub(crate) config: Config,
+    weights: Tensors,
+}
+
+impl StoredWeights {
+    /// Maps a model folder and checks every checksum; errors as of [`read_and_verify`].
+    pub(crate) fn open(folder: &Path) -> Result<Self> {
+        let Verified { manifest, config, weights, .. } = map_and_verify(folder)?;
+        Ok(Self { manifest, config, weights: Tensors { path: folder.join(WEIGHTS), bytes: weights } })
+    }
+
+    /// The model, on a device; and for each table row how many events it was trained on.
+    pub(crate) fn model(&self, config: &IpInsightsConfig, device: &Device) -> Result<(IpInsights, Vec<u32>)> {
+        let model = config.from_tensors(device, |name, shape| floats(&self.weights, name, shape))?;
+        Ok((model, row_counts(&self.weights, config.num_entity_vectors)?))
+    }
+}
+
+fn floats(tensors: &Tensors, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+    let bytes = tensors.values(name, Dtype::F32, shape)?;
+    Ok(bytes.as_chunks::<4>().0.iter().copied().map(f32::from_le_bytes).collect())
+}
+
+fn row_counts(weights: &Tensors, num_rows: usize) -> Result<Vec<u32>> {
+    let bytes = weights.values(ROW_COUNTS, Dtype::U32, &[num_rows])?;
+    Ok(bytes.as_chunks::<4>().0.iter().copied().map(u32::from_le_bytes).collect())
 }
 
 /// What was read of a model folder: the bytes of its tensors are those that were verified.
@@ -394,17 +445,14 @@ fn map_and_verify(folder: &Path) -> Result<Verified> {
 /// model does not fit.
 pub fn load(folder: &Path, device: &ComputeDevice) -> Result<Artifact> {
     let Verified { manifest, config, weights, folded } = map_and_verify(folder)?;
+    check_entity_hash(folder, &manifest)?;
     let plan = MemoryPlan::for_scoring(&config, &device.limits)?;
     let model = IpInsightsConfig::of(&config, plan.max_rows_per_shard);
     let device = &device.device;
 
     let weights = Tensors { path: folder.join(WEIGHTS), bytes: weights };
-    let counts = weights.values(ROW_COUNTS, Dtype::U32, &[model.num_entity_vectors])?;
-    let row_counts = counts.as_chunks::<4>().0.iter().copied().map(u32::from_le_bytes).collect();
-    let ip_encoder = model.ip_encoder_from_tensors(device, |name, shape| {
-        let bytes = weights.values(name, Dtype::F32, shape)?;
-        Ok::<_, Error>(bytes.as_chunks::<4>().0.iter().copied().map(f32::from_le_bytes).collect())
-    })?;
+    let row_counts = row_counts(&weights, model.num_entity_vectors)?;
+    let ip_encoder = model.ip_encoder_from_tensors(device, |name, shape| floats(&weights, name, shape))?;
     let vectors = weights.values(VECTORS, Dtype::F32, &[model.num_entity_vectors, model.vector_dim])?;
 
     let width = folded_width(&model.shape());

@@ -4,7 +4,7 @@
 //!
 //! The way of an event: [`data`] reads it, [`event`] hashes the entity and parses the address,
 //! [`train()`] learns from it in mini-batches, [`artifact`] keeps the [`model`], and [`score`] scores with it;
-//! [`explain`] says why a score is what it is, [`evaluate`] how well all do,
+//! [`explain`] says why a score is what it is, [`evaluate`] how well all do, [`compare`] how two models differ,
 //! and [`thresholds`] keeps what follows from that in the model folder. [`device`] chooses where that happens, [`config`] says how, and [`synth`]
 //! makes logins to try it on; [`import`] takes them from logs. [`serve`] answers requests for scores, and [`sagemaker`] knows
 //! the folders of a training container. [`sweep`] searches for hyperparameters.
@@ -13,6 +13,7 @@
 
 pub mod artifact;
 pub mod calibration;
+pub mod compare;
 pub mod config;
 pub mod data;
 pub mod device;

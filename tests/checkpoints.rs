@@ -15,7 +15,8 @@ use ipsight::config::DeviceChoice;
 use ipsight::data::Events;
 use ipsight::device::{self, ComputeDevice, MemoryPlan};
 use ipsight::train::{
-    Checkpoint, CheckpointFolder, FolderLock, Resume, TrainEvent, TrainInputs, Trained, checkpoint,
+    Checkpoint, CheckpointFolder, FolderLock, Resume, RunIdentity, TrainEvent, TrainInputs, Trained,
+    checkpoint,
 };
 use support::{Outcome, ipsight};
 use tempfile::TempDir;
@@ -35,6 +36,7 @@ memory_cells = 16
 [training]
 device = "ndarray"
 learning_rate_schedule = "linear"
+warmup_steps = 30
 checkpoint_interval = "7 steps"
 [data]
 train = ["train.csv"]
@@ -410,6 +412,7 @@ fn try_train_some(
         device,
         stop: &|| (done.load(Ordering::Relaxed) >= stop_after).then_some(15),
         checkpoints: Some(CheckpointFolder { path: folder, data: &data }),
+        init_from: None,
         from,
         until_epoch: None,
     };
@@ -440,8 +443,8 @@ fn check_every_step(config: &Config, stopped_on: &ComputeDevice, resumed_on: &Co
         let (stopped, mut told) = train_some(config, stopped_on, &path, num_steps, None);
         assert_eq!((stopped.stopped_by, stopped.num_steps), (Some(15), num_steps));
         let digest = events().digest();
-        let from =
-            checkpoint::find(&path, Resume::Must, config, &digest, &mut |_, _| panic!()).unwrap().unwrap();
+        let run = RunIdentity { config, data: &digest, init_from: None };
+        let from = checkpoint::find(&path, Resume::Must, &run, &mut |_, _| panic!()).unwrap().unwrap();
         let (resumed, rest) = train_some(config, resumed_on, &path, usize::MAX, Some(&from));
         assert_eq!((resumed.stopped_by, resumed.num_steps), (None, 30));
         mismatches.check(&format!("after {num_steps}"), &weights(&resumed), &weights(&whole), tolerance);
@@ -506,7 +509,9 @@ fn more_epochs_are_the_same_run_where_the_rate_does_not_depend_on_them() {
     let (config, mut longer) = (config(), config());
     longer.hyperparameters.epochs = 5;
     train_some(&config, &device, folder.path(), 25, None);
-    let from = checkpoint::last_good(folder.path(), &longer, &events().digest(), &mut |_, _| panic!());
+    let digest = events().digest();
+    let run = RunIdentity { config: &longer, data: &digest, init_from: None };
+    let from = checkpoint::last_good(folder.path(), &run, &mut |_, _| panic!());
     let (resumed, _) = train_some(&longer, &device, folder.path(), usize::MAX, from.unwrap().as_ref());
     let other = tempfile::tempdir().unwrap();
     let (whole, _) = train_some(&longer, &device, other.path(), usize::MAX, None);

@@ -4,13 +4,12 @@ use clap::Args;
 use ipsight::artifact::{self, Artifact};
 use ipsight::data::{Input, ReadOptions, Row, load_events, read_rows, resolve_inputs};
 use ipsight::evaluate::report::{Subject, write_html, write_plots};
-use ipsight::evaluate::{
-    Attacks, EvaluateOptions, EvaluatedEvent, Evaluation, Evaluator, Figures, History, parse_attacks,
-};
+use ipsight::evaluate::{EvaluateOptions, EvaluatedEvent, Evaluation, Evaluator, Figures, History};
 use ipsight::event::hash_entity;
 use ipsight::thresholds::{Criterion, THRESHOLDS, Thresholds, WantedThreshold};
 use ipsight::{Error, Event, Result};
 
+use super::attack_args::AttackArgs;
 use super::evaluation_text;
 use super::read_args::{ReadArgs, parse_fraction, talk_about};
 use super::training::{check_stdin, end_with_stdin};
@@ -25,24 +24,14 @@ pub struct EvaluateArgs {
     /// Events: files, folders, globs, or - for stdin
     #[arg(long, value_name = "PATH", num_args = 1.., required = true)]
     data: Vec<String>,
-    /// The events carry labels, 1 for an attack: in column 3 of CSV, under `label` elsewhere. Without labels
-    /// each event is scored against one random IPv4 address
-    #[arg(long)]
-    labels: bool,
-    /// The column of the labels, if it is another one
-    #[arg(long, value_name = "COLUMN", requires = "labels")]
-    label_column: Option<String>,
+    #[command(flatten)]
+    attacks: AttackArgs,
     /// The column of the attacks' kinds, by which the figures are broken down
     #[arg(long, value_name = "COLUMN", requires = "labels")]
     kind_column: Option<String>,
     /// The column of the times (Unix seconds or RFC 3339), for alerts per day
     #[arg(long, value_name = "COLUMN")]
     time_column: Option<String>,
-    /// Attacks added to a share of the events, instead of one random address beside each: uniform_ipv4,
-    /// other_users (the address of another entity's event) or neighbour (the /16 of the event's address without
-    /// its /24); `default` is uniform_ipv4=0.01
-    #[arg(long, value_name = "KIND=FRACTION", num_args = 1.., conflicts_with = "labels")]
-    attacks: Vec<String>,
     /// The training events, for the baselines: tables of addresses and subnets, and a ratio of likelihoods
     #[arg(long, value_name = "PATH", num_args = 1..)]
     history: Vec<String>,
@@ -73,9 +62,6 @@ pub struct EvaluateArgs {
     /// Write the report's drawings as SVG and PNG files into this folder
     #[arg(long, value_name = "DIR")]
     plots: Option<PathBuf>,
-    /// Seed of the attacks' addresses
-    #[arg(long, default_value_t = 0, conflicts_with = "labels")]
-    seed: u64,
     /// End at once when stdin is closed: for programs that run evaluations and may die
     #[arg(long)]
     tied_to_stdin: bool,
@@ -89,11 +75,7 @@ pub struct EvaluateArgs {
 }
 
 pub fn run(args: EvaluateArgs) -> Result<()> {
-    let attacks = match (args.labels, args.attacks.is_empty()) {
-        (true, _) => Attacks::Labelled,
-        (false, true) => Attacks::RandomIpv4,
-        (false, false) => Attacks::Added(parse_attacks(&args.attacks)?),
-    };
+    let attacks = args.attacks.attacks()?;
     let read = args.read.options()?;
     check_stdin(args.tied_to_stdin, args.data.iter().chain(&args.history))?;
     if args.tied_to_stdin {
@@ -110,7 +92,7 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
         &scorer,
         EvaluateOptions {
             attacks,
-            seed: args.seed,
+            seed: args.attacks.seed,
             history: history.as_ref(),
             tpr_targets: args.max_fpr_at_tpr.iter().map(|(tpr, _)| *tpr).collect(),
             truth_kinds: truth.as_ref().map(|truth| truth.kinds().to_vec()).unwrap_or_default(),
@@ -119,14 +101,12 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
         },
     );
     let options = ReadOptions {
-        labels: args.labels,
-        label_column: args.label_column.clone(),
         kind_column: args.kind_column.clone(),
         time_column: args.time_column.clone(),
-        ..read
+        ..args.attacks.read_options(read)
     };
     let inputs = resolve_inputs(&args.data)?;
-    let report = if !args.labels && args.time_column.is_none() && are_prepared(&inputs)? {
+    let report = if !args.attacks.labels && args.time_column.is_none() && are_prepared(&inputs)? {
         // They have all that such events need.
         let (events, report) = load_events(&inputs, &options)?;
         events.iter().try_for_each(|event| evaluator.push_event(event))?;

@@ -62,6 +62,11 @@ pub fn run(args: InspectArgs) -> Result<()> {
             output::line(format!("{name} {value:.6}"))?;
         }
     }
+    if let Some(init_from) = &training.init_from {
+        let (blake3, steps) = (&init_from.blake3, init_from.num_optimizer_steps);
+        let moments = if steps > 0 { format!(", with moments of {steps} steps") } else { String::new() };
+        output::line(format!("began from weights with blake3 {blake3}{moments}"))?;
+    }
     for (name, entry) in &manifest.files {
         output::line(format!("{name}: {}, blake3 {}", device::bytes(entry.bytes), entry.blake3))?;
     }

@@ -7,6 +7,9 @@ macro_rules! talk {
     }};
 }
 
+mod attack_args;
+mod compare;
+mod comparison_text;
 mod completions;
 mod config;
 mod devices;
@@ -57,6 +60,8 @@ enum Verb {
     Sweep(Box<sweep::SweepArgs>),
     /// Say how well a model tells attacks from ordinary events
     Evaluate(Box<evaluate::EvaluateArgs>),
+    /// Say how a new model differs from an old one on recent events
+    Compare(Box<compare::CompareArgs>),
     /// Score events with a model
     Score(score::ScoreArgs),
     /// Say why an entity's login from an address has the score that it has
@@ -88,6 +93,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<()> {
         Verb::Train(args) => train::run(args),
         Verb::Sweep(args) => sweep::run(*args),
         Verb::Evaluate(args) => evaluate::run(*args),
+        Verb::Compare(args) => compare::run(*args),
         Verb::Score(args) => score::run(args),
         Verb::Explain(args) => explain::run(args),
         Verb::Serve(args) => serve::run(*args),

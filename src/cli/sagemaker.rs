@@ -93,6 +93,7 @@ fn train(container: &Container) -> Result<()> {
         folder: &output,
         lock,
         checkpoints: &container.checkpoints_path(),
+        init_from: None,
         resume: Resume::Auto,
         until_epoch: None,
         stop,

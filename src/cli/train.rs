@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 use ipsight::artifact;
 use ipsight::config::Config;
 use ipsight::device::MemoryPlan;
-use ipsight::train::{FolderLock, Resume, RunFolder, Trained};
+use ipsight::train::{FolderLock, InitialModel, Resume, RunFolder, Trained};
 use ipsight::{Error, Result, device};
 
 use super::read_args::ReadArgs;
@@ -25,6 +25,10 @@ pub struct TrainArgs {
     /// Events to validate on after each epoch
     #[arg(long, value_name = "PATH", num_args = 1..)]
     validation: Vec<String>,
+    /// Begin from the weights of a model instead of random ones: a model folder, a run folder (its model), or the
+    /// folder of a checkpoint, from which the moments of the optimiser come along. The shape must be the same
+    #[arg(long, value_name = "DIR")]
+    init_from: Option<PathBuf>,
     /// Run folder: config.toml, metrics.jsonl, tensorboard/, checkpoints/ and model/ [default: runs/NAME-1, -2, …]
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
@@ -92,6 +96,7 @@ pub fn run(args: TrainArgs) -> Result<()> {
     // What cannot work is refused before anything is read or written.
     talk!("memory: {}", MemoryPlan::for_training(&config, &device.limits)?);
     let output = args.output.clone().unwrap_or_else(|| next_run_folder(args.config.as_deref()));
+    let init_from = open_initial(&args, &config, &output)?;
     RunFolder::check(&output, args.overwrite, args.resume)?;
     let early_lock = output.exists().then(|| FolderLock::take(&output)).transpose()?;
     let format = args.read.input_format;
@@ -110,6 +115,7 @@ pub fn run(args: TrainArgs) -> Result<()> {
         folder: &output,
         lock,
         checkpoints: &RunFolder::checkpoints_path(&output),
+        init_from: init_from.as_ref(),
         resume: if args.overwrite { Resume::Never } else { args.resume },
         until_epoch: args.until_epoch,
         stop,
@@ -124,6 +130,21 @@ pub fn run(args: TrainArgs) -> Result<()> {
         };
     }
     finish(&args, &output.join("model"), trained, &config, events.len())
+}
+
+/// What the run begins from, which must not be what it replaces: it could not be gone on with then.
+fn open_initial(args: &TrainArgs, config: &Config, output: &Path) -> Result<Option<InitialModel>> {
+    let Some(path) = &args.init_from else { return Ok(None) };
+    let initial = InitialModel::open(path, config)?;
+    let is_within = |folder: PathBuf| path.canonicalize().is_ok_and(|path| path.starts_with(folder));
+    if output.canonicalize().is_ok_and(is_within) {
+        return Err(Error::config(
+            format!("--init-from {}", path.display()),
+            "it lies in the folder of the run that would begin from it",
+            "give another --output",
+        ));
+    }
+    Ok(Some(initial))
 }
 
 /// Says that the run goes on later.

@@ -11,8 +11,8 @@ use ipsight::data::{Events, Format, ReadOptions, load_events, resolve_inputs};
 use ipsight::device::ComputeDevice;
 use ipsight::synth::{AddressRanges, GenerateOptions, GeneratedLogins, generate};
 use ipsight::train::{
-    CheckpointFolder, EpochMetrics, FolderLock, Resume, RunFolder, TrainEvent, TrainInputs, Trained,
-    checkpoint,
+    CheckpointFolder, EpochMetrics, FolderLock, InitialModel, Resume, RunFolder, RunIdentity, TrainEvent,
+    TrainInputs, Trained, checkpoint,
 };
 use ipsight::{Error, Result};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -44,6 +44,8 @@ pub struct Training<'a> {
     pub folder: &'a Path,
     pub lock: FolderLock,
     pub checkpoints: &'a Path,
+    /// As [`TrainInputs::init_from`].
+    pub init_from: Option<&'a InitialModel>,
     pub resume: Resume,
     /// As [`TrainInputs::until_epoch`].
     pub until_epoch: Option<u32>,
@@ -55,9 +57,10 @@ impl Training<'_> {
     /// Trains, from a checkpoint or from the beginning, until the end or a signal.
     pub fn run(self) -> Result<Trained> {
         let Self { config, events, validation, device, folder, lock, checkpoints, .. } = self;
-        let Self { resume, until_epoch, stop, log, .. } = self;
+        let Self { init_from, resume, until_epoch, stop, log, .. } = self;
         let data = events.digest();
-        let from = checkpoint::find(checkpoints, resume, config, &data, &mut |path, error| {
+        let run = RunIdentity { config, data: &data, init_from: init_from.map(InitialModel::init_from) };
+        let from = checkpoint::find(checkpoints, resume, &run, &mut |path, error| {
             talk!("{} is damaged and left out: {error}", path.display());
         })?;
         match &from {
@@ -71,6 +74,9 @@ impl Training<'_> {
             }
             None => {}
         }
+        if let (None, Some(initial)) = (&from, init_from) {
+            talk!("beginning from {initial}");
+        }
         let folder = RunFolder::create(lock, folder, config, from.as_ref())?;
         stop.gently();
         let inputs = TrainInputs {
@@ -80,6 +86,7 @@ impl Training<'_> {
             device,
             stop: &|| stop.signal(),
             checkpoints: Some(CheckpointFolder { path: checkpoints, data: &data }),
+            init_from,
             from: from.as_ref(),
             until_epoch,
         };
@@ -105,6 +112,7 @@ pub fn summary(trained: &Trained, num_events: usize) -> TrainingSummary {
         loss: last.map(|metrics| metrics.loss),
         accuracy: last.map(|metrics| metrics.accuracy),
         discriminator_auc: last.and_then(|metrics| metrics.discriminator_auc),
+        init_from: trained.init_from.clone(),
     }
 }
 

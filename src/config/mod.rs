@@ -89,6 +89,10 @@ pub struct TrainingConfig {
     pub device: DeviceChoice,
     /// How the learning rate goes on from `hyperparameters.learning_rate`.
     pub learning_rate_schedule: LearningRateSchedule,
+    /// Steps in which the learning rate rises in a straight line to that of the schedule; 0: it is there at once. Worth
+    /// having where a run begins from a model, whose weights are better than what a first full step knows.
+    #[schemars(range(min = 0, max = 1_000_000_000))]
+    pub warmup_steps: usize,
     /// How often a checkpoint is written, from which a run that was cut off goes on: every so many steps, minutes
     /// or epochs, as in "10000 steps", "15 minutes" or "1 epochs", or "off". A run that is stopped by a signal writes one too,
     /// unless this is "off".
@@ -105,8 +109,21 @@ impl Default for TrainingConfig {
             seed: 0,
             device: DeviceChoice::default(),
             learning_rate_schedule: LearningRateSchedule::default(),
+            warmup_steps: 0,
             checkpoint_interval: "15 minutes".into(),
             keep_checkpoints: 2,
+        }
+    }
+}
+
+impl TrainingConfig {
+    /// The learning rate of step `step` (from 0) of `num_steps`: that of the schedule, and of the first `warmup_steps`
+    /// steps `(step + 1) / warmup_steps` of it ("gradual warmup", Goyal et al. 2017).
+    pub fn learning_rate(&self, first_rate: f64, step: usize, num_steps: usize) -> f64 {
+        let rate = self.learning_rate_schedule.rate(first_rate, step, num_steps);
+        match step < self.warmup_steps {
+            true => rate * ((step + 1) as f64 / self.warmup_steps as f64),
+            false => rate,
         }
     }
 }

@@ -69,6 +69,7 @@ fn a_full_configuration_round_trips() {
         seed: i64::MAX as u64,
         device: DeviceChoice::Ndarray,
         learning_rate_schedule: LearningRateSchedule::Linear,
+        warmup_steps: 7,
         checkpoint_interval: "10 steps".into(),
         keep_checkpoints: 5,
     };
@@ -128,8 +129,8 @@ fn an_unknown_name_at_every_level_is_named_with_its_line_and_the_nearest_name() 
     assert_eq!(at, "--set training.devise=wgpu");
     assert_eq!(
         help,
-        "did you mean `device`? valid keys: seed, device, learning_rate_schedule, checkpoint_interval, \
-         keep_checkpoints"
+        "did you mean `device`? valid keys: seed, device, learning_rate_schedule, warmup_steps, \
+         checkpoint_interval, keep_checkpoints"
     );
 }
 
@@ -143,6 +144,29 @@ fn a_key_in_the_wrong_table_is_sent_to_the_right_one() {
     );
     let (_, _, help) = refusal("[hyperparameters]\nseed = 3", &[]);
     assert!(help.starts_with("`seed` belongs in [training]"), "{help}");
+}
+
+#[test]
+fn the_learning_rate_warms_up_to_its_schedule() {
+    let rates = |schedule: &str, warmup_steps: usize| {
+        let set = [
+            format!("training.learning_rate_schedule={schedule}"),
+            format!("training.warmup_steps={warmup_steps}"),
+        ];
+        let training = Config::load(None, &set).unwrap().training;
+        (0..6).map(|step| training.learning_rate(0.5, step, 8)).collect::<Vec<_>>()
+    };
+    assert_eq!(rates("constant", 4), [0.125, 0.25, 0.375, 0.5, 0.5, 0.5]);
+    // The schedule falls by an eighth of its first rate a step, also while the share of it rises.
+    assert_eq!(rates("linear", 4), [0.125, 0.21875, 0.28125, 0.3125, 0.25, 0.1875]);
+    assert_eq!(rates("linear", 0), [0.5, 0.4375, 0.375, 0.3125, 0.25, 0.1875]);
+    assert_eq!(rates("constant", 1), [0.5; 6]);
+    assert_eq!(rates("constant", 1_000_000_000)[5], 0.5 * 6e-9);
+    for (value, allowed) in [("-1", "allowed: 0..=1000000000"), ("1000000001", "allowed: 0..=1000000000")] {
+        let (at, what, help) = refusal(&format!("[training]\nwarmup_steps = {value}"), &[]);
+        assert_eq!(at, "c.toml:2: training.warmup_steps");
+        assert!(what.contains("out of range") && help == allowed, "{what}: {help}");
+    }
 }
 
 #[test]

@@ -22,6 +22,7 @@ pub use curve::{CurvePoint, DetectorCurve, Histogram};
 pub use figures::{FPR_TARGETS, Figures, OperatingPoint, TPR_TARGETS};
 pub use history::{BASELINES, History};
 pub use roc::auc;
+pub(crate) use scores::{of_ordered_bits, ordered_bits};
 
 use attacks::{OtherUsers, neighbour, random_ipv4};
 use calibrate::{Calibrated, ChosenOn, calibrate, choose};
@@ -148,6 +149,21 @@ pub struct EvaluateOptions<'a> {
     pub thresholds: Vec<WantedThreshold>,
 }
 
+impl EvaluateOptions<'_> {
+    /// The model's figures, and nothing beside them.
+    pub fn figures_alone(attacks: Attacks, seed: u64) -> Self {
+        Self {
+            attacks,
+            seed,
+            history: None,
+            tpr_targets: Vec::new(),
+            truth_kinds: Vec::new(),
+            calibrates: false,
+            thresholds: Vec::new(),
+        }
+    }
+}
+
 /// An event of the data with what is known of it.
 #[derive(Clone, Copy, Debug)]
 pub struct EvaluatedEvent<'a> {
@@ -199,16 +215,7 @@ impl<'a> Evaluator<'a> {
     /// For events without labels: each is scored against one random IPv4 address of the same entity, the same for
     /// the same `seed` and position.
     pub fn against_random_ipv4(scorer: &'a Scorer, seed: u64) -> Self {
-        let options = EvaluateOptions {
-            attacks: Attacks::RandomIpv4,
-            seed,
-            history: None,
-            tpr_targets: Vec::new(),
-            truth_kinds: Vec::new(),
-            calibrates: false,
-            thresholds: Vec::new(),
-        };
-        Self::new(scorer, options)
+        Self::new(scorer, EvaluateOptions::figures_alone(Attacks::RandomIpv4, seed))
     }
 
     /// Evaluates `scorer` as `options` say.

@@ -132,15 +132,19 @@ impl Scores {
 }
 
 /// Maps floats to integers of the same order; -0.0 and 0.0 become one.
-fn ordered_bits(score: f32) -> u32 {
+pub(crate) fn ordered_bits(score: f32) -> u32 {
     let bits = (score + 0.0).to_bits();
     if bits >> 31 == 1 { !bits } else { bits | 1 << 31 }
 }
 
+/// The inverse of [`ordered_bits`].
+pub(crate) fn of_ordered_bits(ordered: u32) -> f32 {
+    f32::from_bits(if ordered >> 31 == 1 { ordered & !(1 << 31) } else { !ordered })
+}
+
 /// The score of the upper half of a key.
 fn score_of(upper: u64) -> f32 {
-    let ordered = !(upper as u32);
-    f32::from_bits(if ordered >> 31 == 1 { ordered & !(1 << 31) } else { !ordered })
+    of_ordered_bits(!(upper as u32))
 }
 
 /// The numbers of events of each class with one score.

@@ -2,7 +2,7 @@
 //!
 //! `step-NNNNNNNNNN/` holds `state.safetensors` (the table and the encoder with both moments of each, the sums of the
 //! loss, the counts of rows, the figures of finished epochs), `config.toml` (resolved) and `manifest.json` (where the
-//! run is, what it trains on, and size and BLAKE3 of the other files). The order of events and the negatives are
+//! run is, what it trains on and began from, and size and BLAKE3 of the other files). The order of events and the negatives are
 //! functions of (seed, epoch, step), so nothing else is needed.
 
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ use toml::Table;
 use super::progress::{HostSums, Progress};
 use super::step::TrainState;
 use super::trainer::EpochMetrics;
-use crate::artifact::{self, FileEntry, Tensors};
+use crate::artifact::{self, FileEntry, InitFrom, Tensors};
 use crate::config::{Config, LearningRateSchedule, differences as differing};
 use crate::data::DataDigest;
 use crate::event::ENTITY_HASH;
@@ -92,8 +92,35 @@ pub struct CheckpointManifest {
     pub num_unread_sums: usize,
     /// What the run trains on.
     pub data: DataDigest,
+    /// What it began from; `None`: random weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_from: Option<InitFrom>,
     /// The other files of the folder.
     pub files: BTreeMap<String, FileEntry>,
+}
+
+impl CheckpointManifest {
+    /// Steps that the moments of Adam know of before those of the run.
+    pub(super) fn num_steps_before(&self) -> usize {
+        self.init_from.as_ref().map_or(0, |init_from| init_from.num_optimizer_steps)
+    }
+
+    /// What a run records that begins from this checkpoint.
+    pub(super) fn as_init_from(&self) -> InitFrom {
+        let blake3 = self.files.get(STATE).map_or(String::new(), |file| file.blake3.clone());
+        InitFrom { blake3, num_optimizer_steps: self.num_steps_before() + self.num_steps }
+    }
+}
+
+/// What makes a run this one: on the CPU all of it decides every byte.
+#[derive(Clone, Copy, Debug)]
+pub struct RunIdentity<'a> {
+    /// The resolved configuration.
+    pub config: &'a Config,
+    /// The digest of the training events.
+    pub data: &'a DataDigest,
+    /// What it begins from; `None`: random weights.
+    pub init_from: Option<&'a InitFrom>,
 }
 
 /// A checkpoint whose files were read once and found whole.
@@ -129,13 +156,12 @@ pub fn list(folder: &Path) -> Result<Vec<(usize, PathBuf)>> {
 pub fn find(
     folder: &Path,
     resume: Resume,
-    config: &Config,
-    data: &DataDigest,
+    run: &RunIdentity<'_>,
     on_damaged: &mut dyn FnMut(&Path, &Error),
 ) -> Result<Option<Checkpoint>> {
     let found = match resume {
         Resume::Never => None,
-        Resume::Auto | Resume::Must => last_good(folder, config, data, on_damaged)?,
+        Resume::Auto | Resume::Must => last_good(folder, run, on_damaged)?,
     };
     if found.is_none() && resume == Resume::Must {
         return Err(Error::config(
@@ -182,23 +208,22 @@ fn remove_after(folder: &Path, num_steps: Option<usize>) -> Result<()> {
     Ok(())
 }
 
-/// The last good checkpoint of a folder for a run by `config` on the events of `data`. Of each that is damaged
+/// The last good checkpoint of a folder for a run. Of each that is damaged
 /// `on_damaged` is told, and the one before it is looked at.
 ///
 /// # Errors
 ///
-/// [`Error::Config`] where the run that left it trains on other events, or by another configuration, than this one:
-/// with each difference. [`Error::Io`] where the folder cannot be read.
+/// [`Error::Config`] where the run that left it trains on other events, by another configuration or from another model
+/// than this one: with each difference. [`Error::Io`] where the folder cannot be read.
 pub fn last_good(
     folder: &Path,
-    config: &Config,
-    data: &DataDigest,
+    run: &RunIdentity<'_>,
     on_damaged: &mut dyn FnMut(&Path, &Error),
 ) -> Result<Option<Checkpoint>> {
     for (_, path) in list(folder)?.into_iter().rev() {
         match Checkpoint::open(&path) {
             Ok(checkpoint) => {
-                checkpoint.check_same(config, data)?;
+                checkpoint.check_same(run)?;
                 return Ok(Some(checkpoint));
             }
             Err(error) if is_damage(&error) => on_damaged(&path, &error),
@@ -272,7 +297,8 @@ impl Checkpoint {
     /// # Errors
     ///
     /// [`Error::Config`] with each key, its value then and its value now.
-    pub fn check_same(&self, config: &Config, data: &DataDigest) -> Result<()> {
+    pub fn check_same(&self, run: &RunIdentity<'_>) -> Result<()> {
+        let RunIdentity { config, data, init_from } = *run;
         let mut differences = Vec::new();
         let then = &self.manifest.data;
         if then.num_events != data.num_events {
@@ -285,6 +311,10 @@ impl Checkpoint {
                 &then.blake3[..8.min(then.blake3.len())],
                 &data.blake3[..8]
             ));
+        }
+        if self.manifest.init_from.as_ref() != init_from {
+            let (then, now) = (begun_from(self.manifest.init_from.as_ref()), begun_from(init_from));
+            differences.push(format!("--init-from: {then} then, {now} now"));
         }
         let table = |config: &Config| Table::try_from(config).unwrap_or_default();
         differences
@@ -326,33 +356,44 @@ impl Checkpoint {
         device: &Device,
     ) -> Result<(TrainState, Progress, Option<[f32; 3]>)> {
         let state = self.state()?;
-        let num_rows = config.hyperparameters.num_entity_vectors;
-        let train_state = TrainState::restore(
-            model,
-            &config.hyperparameters,
-            device,
-            self.manifest.num_steps,
-            |name, rows, width| {
-                let shape = [if name.starts_with("entity_embedding") { num_rows } else { 1 }, width];
-                let bytes = state.values(name, Dtype::F32, &shape)?;
-                Ok(floats(&bytes[4 * width * rows.start..4 * width * rows.end]))
-            },
-        )?;
+        let num_steps = [self.manifest.num_steps_before(), self.manifest.num_steps];
+        let train_state = train_state(&state, model, config, device, num_steps)?;
         let sums = doubles(&state, SUMS, &[2, 3])?;
         let sums =
             |i: usize| HostSums { cross_entropy: sums[i], num_correct: sums[i + 1], num_pairs: sums[i + 2] };
-        let counts = state.values(ROW_COUNTS, Dtype::U32, &[num_rows])?;
         let progress = Progress {
             epoch: self.manifest.epoch,
             num_steps: self.manifest.num_steps_of_epoch,
             seconds: doubles(&state, SECONDS, &[1])?[0],
             of_epoch: sums(0),
             of_interval: sums(3),
-            row_counts: counts.as_chunks::<4>().0.iter().copied().map(u32::from_le_bytes).collect(),
+            row_counts: row_counts(&state, config)?,
             epochs: self.epochs_of(&state)?,
         };
         let unread = floats(&state.values(UNREAD_SUMS, Dtype::F32, &[self.manifest.num_unread_sums])?);
         Ok((train_state, progress, unread.try_into().ok()))
+    }
+
+    /// The beginning of another run, of the same shape, with the weights and the moments of this one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Checkpoint::restore`].
+    pub(super) fn begin(
+        &self,
+        model: &IpInsightsConfig,
+        config: &Config,
+        device: &Device,
+    ) -> Result<(TrainState, Progress)> {
+        let state = self.state()?;
+        let num_steps = [self.manifest.as_init_from().num_optimizer_steps, 0];
+        let train_state = train_state(&state, model, config, device, num_steps)?;
+        Ok((train_state, Progress::new(row_counts(&state, config)?)))
+    }
+
+    /// The configuration of its run.
+    pub fn config(&self) -> &Config {
+        &self.config
     }
 
     /// The figures of the epochs that were finished.
@@ -373,6 +414,37 @@ impl Checkpoint {
         let figures = doubles(state, EPOCHS, &[self.manifest.epoch as usize, FIGURES_OF_EPOCH])?;
         Ok(figures.chunks_exact(FIGURES_OF_EPOCH).zip(0..).map(epoch_metrics).collect())
     }
+}
+
+/// Weights and moments, with the steps of [`TrainState::restore`].
+fn train_state(
+    state: &Tensors,
+    model: &IpInsightsConfig,
+    config: &Config,
+    device: &Device,
+    num_steps: [usize; 2],
+) -> Result<TrainState> {
+    let h = &config.hyperparameters;
+    TrainState::restore(model, h, device, num_steps, |name, rows, width| {
+        let num_rows = if name.starts_with("entity_embedding") { h.num_entity_vectors } else { 1 };
+        let bytes = state.values(name, Dtype::F32, &[num_rows, width])?;
+        Ok(floats(&bytes[4 * width * rows.start..4 * width * rows.end]))
+    })
+}
+
+fn row_counts(state: &Tensors, config: &Config) -> Result<Vec<u32>> {
+    let counts = state.values(ROW_COUNTS, Dtype::U32, &[config.hyperparameters.num_entity_vectors])?;
+    Ok(counts.as_chunks::<4>().0.iter().copied().map(u32::from_le_bytes).collect())
+}
+
+fn begun_from(init_from: Option<&InitFrom>) -> String {
+    init_from.map_or("nothing".into(), |InitFrom { blake3, num_optimizer_steps }| {
+        let weights = format!("weights with BLAKE3 {}…", &blake3[..8.min(blake3.len())]);
+        match num_optimizer_steps {
+            0 => weights,
+            steps => format!("{weights} and moments of {steps} steps"),
+        }
+    })
 }
 
 fn doubles(state: &Tensors, name: &str, shape: &[usize]) -> Result<Vec<f64>> {

@@ -14,7 +14,7 @@ use super::checkpoint::{
 use super::progress::Progress;
 use super::step::{StateTensor, TrainState};
 use super::tensor_file::{TensorFile, TensorHead, num_bytes};
-use crate::artifact::{self, file_entry};
+use crate::artifact::{self, InitFrom, file_entry};
 use crate::config::{CheckpointInterval, Config};
 use crate::data::DataDigest;
 use crate::device::available_memory;
@@ -42,6 +42,7 @@ pub struct CheckpointFolder<'a> {
 pub(super) struct Checkpointer<'a> {
     folder: CheckpointFolder<'a>,
     config: &'a Config,
+    init_from: Option<&'a InitFrom>,
     interval: CheckpointInterval,
     last: Instant,
     num_steps_of_last: usize,
@@ -57,12 +58,13 @@ impl<'a> Checkpointer<'a> {
     pub(super) fn new(
         folder: CheckpointFolder<'a>,
         config: &'a Config,
+        init_from: Option<&'a InitFrom>,
         num_steps_of_last: usize,
     ) -> Result<Option<Self>> {
         let interval = config.training.checkpoint_interval.parse()?;
         let writing = None;
         let last = Instant::now();
-        let new = Self { folder, config, interval, last, num_steps_of_last, writing };
+        let new = Self { folder, config, init_from, interval, last, num_steps_of_last, writing };
         Ok((interval != CheckpointInterval::Off).then_some(new))
     }
 
@@ -115,6 +117,7 @@ impl<'a> Checkpointer<'a> {
                 num_steps_of_epoch: progress.num_steps,
                 num_unread_sums: if unread.is_some() { 3 } else { 0 },
                 data: self.folder.data.clone(),
+                init_from: self.init_from.cloned(),
                 files: BTreeMap::new(),
             },
             config: self.config.to_toml(),

@@ -5,6 +5,7 @@
 
 pub mod checkpoint;
 mod checkpointer;
+mod initial;
 mod lock;
 mod progress;
 mod run_folder;
@@ -13,8 +14,9 @@ mod tensor_file;
 mod tensorboard;
 mod trainer;
 
-pub use checkpoint::{Checkpoint, Resume};
+pub use checkpoint::{Checkpoint, Resume, RunIdentity};
 pub use checkpointer::CheckpointFolder;
+pub use initial::InitialModel;
 pub use lock::FolderLock;
 pub use run_folder::RunFolder;
 pub use step::{StepLoss, TrainState};

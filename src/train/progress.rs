@@ -37,16 +37,17 @@ pub(super) struct Progress {
     pub(super) of_epoch: HostSums,
     /// Sums since then, as far as they were read from the device.
     pub(super) of_interval: HostSums,
-    /// For each table row, how many events it was trained on in the first epoch.
+    /// For each table row, how many events it was trained on in the first epoch of this run and of those that it began
+    /// from.
     pub(super) row_counts: Vec<u32>,
     /// The epochs that are finished.
     pub(super) epochs: Vec<EpochMetrics>,
 }
 
 impl Progress {
-    /// Of a run that begins.
-    pub(super) fn new(num_entity_vectors: usize) -> Self {
-        Self { row_counts: vec![0; num_entity_vectors], ..Self::default() }
+    /// Of a run that begins, from weights whose rows were trained on so many events.
+    pub(super) fn new(row_counts: Vec<u32>) -> Self {
+        Self { row_counts, ..Self::default() }
     }
 
     /// Goes on to the next epoch.

@@ -29,6 +29,8 @@ pub struct TrainState {
     encoder_row: (Tensor<1, Int>, Tensor<1, Int>),
     device: Device,
     num_steps: usize,
+    /// Steps behind the moments with which it began.
+    num_steps_before: usize,
     learning_rate: f64,
     weight_decay: f64,
 }
@@ -95,6 +97,7 @@ impl TrainState {
             shape,
             encoder: (parameters, first, second),
             num_steps: 0,
+            num_steps_before: 0,
             learning_rate: hyperparameters.learning_rate,
             weight_decay: hyperparameters.weight_decay,
         }
@@ -105,7 +108,7 @@ impl TrainState {
         self.learning_rate = learning_rate;
     }
 
-    /// Steps done.
+    /// Steps done since it began.
     pub fn num_steps(&self) -> usize {
         self.num_steps
     }
@@ -137,7 +140,8 @@ impl TrainState {
     }
 
     /// The inverse of [`TrainState::tensors`], on any device and in any number of shards: `rows` is asked for rows
-    /// of a tensor by its name, and for how many floats a row has.
+    /// of a tensor by its name, and for how many floats a row has. `num_steps` are those of the run,
+    /// `num_steps_before` those before it that the moments know of.
     ///
     /// # Errors
     ///
@@ -146,7 +150,7 @@ impl TrainState {
         config: &IpInsightsConfig,
         hyperparameters: &Hyperparameters,
         device: &Device,
-        num_steps: usize,
+        [num_steps_before, num_steps]: [usize; 2],
         mut rows: impl FnMut(&'static str, Range<usize>, usize) -> Result<Vec<f32>>,
     ) -> Result<Self> {
         let (table, shape) = (config.entity_embedding(), config.shape());
@@ -173,6 +177,7 @@ impl TrainState {
             memory: PrefixMemory { shape: shape.memory },
             shape,
             num_steps,
+            num_steps_before,
             learning_rate: hyperparameters.learning_rate,
             weight_decay: hyperparameters.weight_decay,
         })
@@ -242,7 +247,7 @@ impl TrainState {
         self.num_steps += 1;
         // The gradients are of a mean over the mini-batch, so each row's share of the penalty is, too.
         let weight_decay = self.weight_decay / uploaded.num_positives as f64;
-        let adam = AdamStep::at(self.num_steps, self.learning_rate, weight_decay);
+        let adam = self.adam(weight_decay);
         let (shards, places) = self.take_shards(uploaded.index, &uploaded.segments);
         let pairs = Pairs { segments: uploaded.segments, tags: uploaded.tags, ips, mask };
         let Stepped { tables, parameters, sums } =
@@ -292,16 +297,63 @@ impl TrainState {
     }
 
     fn update_encoder(&mut self, gradient: Tensor<2>) {
-        let adam = AdamStep::at(self.num_steps, self.learning_rate, self.weight_decay);
+        let adam = self.adam(self.weight_decay);
         let (row, once) = self.encoder_row.clone();
         let placeholders = self.placeholders();
         let encoder = std::mem::replace(&mut self.encoder, placeholders);
         self.encoder = row_adam(encoder, row, once, gradient, adam);
     }
 
+    fn adam(&self, weight_decay: f64) -> AdamStep {
+        AdamStep::at(self.num_steps_before + self.num_steps, self.learning_rate, weight_decay)
+    }
+
     /// Stand in for tensors that a kernel writes to, which must be owned uniquely meanwhile.
     fn placeholders(&self) -> TableTensors {
         let empty = || Tensor::<2>::empty([1, 1], &self.device);
         (empty(), empty(), empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::DeviceChoice;
+
+    /// A run that begins from a checkpoint goes on with its moments as if it were the same run.
+    #[test]
+    fn a_step_depends_on_all_steps_behind_its_moments() {
+        let mut config = crate::Config::default();
+        let h = &mut config.hyperparameters;
+        (h.num_entity_vectors, h.vector_dim) = (20, 8);
+        config.model.memory_cells = 8;
+        let model = IpInsightsConfig::of(&config, 8); // three shards
+        let device = crate::device::choose(DeviceChoice::Ndarray).unwrap().device;
+        let step = |state: &mut TrainState, i: u32| {
+            let positives = (0..40).map(|j| (j % 20, j, (i * 40 + j).wrapping_mul(2_654_435_761)));
+            state.step(&MiniBatch::sorted(positives), Negatives::training(1, 1, 5, 0, i));
+        };
+        let values = |state: &TrainState| -> Vec<Vec<f32>> {
+            let parts = state.tensors().into_iter().flat_map(|tensor| tensor.parts);
+            parts.map(|part| read_floats(part).unwrap()).collect()
+        };
+        let mut whole = TrainState::new(&model, &config.hyperparameters, &device);
+        (0..5).for_each(|i| step(&mut whole, i));
+        let restore = |num_steps: [usize; 2]| {
+            let tensors = whole.tensors();
+            TrainState::restore(&model, &config.hyperparameters, &device, num_steps, |name, rows, width| {
+                let tensor = tensors.iter().find(|tensor| tensor.name == name).unwrap();
+                let parts = tensor.parts.iter().flat_map(|part| read_floats(part.clone()).unwrap());
+                Ok(parts.skip(rows.start * width).take(rows.len() * width).collect())
+            })
+            .unwrap()
+        };
+        let (mut begun, mut resumed, mut forgetful) = (restore([5, 0]), restore([3, 2]), restore([0, 0]));
+        for state in [&mut whole, &mut begun, &mut resumed, &mut forgetful] {
+            step(state, 5);
+        }
+        assert_eq!((begun.num_steps(), resumed.num_steps()), (1, 3));
+        assert!(values(&begun) == values(&whole) && values(&resumed) == values(&whole));
+        assert!(values(&forgetful) != values(&whole));
     }
 }

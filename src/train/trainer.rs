@@ -7,8 +7,10 @@ use ipsight_kernels::negatives::Negatives;
 
 use super::checkpoint::Checkpoint;
 use super::checkpointer::{CheckpointFolder, Checkpointer};
+use super::initial::InitialModel;
 use super::progress::{HostSums, Progress};
 use super::step::TrainState;
+use crate::artifact::InitFrom;
 use crate::config::{Config, Hyperparameters};
 use crate::data::{EpochOrder, Events, MiniBatch};
 use crate::device::{ComputeDevice, MemoryPlan};
@@ -38,6 +40,8 @@ pub struct TrainInputs<'a> {
     pub stop: &'a (dyn Fn() -> Option<i32> + Sync),
     /// Where checkpoints go, as often as the configuration says, and one when a signal stops the run; none: nowhere.
     pub checkpoints: Option<CheckpointFolder<'a>>,
+    /// What it begins from instead of random weights.
+    pub init_from: Option<&'a InitialModel>,
     /// The checkpoint to go on from, of a run that [`Checkpoint::check_same`] finds to be this one.
     pub from: Option<&'a Checkpoint>,
     /// The number of epochs, those before the checkpoint included, after which the run pauses: a checkpoint is
@@ -126,8 +130,11 @@ pub struct EpochMetrics {
 pub struct Trained {
     /// The model.
     pub model: IpInsights,
-    /// For each table row, how many events it was trained on in the first epoch: 0 means never.
+    /// For each table row, how many events it was trained on in the first epoch of this run and of those that it
+    /// began from: 0 means never.
     pub row_counts: Vec<u32>,
+    /// What it began from; `None`: random weights.
+    pub init_from: Option<InitFrom>,
     /// One entry per finished epoch.
     pub epochs: Vec<EpochMetrics>,
     /// Steps done.
@@ -176,7 +183,8 @@ pub fn train(
     let Progress { row_counts, epochs, .. } = progress;
     let num_steps = state.num_steps();
     let model = state.into_model();
-    Ok(Trained { model, row_counts, epochs, num_steps, stopped_by, is_paused, checkpoint_error })
+    let init_from = inputs.init_from.map(|initial| initial.init_from().clone());
+    Ok(Trained { model, row_counts, init_from, epochs, num_steps, stopped_by, is_paused, checkpoint_error })
 }
 
 struct Run<'a> {
@@ -191,20 +199,28 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn new(inputs: &'a TrainInputs<'a>, model_config: &IpInsightsConfig) -> Result<Self> {
         let (config, device) = (inputs.config, &inputs.device.device);
-        let (state, progress, on_device) = match inputs.from {
-            Some(checkpoint) => {
+        let (state, progress, on_device) = match (inputs.from, inputs.init_from) {
+            (Some(checkpoint), _) => {
                 let (state, progress, unread) = checkpoint.restore(model_config, config, device)?;
                 (state, progress, unread.map(|sums| Tensor::from_data(sums, device)))
             }
-            None => {
+            (None, Some(initial)) => {
+                let (state, progress) = initial.begin(model_config, config, device)?;
+                (state, progress, None)
+            }
+            (None, None) => {
                 let h = &config.hyperparameters;
-                (TrainState::new(model_config, h, device), Progress::new(h.num_entity_vectors), None)
+                let progress = Progress::new(vec![0; h.num_entity_vectors]);
+                (TrainState::new(model_config, h, device), progress, None)
             }
         };
         state.probe()?;
         let num_steps = state.num_steps();
         let checkpointer = match inputs.checkpoints {
-            Some(folder) => Checkpointer::new(folder, config, num_steps)?,
+            Some(folder) => {
+                let init_from = inputs.init_from.map(InitialModel::init_from);
+                Checkpointer::new(folder, config, init_from, num_steps)?
+            }
             None => None,
         };
         Ok(Self { inputs, state, progress, on_device, checkpointer })
@@ -358,8 +374,7 @@ impl<'a> Run<'a> {
     fn learning_rate(&self) -> f64 {
         let h = self.hyperparameters();
         let num_steps = self.inputs.events.len().div_ceil(h.mini_batch_size).saturating_mul(h.epochs);
-        let schedule = self.inputs.config.training.learning_rate_schedule;
-        schedule.rate(h.learning_rate, self.state.num_steps(), num_steps)
+        self.inputs.config.training.learning_rate(h.learning_rate, self.state.num_steps(), num_steps)
     }
 
     /// Takes the sums that are on the device.

@@ -1,0 +1,147 @@
+//! What a run begins from instead of random weights: a model, or a checkpoint with the moments of its optimiser.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use toml::Table;
+
+use super::checkpoint::{self, Checkpoint};
+use super::progress::Progress;
+use super::step::TrainState;
+use crate::artifact::{InitFrom, MANIFEST, StoredWeights};
+use crate::config::{Config, IpEncoderKind, differences};
+use crate::event::ENTITY_HASH;
+use crate::model::IpInsightsConfig;
+use crate::{Error, Result};
+
+/// Weights of the shape that a run needs, verified.
+pub struct InitialModel {
+    path: PathBuf,
+    source: Source,
+    init_from: InitFrom,
+}
+
+enum Source {
+    Model(Box<StoredWeights>),
+    Checkpoint(Box<Checkpoint>),
+}
+
+impl InitialModel {
+    /// Finds the weights in a model folder, a run folder (its model) or the folder of a checkpoint, checks every checksum,
+    /// and that a run by `config` can begin from them. From a checkpoint the moments of Adam come along; a model has
+    /// none, so they begin at 0. Rows that were trained there stay seen: the numbers of events add up.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] where there are no weights, and where the entity hash or the shape is another: with each
+    /// difference. [`Error::Io`] where a file is missing, [`Error::Data`] where one is damaged.
+    pub fn open(path: &Path, config: &Config) -> Result<Self> {
+        let folder = find(path)?;
+        let (source, init_from, differing) = if folder.join(checkpoint::STATE).exists() {
+            let checkpoint = Checkpoint::open(&folder)?;
+            let differing = shape_differences(checkpoint.config(), config);
+            let init_from = checkpoint.manifest().as_init_from();
+            (Source::Checkpoint(Box::new(checkpoint)), init_from, differing)
+        } else {
+            let weights = StoredWeights::open(&folder)?;
+            let mut differing = shape_differences(&weights.config, config);
+            if weights.manifest.entity_hash != ENTITY_HASH {
+                let then = &weights.manifest.entity_hash;
+                differing.insert(0, format!("entity hash: {then} then, {ENTITY_HASH} now"));
+            }
+            let blake3 = weights.manifest.weights_digest().unwrap_or_default().into();
+            let init_from = InitFrom { blake3, num_optimizer_steps: 0 };
+            (Source::Model(Box::new(weights)), init_from, differing)
+        };
+        if differing.is_empty() {
+            return Ok(Self { path: folder, source, init_from });
+        }
+        let help = help(&differing);
+        let what = format!("its weights do not fit this run: {}", differing.join("; "));
+        Err(Error::config(format!("--init-from {}", path.display()), what, help))
+    }
+
+    /// What tells these weights.
+    pub fn init_from(&self) -> &InitFrom {
+        &self.init_from
+    }
+
+    /// The state and the progress of a run that begins from them.
+    pub(super) fn begin(
+        &self,
+        model: &IpInsightsConfig,
+        config: &Config,
+        device: &Device,
+    ) -> Result<(TrainState, Progress)> {
+        match &self.source {
+            Source::Checkpoint(checkpoint) => checkpoint.begin(model, config, device),
+            Source::Model(weights) => {
+                let (model, row_counts) = weights.model(model, device)?;
+                let state = TrainState::from_model(model, &config.hyperparameters);
+                Ok((state, Progress::new(row_counts)))
+            }
+        }
+    }
+}
+
+impl fmt::Display for InitialModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the weights of {}", self.path.display())?;
+        match self.init_from.num_optimizer_steps {
+            0 => Ok(()),
+            steps => write!(f, " and the moments of {steps} steps"),
+        }
+    }
+}
+
+/// The folder that has the weights.
+fn find(path: &Path) -> Result<PathBuf> {
+    let of_run = path.join("model");
+    for folder in [path, &of_run] {
+        if folder.join(MANIFEST).exists() {
+            return Ok(folder.to_path_buf());
+        }
+    }
+    Err(Error::config(
+        format!("--init-from {}", path.display()),
+        "there is no model and no checkpoint",
+        "give a model folder, a run folder, or a checkpoint as in RUN/checkpoints/step-0000001000",
+    ))
+}
+
+/// What differs among the keys that say how the weights lie, and that have a meaning here.
+fn shape_differences(then: &Config, now: &Config) -> Vec<String> {
+    let shape = |config: &Config| (config.hyperparameters.num_entity_vectors, of(config).shape());
+    if shape(then) == shape(now) {
+        return Vec::new(); // lengths of prefixes may stand there in another order
+    }
+    let is_used = |key: &str| match key {
+        "hyperparameters.num_entity_vectors"
+        | "hyperparameters.vector_dim"
+        | "hyperparameters.num_ip_encoder_layers" => true,
+        "model.prefix_lengths" => [then, now].iter().all(|c| c.model.ip_encoder == IpEncoderKind::Prefixes),
+        "model.memory_lengths" => [then, now].iter().all(|c| c.model.memory_cells > 0),
+        _ => key.starts_with("model."),
+    };
+    let table = |config: &Config| Table::try_from(config).unwrap_or_default();
+    differences(&table(then), &table(now), |key| !is_used(key))
+}
+
+fn of(config: &Config) -> IpInsightsConfig {
+    IpInsightsConfig::of(config, 1)
+}
+
+fn help(differing: &[String]) -> &'static str {
+    match differing.iter().any(|difference| difference.starts_with("hyperparameters.num_entity_vectors")) {
+        true => {
+            "an entity's row is its hash modulo num_entity_vectors, and a model does not know its entities, so its \
+             rows cannot be dealt out anew: keep the old number, or train from scratch with the new one, without \
+             --init-from\nfor the other keys: take the values of then, in config.toml beside the weights"
+        }
+        false => {
+            "take the values of then, which are in config.toml beside the weights; or train from scratch, without \
+             --init-from"
+        }
+    }
+}
