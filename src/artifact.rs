@@ -2,7 +2,8 @@
 //! of them. What [`crate::thresholds`] adds to it later is known by the checksum of the weights.
 //!
 //! The folded file has what is scored with, the entities with the encoder's output layer folded in
-//! ([`ipsight_kernels::scores`]). It is mapped, so a start computes nothing and processes share the memory.
+//! ([`ipsight_kernels::scores`]), the entity that stands for those that were not seen, and the filter that tells which
+//! were ([`crate::entity_filter`]). It is mapped, so a start computes nothing and processes share the memory.
 //!
 //! It is written beside its place under a temporary name, synced and renamed, so a model is whole or not
 //! there. It holds no clock: the same run gives the same bytes.
@@ -23,14 +24,16 @@ use crate::config::Config;
 use crate::data::map_file;
 use crate::device::{ComputeDevice, MemoryPlan};
 use crate::embeddings::Embeddings;
+use crate::entity_filter::{BLOCK_BYTES, EntityFilter};
 use crate::event::ENTITY_HASH;
 use crate::model::{IpInsights, IpInsightsConfig, VECTORS};
 use crate::score::{FoldedEntities, Scorer, fold_entities, read_floats};
 use crate::thresholds::THRESHOLDS;
+use crate::unseen::{Population, fold_entity, prior_entity};
 use crate::{Error, Result};
 
 /// Version of the folder's layout; a reader refuses any other.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// The file by which a model folder is known.
 pub const MANIFEST: &str = "manifest.json";
@@ -43,6 +46,15 @@ const ROW_COUNTS: &str = "entity_row_counts";
 
 /// The folded entities, `[N, width + 1 + cells]`.
 const FOLDED: &str = "folded";
+
+/// The entity that stands for all, `[1, vector_dim + cells]`, beside the weights.
+const PRIOR: &str = "prior_entity";
+
+/// The same, folded: `[1, width + 1 + cells]`.
+const FOLDED_PRIOR: &str = "folded_prior";
+
+/// The blocks of an [`EntityFilter`], `[num_blocks, 8]`.
+const FILTER: &str = "entity_filter";
 
 const DAMAGED_HELP: &str = "the folder is damaged or was edited: copy it again or train again";
 
@@ -104,6 +116,17 @@ pub struct TrainingSummary {
     pub discriminator_auc: Option<f64>,
 }
 
+/// A model that was trained, and on whom.
+#[derive(Clone, Copy)]
+pub struct TrainedModel<'a> {
+    /// The model, on a plain device.
+    pub model: &'a IpInsights,
+    /// For each table row, how many events it was trained on in the first epoch.
+    pub row_counts: &'a [u32],
+    /// The entities that it was trained on.
+    pub entity_filter: &'a EntityFilter,
+}
+
 /// Writes a model folder, replacing one that is there only when the new one is whole.
 ///
 /// # Errors
@@ -111,14 +134,13 @@ pub struct TrainingSummary {
 /// [`Error::Io`] where writing fails, [`Error::Device`] where the weights cannot be read back.
 pub fn save(
     folder: &Path,
-    model: &IpInsights,
-    row_counts: &[u32],
+    model: &TrainedModel<'_>,
     config: &Config,
     training: TrainingSummary,
 ) -> Result<Manifest> {
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
     let temporary = folder.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
-    let result = write_folder(&temporary, model, row_counts, config, training)
+    let result = write_folder(&temporary, model, config, training)
         .and_then(|manifest| replace(&temporary, folder).map(|()| manifest));
     if result.is_err() {
         // The error that matters is the first; a leftover is named by it.
@@ -135,14 +157,13 @@ pub fn save(
 /// As [`save`].
 pub fn save_in_place(
     folder: &Path,
-    model: &IpInsights,
-    row_counts: &[u32],
+    model: &TrainedModel<'_>,
     config: &Config,
     training: TrainingSummary,
 ) -> Result<Manifest> {
     // Within the folder, so that it is on the same file system.
     let temporary = folder.join(format!(".model.{}.tmp", std::process::id()));
-    let result = write_folder(&temporary, model, row_counts, config, training).and_then(|manifest| {
+    let result = write_folder(&temporary, model, config, training).and_then(|manifest| {
         for name in [MANIFEST, THRESHOLDS] {
             match fs::remove_file(folder.join(name)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -167,8 +188,7 @@ pub fn save_in_place(
 
 fn write_folder(
     folder: &Path,
-    model: &IpInsights,
-    row_counts: &[u32],
+    model: &TrainedModel<'_>,
     config: &Config,
     training: TrainingSummary,
 ) -> Result<Manifest> {
@@ -176,8 +196,9 @@ fn write_folder(
     let [config_path, weights_path, folded_path] =
         [CONFIG, WEIGHTS, FOLDED_WEIGHTS].map(|name| folder.join(name));
     fs::write(&config_path, config.to_toml()).map_err(Error::io("write", &config_path))?;
-    write_weights(&weights_path, model, row_counts)?;
-    write_folded(&folded_path, model)?;
+    let prior = prior_entity(model.model, model.row_counts)?;
+    write_weights(&weights_path, model, &prior)?;
+    write_folded(&folded_path, model, prior)?;
     let files = [WEIGHTS, FOLDED_WEIGHTS, CONFIG]
         .into_iter()
         .map(|name| Ok((name.to_string(), file_entry(&folder.join(name))?)))
@@ -203,27 +224,40 @@ fn write_folder(
     Ok(manifest)
 }
 
-fn write_weights(path: &Path, model: &IpInsights, row_counts: &[u32]) -> Result<()> {
+fn write_weights(path: &Path, trained: &TrainedModel<'_>, prior: &[f32]) -> Result<()> {
     let mut tensors = Vec::new();
-    for tensor in model.named_tensors() {
+    for tensor in trained.model.named_tensors() {
         let mut bytes = Vec::with_capacity(4 * tensor.shape.iter().product::<usize>());
         for part in tensor.parts {
             bytes.extend(read_floats(part)?.into_iter().flat_map(f32::to_le_bytes));
         }
         tensors.push((tensor.name, Dtype::F32, tensor.shape, bytes));
     }
-    let counts = row_counts.iter().flat_map(|count| count.to_le_bytes()).collect();
-    tensors.push((ROW_COUNTS.into(), Dtype::U32, vec![row_counts.len()], counts));
+    let counts = trained.row_counts.iter().flat_map(|count| count.to_le_bytes()).collect();
+    tensors.push((ROW_COUNTS.into(), Dtype::U32, vec![trained.row_counts.len()], counts));
+    tensors.push((PRIOR.into(), Dtype::F32, vec![1, prior.len()], le_bytes(prior)));
     write_safetensors(path, &tensors)
 }
 
-fn write_folded(path: &Path, model: &IpInsights) -> Result<()> {
+fn write_folded(path: &Path, trained: &TrainedModel<'_>, prior: Vec<f32>) -> Result<()> {
+    let (model, filter) = (trained.model, trained.entity_filter.bytes());
     let mut bytes = Vec::new();
     for shard in fold_entities(model) {
         bytes.extend(read_floats(shard)?.into_iter().flat_map(f32::to_le_bytes));
     }
-    let shape = vec![model.entity_embedding.num_entity_vectors(), folded_width(&model.shape())];
-    write_safetensors(path, &[(FOLDED.into(), Dtype::F32, shape, bytes)])
+    let width = folded_width(&model.shape());
+    let prior = le_bytes(&read_floats(fold_entity(model, prior))?);
+    let num_rows = model.entity_embedding.num_entity_vectors();
+    let tensors = [
+        (FOLDED.into(), Dtype::F32, vec![num_rows, width], bytes),
+        (FOLDED_PRIOR.into(), Dtype::F32, vec![1, width], prior),
+        (FILTER.into(), Dtype::U32, vec![filter.len() / BLOCK_BYTES, BLOCK_BYTES / 4], filter.to_vec()),
+    ];
+    write_safetensors(path, &tensors)
+}
+
+fn le_bytes(floats: &[f32]) -> Vec<u8> {
+    floats.iter().flat_map(|float| float.to_le_bytes()).collect()
 }
 
 /// Writes tensors: name, type, shape and bytes.
@@ -396,7 +430,7 @@ pub fn load(folder: &Path, device: &ComputeDevice) -> Result<Artifact> {
     let row_counts = counts.as_chunks::<4>().0.iter().copied().map(u32::from_le_bytes).collect();
     let ip_encoder = model.ip_encoder_from_tensors(device, |name, shape| {
         let bytes = weights.values(name, Dtype::F32, shape)?;
-        Ok::<_, Error>(bytes.as_chunks::<4>().0.iter().copied().map(f32::from_le_bytes).collect())
+        Ok::<_, Error>(floats(&bytes))
     })?;
     let vectors = weights.values(VECTORS, Dtype::F32, &[model.num_entity_vectors, model.vector_dim])?;
 
@@ -410,10 +444,27 @@ pub fn load(folder: &Path, device: &ComputeDevice) -> Result<Artifact> {
         Tensor::from_data(TensorData::from_bytes(bytes, [range.len(), width], DType::F32), device)
     };
     let shards = sharding.shards(model.num_entity_vectors).map(shard).collect();
+    let prior = folded.values(FOLDED_PRIOR, Dtype::F32, &[1, width])?;
+    let prior = TensorData::new(floats(&prior), [1, width]);
+    let population = Population { filter: filter(&folded)?, prior: Tensor::from_data(prior, device) };
     let scorer =
-        Scorer::of_folded(FoldedEntities { shards, sharding }, model.shape(), &ip_encoder, row_counts);
-    let embeddings = Embeddings::new(ip_encoder, vectors, model.vector_dim);
+        Scorer::of_folded(FoldedEntities { shards, sharding }, model.shape(), &ip_encoder, row_counts)
+            .with_population(population);
+    let row_width = model.entity_embedding().row_width();
+    let prior = floats(&weights.values(PRIOR, Dtype::F32, &[1, row_width])?)[..model.vector_dim].to_vec();
+    let embeddings = Embeddings::new(ip_encoder, vectors, prior);
     Ok(Artifact { manifest, config, scorer, embeddings })
+}
+
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks::<4>().0.iter().copied().map(f32::from_le_bytes).collect()
+}
+
+/// The filter, where it is mapped.
+fn filter(folded: &Tensors) -> Result<EntityFilter> {
+    let (blocks, shape) = folded.tensor(FILTER, Dtype::U32)?;
+    let filter = EntityFilter::of_bytes(blocks).filter(|_| shape.len() == 2 && shape[1] == BLOCK_BYTES / 4);
+    filter.ok_or_else(|| folded.damaged(format!("`{FILTER}` is {shape:?}, not some blocks of 8 words")))
 }
 
 /// Compares the bytes of a file with what a manifest says of it.
@@ -447,13 +498,21 @@ impl Tensors {
 
     /// The bytes of a tensor, of the type and shape that it must have.
     pub(crate) fn values(&self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<Bytes> {
+        let (bytes, found) = self.tensor(name, dtype)?;
+        if found != shape {
+            return Err(self.damaged(format!("`{name}` is {found:?}, not {shape:?}")));
+        }
+        Ok(bytes)
+    }
+
+    /// The bytes and the shape of a tensor, of the type that it must have.
+    fn tensor(&self, name: &str, dtype: Dtype) -> Result<(Bytes, Vec<usize>)> {
         let tensors =
             SafeTensors::deserialize(&self.bytes).map_err(|error| self.damaged(error.to_string()))?;
         let tensor = tensors.tensor(name).map_err(|_| self.damaged(format!("no tensor `{name}`")))?;
-        if (tensor.dtype(), tensor.shape()) != (dtype, shape) {
-            let (found, of) = (tensor.shape(), tensor.dtype());
-            return Err(self.damaged(format!("`{name}` is {of:?} {found:?}, not {dtype:?} {shape:?}")));
+        if tensor.dtype() != dtype {
+            return Err(self.damaged(format!("`{name}` is {:?}, not {dtype:?}", tensor.dtype())));
         }
-        Ok(self.bytes.slice_ref(tensor.data()))
+        Ok((self.bytes.slice_ref(tensor.data()), tensor.shape().to_vec()))
     }
 }

@@ -14,7 +14,7 @@ use ipsight::{Error, Event, Result};
 use super::evaluation_text;
 use super::read_args::{ReadArgs, parse_fraction, talk_about};
 use super::truth::Truth;
-use super::{DeviceArg, output};
+use super::{DeviceArg, UnseenArg, check_seen, output};
 
 #[derive(Args)]
 pub struct EvaluateArgs {
@@ -76,6 +76,8 @@ pub struct EvaluateArgs {
     #[arg(long, default_value_t = 0, conflicts_with = "labels")]
     seed: u64,
     #[command(flatten)]
+    unseen: UnseenArg,
+    #[command(flatten)]
     device: DeviceArg,
     /// One JSON document on stdout
     #[arg(long)]
@@ -93,7 +95,8 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
     let read = args.read.options()?;
     let mut truth = args.truth.as_deref().map(Truth::open).transpose()?;
     let device = args.device.choose()?;
-    let Artifact { manifest, config, scorer, .. } = artifact::load(&args.model, &device)?;
+    let Artifact { manifest, config, mut scorer, .. } = artifact::load(&args.model, &device)?;
+    scorer.set_unseen(args.unseen.unseen);
     let wanted = wanted_thresholds(&args)?;
     // Before the events are scored: what stands in the way is told at once.
     let known = if wanted.is_empty() { None } else { Thresholds::load(&args.model, &manifest)? };
@@ -121,15 +124,20 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
     let report = if !args.labels && args.time_column.is_none() && are_prepared(&inputs)? {
         // They have all that such events need.
         let (events, report) = load_events(&inputs, &options)?;
-        events.iter().try_for_each(|event| evaluator.push_event(event))?;
+        events.iter().enumerate().try_for_each(|(index, event)| {
+            check_seen(&scorer, event, format_args!("event {index} (from 0)"))?;
+            evaluator.push_event(event)
+        })?;
         report
     } else {
-        read_rows(&inputs, &options, &mut |row| {
+        read_rows(&inputs, &options, &mut |row, place| {
             let log_likelihood_ratios = match &mut truth {
                 Some(truth) => truth.next_of(&row)?,
                 None => &[],
             };
-            evaluator.push(evaluated(&row, log_likelihood_ratios))
+            let evaluated = evaluated(&row, log_likelihood_ratios);
+            check_seen(&scorer, evaluated.event, place)?;
+            evaluator.push(evaluated)
         })?
     };
     if let Some(truth) = truth {

@@ -12,6 +12,7 @@ use super::step::TrainState;
 use crate::config::{Config, Hyperparameters};
 use crate::data::{EpochOrder, Events, MiniBatch};
 use crate::device::{ComputeDevice, MemoryPlan};
+use crate::entity_filter::EntityFilter;
 use crate::evaluate::Evaluator;
 use crate::model::{IpInsights, IpInsightsConfig};
 use crate::score::{PAIRS_PER_BATCH, Scorer, read_floats};
@@ -128,6 +129,8 @@ pub struct Trained {
     pub model: IpInsights,
     /// For each table row, how many events it was trained on in the first epoch: 0 means never.
     pub row_counts: Vec<u32>,
+    /// The entities of the events that it was trained on.
+    pub entity_filter: EntityFilter,
     /// One entry per finished epoch.
     pub epochs: Vec<EpochMetrics>,
     /// Steps done.
@@ -173,10 +176,34 @@ pub fn train(
     let checkpoint_error =
         last_checkpoint.and_then(|()| checkpoints.map_or(Ok(()), Checkpointer::finish)).err();
     let Run { state, progress, .. } = run;
-    let Progress { row_counts, epochs, .. } = progress;
     let num_steps = state.num_steps();
+    // The optimiser's state goes first: the filter takes less.
     let model = state.into_model();
-    Ok(Trained { model, row_counts, epochs, num_steps, stopped_by, is_paused, checkpoint_error })
+    let entity_filter = entity_filter(inputs, &progress);
+    let Progress { row_counts, epochs, .. } = progress;
+    Ok(Trained {
+        model,
+        row_counts,
+        entity_filter,
+        epochs,
+        num_steps,
+        stopped_by,
+        is_paused,
+        checkpoint_error,
+    })
+}
+
+/// The entities of the events that were trained on: after the first epoch all. It follows from the events and the
+/// progress alone, so that a run that was resumed has the same.
+fn entity_filter(inputs: &TrainInputs<'_>, progress: &Progress) -> EntityFilter {
+    let events = inputs.events;
+    if progress.epoch > 0 {
+        return EntityFilter::of(|| events.iter().map(|event| event.entity));
+    }
+    let order = EpochOrder::new(events.len(), inputs.config.training.seed, 0);
+    let num_trained = progress.num_steps.saturating_mul(inputs.config.hyperparameters.mini_batch_size);
+    let positions = 0..num_trained.min(events.len());
+    EntityFilter::of(|| positions.clone().map(|position| events.get(order.event_at(position)).entity))
 }
 
 struct Run<'a> {
