@@ -15,6 +15,8 @@
 
 use bytes::Bytes;
 
+use crate::mixing::mix;
+
 /// Bits an entity.
 pub const BITS_PER_ENTITY: usize = 28;
 
@@ -67,19 +69,12 @@ impl EntityFilter {
 
 /// An entity's block and its bits in it.
 fn place(entity: u64, num_blocks: usize) -> (usize, impl Iterator<Item = usize>) {
+    // Prepared files of others may hold hashes that are not as random as ours.
     let mixed = mix(entity);
     let block = ((mixed >> 32) as u128 * num_blocks as u128 >> 32) as usize;
     let bit =
         move |(word, salt): (usize, &u32)| 32 * word + ((mixed as u32).wrapping_mul(*salt) >> 27) as usize;
     (block, SALTS.iter().enumerate().map(bit))
-}
-
-/// The finalizer of SplitMix64 (Steele, Lea and Flood 2014), a bijection: prepared files of others may hold hashes that
-/// are not as random as ours.
-fn mix(hash: u64) -> u64 {
-    let hash = (hash ^ hash >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let hash = (hash ^ hash >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    hash ^ hash >> 31
 }
 
 /// About how many distinct hashes there are: HyperLogLog (Flajolet et al. 2007) with 2^14 registers, a standard error of
