@@ -23,7 +23,7 @@ use tempfile::TempDir;
 /// 20 steps an epoch on the first logins and 10 on the next, a checkpoint every 7, figures every 3.
 const SMALL: &str = r#"
 [hyperparameters]
-num_entity_vectors = 600
+num_entity_vectors = 6000
 vector_dim = 16
 mini_batch_size = 1000
 learning_rate = 0.02
@@ -178,15 +178,16 @@ fn rows_that_were_trained_stay_seen_and_events_add_up() {
     assert_eq!(summary["num_events"], 9500, "its own");
 }
 
-/// Without learned prefixes, which fit no binding that would cut so small a table.
-const SET_SMALL: [&str; 2] = ["model.ip_encoder=\"bits\"", "hyperparameters.mini_batch_size=100"];
-const BITS: [&str; 2] = ["--set", "model.ip_encoder=\"bits\""];
+fn config() -> Config {
+    let set = ["data.train=[\"next.csv\"]".to_string()];
+    Config::load(Some(&root().join("small.toml")), &set).unwrap()
+}
 
 /// The state of a run that begins, and is stopped before its first step.
 fn begun(from: &Path, rows_per_shard: Option<u64>) -> Trained {
     let mut device = device::choose(DeviceChoice::Ndarray).unwrap();
     device.limits.max_binding_bytes = rows_per_shard.map(|rows| rows * 4 * 33);
-    let config = Config::load(Some(&root().join("small.toml")), &SET_SMALL.map(String::from)).unwrap();
+    let config = config();
     let initial = InitialModel::open(from, &config).unwrap();
     let events = Events::from_columns(vec![1, 2], vec![3, 4]);
     let inputs = TrainInputs {
@@ -208,11 +209,10 @@ fn begun(from: &Path, rows_per_shard: Option<u64>) -> Trained {
 #[test]
 fn before_the_first_step_it_is_the_model_in_any_number_of_shards() {
     LazyLock::force(&FIXTURE);
-    train("bits", &[&BITS[..], &["--train", "first.csv"]].concat()).expect(0, &[]);
-    let bytes = fs::read(root().join("bits/model/model.safetensors")).unwrap();
+    let bytes = fs::read(root().join("old/model/model.safetensors")).unwrap();
     let stored = SafeTensors::deserialize(&bytes).unwrap();
-    for rows_per_shard in [None, Some(300)] {
-        let trained = begun(&root().join("bits"), rows_per_shard);
+    for rows_per_shard in [None, Some(2400)] {
+        let trained = begun(&root().join("old"), rows_per_shard);
         let num_shards = trained.model.entity_embedding.shards.len();
         assert_eq!(num_shards > 1, rows_per_shard.is_some(), "{num_shards} shards");
         let tensors = trained.model.named_tensors();
@@ -225,7 +225,7 @@ fn before_the_first_step_it_is_the_model_in_any_number_of_shards() {
                 .collect();
             assert!(values == stored.tensor(&tensor.name).unwrap().data(), "{}", tensor.name);
         }
-        assert_eq!(trained.row_counts, row_counts("bits"));
+        assert_eq!(trained.row_counts, row_counts("old"));
     }
 }
 
@@ -309,11 +309,11 @@ fn weights_of_another_shape_are_refused_with_every_difference() {
         let flags: Vec<&str> = assignments.iter().flat_map(|assignment| ["--set", assignment]).collect();
         train("shape", &[&["--init-from", "old", "--until-epoch", "1"], &flags[..]].concat())
     };
-    set(&["hyperparameters.num_entity_vectors=700"]).expect(
+    set(&["hyperparameters.num_entity_vectors=7000"]).expect(
         2,
         &[
             "--init-from old: its weights do not fit",
-            "hyperparameters.num_entity_vectors: 600 then, 700 now",
+            "hyperparameters.num_entity_vectors: 6000 then, 7000 now",
             "modulo num_entity_vectors",
             "cannot be dealt out anew",
             "keep the old number, or train from scratch",
@@ -426,11 +426,21 @@ fn a_night_swaps_the_model_that_is_served_if_it_is_good_enough() {
     assert_eq!(new["training"]["init_from"]["blake3"], comparison["old"]["blake3"]);
     assert_eq!(new["training"]["num_events"], 8550);
 
-    // Where a gate is missed, the model stays.
-    let (code, said) = nightly("next.csv", "two", &[("GATES", "--min-auc 1")]);
+    // A day on which everybody logs in from somebody else's places makes another model: it stays outside.
+    let text = fs::read_to_string(root().join("next.csv")).unwrap();
+    let (users, ips): (Vec<&str>, Vec<&str>) = text.lines().map(|line| line.split_once(',').unwrap()).unzip();
+    let turned = users.iter().zip(ips.iter().cycle().skip(4321)).map(|(user, ip)| format!("{user},{ip}\n"));
+    // Five times, so that the rate comes to its height.
+    fs::write(root().join("turned.csv"), turned.collect::<String>().repeat(5)).unwrap();
+    let (code, said) = nightly("turned.csv", "two", &[("RELOAD", &reload)]);
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("below --min-auc 1"), "{said}");
+    assert!(said.contains("is above --max-psi 0.25"), "{said}");
     assert_eq!(leads_to(), Path::new("nights/one/run/model"));
     assert_eq!(answer(), by_new);
+
+    // A gate of one's own.
+    let (code, said) = nightly("next.csv", "three", &[("GATES", "--min-auc 1")]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("below --min-auc 1"), "{said}");
     server.stop();
 }

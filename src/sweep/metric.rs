@@ -105,8 +105,8 @@ impl fmt::Display for Metric {
 /// `by_kind.NAME.rest`, taken apart. A name of a kind may hold dots; what comes behind begins with a figure's name.
 fn breakdown(path: &str) -> Option<(&str, &str, &str)> {
     let (breakdown, rest) = path.split_once('.').filter(|(name, _)| BREAKDOWNS.contains(name))?;
-    let starts = rest.match_indices('.').map(|(dot, _)| dot);
-    let split = starts.filter(|dot| goal_of_figure(&rest[dot + 1..]).is_some()).last()?;
+    let mut dots = rest.match_indices('.').map(|(dot, _)| dot);
+    let split = dots.rfind(|dot| goal_of_figure(&rest[dot + 1..]).is_some())?;
     Some((breakdown, &rest[..split], &rest[split + 1..]))
 }
 
