@@ -27,8 +27,9 @@ What it needs:
 What it does not do:
 
 - Outlive this machine. When this program is killed, or loses the cluster, the sweep stops; --resume goes on with it.
-- Know the memory of the cluster. The sweep counts that of all trials as if they were here: `--device-memory GIB` tells
-  it how much they may take together. A single trial has to fit this machine in any case.
+- Know the memory of the cluster. The sweep runs as many trials at a time as would fit the memory of this machine, and
+  leaves it to Ray where: take a machine with enough, and no more trials to a node than it has memory for, by
+  --num-cpus-per-training.
 - Share out GPUs. Ray hides them by CUDA_VISIBLE_DEVICES, at which wgpu does not look.
 """
 
@@ -42,11 +43,13 @@ import threading
 # Relays start often, and have to be quick: they import nothing but the above.
 
 POLL = 0.5  # seconds between looks at what tasks have to say, and at whether their relays are there
-CANCEL_PATIENCE = 10  # seconds that a cancelled task may take; the sweep waits for 5
+CANCEL_PATIENCE = 10  # seconds that a cancelled task may take until its worker is killed; the sweep waits for 5
 KILL_PATIENCE = 3  # seconds that a process may take to end after its stdin has
 # Seconds that the lock of a folder may be held by a process on a node that was lost. NFS forgets it after 90.
 LOCK_PATIENCE = 120
 LOCKED = "another ipsight is training"
+# Exit codes that stop the sweep, which --resume goes on with: as if by SIGTERM, and as by a disk that is full.
+TERMINATED, BROKEN = 143, 4
 
 
 # The relay: a process that the sweep takes for the training.
@@ -70,9 +73,9 @@ def relay(path, command):
     except OSError:
         pass  # the driver is gone, or the sweep
     if code is None:
-        code = 128 + signal.SIGTERM
+        code = TERMINATED
         if os.getppid() == sweep:
-            # Not the trial has failed: the sweep stops, and can go on later. It lets go of its processes then.
+            # No trial has failed of this: the sweep stops, and lets go of its processes.
             os.kill(sweep, signal.SIGTERM)
             wait_for_end_of_stdin()
     os._exit(code)  # whatever the thread does
@@ -116,6 +119,7 @@ def run_in_task(mailbox, key, command, folder, num_threads):
         mailbox.put.remote(key, {stream: line})
 
     context = ray.get_runtime_context()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a cluster started in the background ignores it
     on_line("stderr", f"ray: runs on node {context.get_node_id()} at {ray.util.get_node_ip_address()}\n")
     start = time.monotonic()
     while True:
@@ -163,7 +167,7 @@ def run_process(command, folder, num_threads, on_line):
         code = process.wait()
         return code if code >= 0 else 128 - code
     finally:
-        # A training ends with its stdin, and so with this task's worker, too.
+        # Trainings and evaluations end with their stdin, and so with this task's worker, too.
         process.stdin.close()
         try:
             process.wait(KILL_PATIENCE)
@@ -199,7 +203,7 @@ def serve(connection, start_task, mailbox):
     task = start_task(key, request["command"], request["folder"])
     cancelled = None
     ended = []
-    while not ended and (cancelled is None or time.monotonic() - cancelled < CANCEL_PATIENCE):
+    while not ended:
         ended, _ = ray.wait([task], timeout=POLL)
         is_there = is_open(connection)
         for message in ray.get(mailbox.take.remote(key)):
@@ -207,12 +211,18 @@ def serve(connection, start_task, mailbox):
         if not is_there and cancelled is None:
             cancelled = time.monotonic()
             ray.cancel(task, recursive=False)
+        elif cancelled is not None and time.monotonic() - cancelled > CANCEL_PATIENCE:
+            ray.cancel(task, force=True, recursive=False)
+            return
     try:
-        code, text = ray.get(task, timeout=0)
+        code, text = ray.get(task)
         tell(connection, {"stdout": text, "code": code})
-    except Exception as error:  # Ray gave up, the program is not on the node, it was cancelled
+    except ray.exceptions.TaskCancelledError:
+        tell(connection, {"stderr": "ray: cancelled\n", "code": TERMINATED})
+    except ray.exceptions.RayError as error:
+        # Too many nodes died, or one lacks the program. It is no trial's result, and the next would meet the same.
         why = str(getattr(error, "cause", None) or error).strip().split("\n")[0]
-        tell(connection, {"stderr": f"error: on Ray: {type(error).__name__}: {why}\n", "code": 1})
+        tell(connection, {"stderr": f"error: Ray: {type(error).__name__}: {why}\n", "code": BROKEN})
 
 
 def is_open(connection):

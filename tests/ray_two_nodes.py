@@ -1,14 +1,18 @@
-"""A sweep on a Ray cluster of two nodes, one of which is killed in the middle, comes to what it comes to without Ray.
+"""A sweep on a Ray cluster of two nodes comes to what it comes to without Ray, though it is stopped by a signal, goes
+on with --resume, and loses one of the nodes in the middle.
 
     ray_two_nodes.py IPSIGHT EXAMPLE
 
 IPSIGHT is the program and EXAMPLE examples/ray_sweep.py. Works in the current folder, which may be empty.
 """
 
+import contextlib
 import csv
 import json
 import os
 import re
+import secrets
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,13 +24,15 @@ from pathlib import Path
 # of this machine find, too.
 RAY_FOLDER = tempfile.TemporaryDirectory(prefix="ray", dir="/tmp")
 os.environ.update(RAY_TMPDIR=RAY_FOLDER.name, RAY_USAGE_STATS_ENABLED="0")
+# The nodes listen on the network.
+os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
 Path(RAY_FOLDER.name, "ray").mkdir()
 
 from ray.cluster_utils import Cluster  # noqa: E402
 
 IPSIGHT, EXAMPLE = sys.argv[1:]
 PATIENCE = 240  # seconds until what does not happen has failed
-TRIALS, EPOCHS = 8, 100
+TRIALS, EPOCHS = 8, 240
 
 BASE = f"""
 [hyperparameters]
@@ -64,41 +70,60 @@ MEASURED = {"seconds", "wall_seconds", "positives_per_second", "started", "ended
 
 
 def main():
+    # As in the background of a script. Ray cancels tasks by this signal, nevertheless.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     Path("base.toml").write_text(BASE)
     Path("sweep.toml").write_text(SWEEP)
     sweep = ["--config", "sweep.toml", "--jobs", "2", "--json"]
     plain = subprocess.run([IPSIGHT, "sweep", *sweep, "--output", "plain"], capture_output=True, text=True)
     assert plain.returncode == 0, plain.stderr
-    head, doomed, victims, events = sweep_with_a_death(sweep)
-    check_victims(head, doomed, victims)
-    check_events(events)
+    head, doomed, stopped, victims = sweep_on_two_nodes([*sweep, "--output", "ray"])
+    check_logs(head, doomed, stopped, victims)
+    check_events()
     check_journal()
     assert outcomes("ray") == outcomes("plain"), (outcomes("ray"), outcomes("plain"))
     weights = [Path(folder, "best/model.safetensors").read_bytes() for folder in ("ray", "plain")]
     assert weights[0] == weights[1], "another model is the best"
 
 
-def sweep_with_a_death(sweep):
-    """Sweeps on two nodes of one CPU each, and kills one; the nodes, trials that were on the one, the sweep's events."""
+def sweep_on_two_nodes(sweep):
+    """Stops a sweep on two nodes of one CPU each, goes on with it, and kills a node.
+
+    Returns the nodes, of which the second is killed, the trials that were stopped, and those that were killed.
+    """
     node = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
     cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
     try:
+        head = cluster.head_node.node_id
         doomed = cluster.add_node(**node)
-        driver = [sys.executable, EXAMPLE, "--ray-address", cluster.address, "--ipsight", IPSIGHT, "--"]
-        with open("events.jsonl", "w") as events, open("talk", "w") as talk:
-            running = subprocess.Popen([*driver, *sweep, "--output", "ray"], stdout=events, stderr=talk)
-        try:
+        with driver(cluster.address, sweep) as running:
+            stopped = wait_for(lambda: in_the_middle_on(head), running)
+            running.terminate()
+            expect(143, running)
+        with driver(cluster.address, [*sweep, "--resume"]) as running:
             victims = wait_for(lambda: in_the_middle_on(doomed.node_id), running)
             cluster.remove_node(doomed, allow_graceful=False)
-            code = running.wait(PATIENCE)
-        finally:
-            running.kill()
-        assert code == 0, f"{code}\n{Path('talk').read_text()}"
-        head = cluster.head_node.node_id
+            expect(0, running)
+        return head, doomed.node_id, stopped, victims
     finally:
         cluster.shutdown()
-    events = [json.loads(line) for line in Path("events.jsonl").read_text().splitlines()]
-    return head, doomed.node_id, victims, events
+
+
+@contextlib.contextmanager
+def driver(address, sweep):
+    """Runs the example. What it says is behind what was said before."""
+    command = [sys.executable, EXAMPLE, "--ray-address", address, "--ipsight", IPSIGHT, "--", *sweep]
+    with open("events.jsonl", "a") as events, open("talk", "a") as talk:
+        running = subprocess.Popen(command, stdout=events, stderr=talk)
+    try:
+        yield running
+    finally:
+        running.kill()
+
+
+def expect(code, process):
+    found = process.wait(PATIENCE)
+    assert found == code, f"{found}, not {code}\n{Path('talk').read_text()}"
 
 
 def wait_for(condition, process):
@@ -113,8 +138,8 @@ def wait_for(condition, process):
 
 
 def in_the_middle_on(node):
-    """Trials that are trained on a node at this time, and have a while to go."""
-    return [trial for trial in range(TRIALS) if nodes_of(trial) == [node] and 2 <= len(epochs_of(trial)) < EPOCHS // 2]
+    """Trials that are trained on a node at this time, for the first time, and have a while to go."""
+    return [trial for trial in range(TRIALS) if nodes_of(trial) == [node] and 2 <= len(epochs_of(trial)) < EPOCHS // 6]
 
 
 def log_of(trial):
@@ -135,8 +160,10 @@ def epochs_of(trial):
     return [record["epoch"] for record in records if record["event"] == "epoch"]
 
 
-def check_victims(head, doomed, victims):
-    """What ran on the node that died was started again on the other, and went on where it was."""
+def check_logs(head, doomed, stopped, victims):
+    """What was stopped, and what ran on the node that died, went on where it was."""
+    for trial in stopped:
+        assert "ray: cancelled" in log_of(trial) and "going on from " in log_of(trial), log_of(trial)
     for trial in victims:
         # The training on both, and the evaluation.
         assert nodes_of(trial) == [doomed, head, head], (trial, nodes_of(trial), log_of(trial))
@@ -145,10 +172,15 @@ def check_victims(head, doomed, victims):
         assert epochs_of(trial) == list(range(EPOCHS)), (trial, epochs_of(trial))
 
 
-def check_events(events):
+def check_events():
     """Each trial begins and ends once, and each of its epochs is told once."""
+    events = [json.loads(line) for line in Path("events.jsonl").read_text().splitlines()]
     told = Counter((event["event"], event.get("trial"), event.get("num_epochs")) for event in events)
-    expected = Counter({("done", None, None): 1})
+    goes_on = [key for key in told if key[0] == "goes_on"]
+    assert goes_on, told
+    for key in goes_on:
+        del told[key]
+    expected = Counter({("done", None, None): 2})  # both commands came to their end
     for trial in range(TRIALS):
         expected.update([("began", trial, None), ("finished", trial, None)])
         expected.update(("epoch", trial, epoch) for epoch in range(1, EPOCHS + 1))
