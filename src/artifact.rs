@@ -2,7 +2,9 @@
 //! of them. What [`crate::thresholds`] adds to it later is known by the checksum of the weights.
 //!
 //! The folded file has what is scored with, the entities with the encoder's output layer folded in
-//! ([`ipsight_kernels::scores`]). It is mapped, so a start computes nothing and processes share the memory.
+//! ([`ipsight_kernels::scores`]) and the one that stands for those that were not seen; the filter that tells which were
+//! ([`crate::entity_filter`]) is beside the weights. Both are mapped, so a start computes nothing and processes share the
+//! memory.
 //!
 //! It is written beside its place under a temporary name, synced and renamed, so a model is whole or not
 //! there. It holds no clock: the same run gives the same bytes.
@@ -23,14 +25,16 @@ use crate::config::Config;
 use crate::data::map_file;
 use crate::device::{ComputeDevice, MemoryPlan};
 use crate::embeddings::Embeddings;
+use crate::entity_filter::EntityFilter;
 use crate::event::ENTITY_HASH;
 use crate::model::{IpInsights, IpInsightsConfig, VECTORS};
 use crate::score::{FoldedEntities, Scorer, fold_entities, read_floats};
 use crate::thresholds::THRESHOLDS;
+use crate::unseen::{Population, fold_entity, prior_entity};
 use crate::{Error, Result};
 
 /// Version of the folder's layout; a reader refuses any other.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// The file by which a model folder is known.
 pub const MANIFEST: &str = "manifest.json";
@@ -44,6 +48,17 @@ const ROW_COUNTS: &str = "entity_row_counts";
 
 /// The folded entities, `[N, width + 1 + cells]`.
 const FOLDED: &str = "folded";
+
+/// The entity that stands for all, `[1, vector_dim + cells]`, beside the weights.
+const PRIOR: &str = "prior_entity";
+
+/// The same, folded: `[1, width + 1 + cells]`.
+const FOLDED_PRIOR: &str = "folded_prior";
+
+/// [`EntityFilter::parts`], beside the weights.
+pub(crate) const FILTER_KEY_BITS: &str = "entity_filter.key_bits";
+pub(crate) const FILTER_OFFSETS: &str = "entity_filter.offsets";
+pub(crate) const FILTER_RESTS: &str = "entity_filter.rests";
 
 const DAMAGED_HELP: &str = "the folder is damaged or was edited: copy it again or train again";
 
@@ -118,6 +133,17 @@ pub struct InitFrom {
     pub num_optimizer_steps: usize,
 }
 
+/// A model that was trained, and on whom.
+#[derive(Clone, Copy)]
+pub struct TrainedModel<'a> {
+    /// The model, on a plain device.
+    pub model: &'a IpInsights,
+    /// For each table row, how many events it was trained on in the first epoch.
+    pub row_counts: &'a [u32],
+    /// The entities that it was trained on.
+    pub entity_filter: &'a EntityFilter,
+}
+
 /// Writes a model folder, replacing one that is there only when the new one is whole.
 ///
 /// # Errors
@@ -125,14 +151,13 @@ pub struct InitFrom {
 /// [`Error::Io`] where writing fails, [`Error::Device`] where the weights cannot be read back.
 pub fn save(
     folder: &Path,
-    model: &IpInsights,
-    row_counts: &[u32],
+    model: &TrainedModel<'_>,
     config: &Config,
     training: TrainingSummary,
 ) -> Result<Manifest> {
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
     let temporary = folder.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
-    let result = write_folder(&temporary, model, row_counts, config, training)
+    let result = write_folder(&temporary, model, config, training)
         .and_then(|manifest| replace(&temporary, folder).map(|()| manifest));
     if result.is_err() {
         // The error that matters is the first; a leftover is named by it.
@@ -149,14 +174,13 @@ pub fn save(
 /// As [`save`].
 pub fn save_in_place(
     folder: &Path,
-    model: &IpInsights,
-    row_counts: &[u32],
+    model: &TrainedModel<'_>,
     config: &Config,
     training: TrainingSummary,
 ) -> Result<Manifest> {
     // Within the folder, so that it is on the same file system.
     let temporary = folder.join(format!(".model.{}.tmp", std::process::id()));
-    let result = write_folder(&temporary, model, row_counts, config, training).and_then(|manifest| {
+    let result = write_folder(&temporary, model, config, training).and_then(|manifest| {
         for name in [MANIFEST, THRESHOLDS] {
             match fs::remove_file(folder.join(name)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -181,8 +205,7 @@ pub fn save_in_place(
 
 fn write_folder(
     folder: &Path,
-    model: &IpInsights,
-    row_counts: &[u32],
+    model: &TrainedModel<'_>,
     config: &Config,
     training: TrainingSummary,
 ) -> Result<Manifest> {
@@ -190,8 +213,9 @@ fn write_folder(
     let [config_path, weights_path, folded_path] =
         [CONFIG, WEIGHTS, FOLDED_WEIGHTS].map(|name| folder.join(name));
     fs::write(&config_path, config.to_toml()).map_err(Error::io("write", &config_path))?;
-    write_weights(&weights_path, model, row_counts)?;
-    write_folded(&folded_path, model)?;
+    let prior = prior_entity(model.model, model.row_counts)?;
+    write_weights(&weights_path, model, &prior)?;
+    write_folded(&folded_path, model.model, prior)?;
     let files = [WEIGHTS, FOLDED_WEIGHTS, CONFIG]
         .into_iter()
         .map(|name| Ok((name.to_string(), file_entry(&folder.join(name))?)))
@@ -217,27 +241,43 @@ fn write_folder(
     Ok(manifest)
 }
 
-fn write_weights(path: &Path, model: &IpInsights, row_counts: &[u32]) -> Result<()> {
+fn write_weights(path: &Path, trained: &TrainedModel<'_>, prior: &[f32]) -> Result<()> {
     let mut tensors = Vec::new();
-    for tensor in model.named_tensors() {
+    for tensor in trained.model.named_tensors() {
         let mut bytes = Vec::with_capacity(4 * tensor.shape.iter().product::<usize>());
         for part in tensor.parts {
             bytes.extend(read_floats(part)?.into_iter().flat_map(f32::to_le_bytes));
         }
         tensors.push((tensor.name, Dtype::F32, tensor.shape, bytes));
     }
-    let counts = row_counts.iter().flat_map(|count| count.to_le_bytes()).collect();
-    tensors.push((ROW_COUNTS.into(), Dtype::U32, vec![row_counts.len()], counts));
+    let counts = trained.row_counts.iter().flat_map(|count| count.to_le_bytes()).collect();
+    tensors.push((ROW_COUNTS.into(), Dtype::U32, vec![trained.row_counts.len()], counts));
+    tensors.push((PRIOR.into(), Dtype::F32, vec![1, prior.len()], le_bytes(prior)));
+    let (key_bits, offsets, rests) = trained.entity_filter.parts();
+    let key_bits = key_bits.to_le_bytes().to_vec();
+    tensors.push((FILTER_KEY_BITS.into(), Dtype::U32, vec![1], key_bits));
+    tensors.push((FILTER_OFFSETS.into(), Dtype::U64, vec![offsets.len() / 8], offsets.to_vec()));
+    tensors.push((FILTER_RESTS.into(), Dtype::U32, vec![rests.len() / 4], rests.to_vec()));
     write_safetensors(path, &tensors)
 }
 
-fn write_folded(path: &Path, model: &IpInsights) -> Result<()> {
+fn write_folded(path: &Path, model: &IpInsights, prior: Vec<f32>) -> Result<()> {
     let mut bytes = Vec::new();
     for shard in fold_entities(model) {
         bytes.extend(read_floats(shard)?.into_iter().flat_map(f32::to_le_bytes));
     }
-    let shape = vec![model.entity_embedding.num_entity_vectors(), folded_width(&model.shape())];
-    write_safetensors(path, &[(FOLDED.into(), Dtype::F32, shape, bytes)])
+    let width = folded_width(&model.shape());
+    let prior = le_bytes(&read_floats(fold_entity(model, prior))?);
+    let num_rows = model.entity_embedding.num_entity_vectors();
+    let tensors = [
+        (FOLDED.into(), Dtype::F32, vec![num_rows, width], bytes),
+        (FOLDED_PRIOR.into(), Dtype::F32, vec![1, width], prior),
+    ];
+    write_safetensors(path, &tensors)
+}
+
+fn le_bytes(floats: &[f32]) -> Vec<u8> {
+    floats.iter().flat_map(|float| float.to_le_bytes()).collect()
 }
 
 /// Writes tensors: name, type, shape and bytes.
@@ -396,7 +436,12 @@ impl StoredWeights {
     /// The model, on a device; and for each table row how many events it was trained on.
     pub(crate) fn model(&self, config: &IpInsightsConfig, device: &Device) -> Result<(IpInsights, Vec<u32>)> {
         let model = config.from_tensors(device, |name, shape| floats(&self.weights, name, shape))?;
-        Ok((model, row_counts(&self.weights, config.num_entity_vectors)?))
+        Ok((model, numbers(&self.weights, ROW_COUNTS, config.num_entity_vectors)?))
+    }
+
+    /// The entities that the model was trained on.
+    pub(crate) fn entity_filter(&self) -> Result<EntityFilter> {
+        entity_filter(&self.weights)
     }
 }
 
@@ -405,8 +450,8 @@ fn floats(tensors: &Tensors, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
     Ok(bytes.as_chunks::<4>().0.iter().copied().map(f32::from_le_bytes).collect())
 }
 
-fn row_counts(weights: &Tensors, num_rows: usize) -> Result<Vec<u32>> {
-    let bytes = weights.values(ROW_COUNTS, Dtype::U32, &[num_rows])?;
+fn numbers(weights: &Tensors, name: &str, len: usize) -> Result<Vec<u32>> {
+    let bytes = weights.values(name, Dtype::U32, &[len])?;
     Ok(bytes.as_chunks::<4>().0.iter().copied().map(u32::from_le_bytes).collect())
 }
 
@@ -451,7 +496,7 @@ pub fn load(folder: &Path, device: &ComputeDevice) -> Result<Artifact> {
     let device = &device.device;
 
     let weights = Tensors { path: folder.join(WEIGHTS), bytes: weights };
-    let row_counts = row_counts(&weights, model.num_entity_vectors)?;
+    let row_counts = numbers(&weights, ROW_COUNTS, model.num_entity_vectors)?;
     let ip_encoder = model.ip_encoder_from_tensors(device, |name, shape| floats(&weights, name, shape))?;
     let vectors = weights.values(VECTORS, Dtype::F32, &[model.num_entity_vectors, model.vector_dim])?;
 
@@ -465,10 +510,25 @@ pub fn load(folder: &Path, device: &ComputeDevice) -> Result<Artifact> {
         Tensor::from_data(TensorData::from_bytes(bytes, [range.len(), width], DType::F32), device)
     };
     let shards = sharding.shards(model.num_entity_vectors).map(shard).collect();
+    let prior = TensorData::new(floats(&folded, FOLDED_PRIOR, &[1, width])?, [1, width]);
+    let population = Population { filter: entity_filter(&weights)?, prior: Tensor::from_data(prior, device) };
     let scorer =
-        Scorer::of_folded(FoldedEntities { shards, sharding }, model.shape(), &ip_encoder, row_counts);
-    let embeddings = Embeddings::new(ip_encoder, vectors, model.vector_dim);
+        Scorer::of_folded(FoldedEntities { shards, sharding }, model.shape(), &ip_encoder, row_counts)
+            .with_population(population);
+    let row_width = model.entity_embedding().row_width();
+    let mut prior = floats(&weights, PRIOR, &[1, row_width])?;
+    prior.truncate(model.vector_dim);
+    let embeddings = Embeddings::new(ip_encoder, vectors, prior);
     Ok(Artifact { manifest, config, scorer, embeddings })
+}
+
+/// The filter, where it is mapped.
+pub(crate) fn entity_filter(weights: &Tensors) -> Result<EntityFilter> {
+    let [offsets, rests] = [(FILTER_OFFSETS, Dtype::U64), (FILTER_RESTS, Dtype::U32)]
+        .map(|(name, dtype)| weights.tensor(name, dtype).map(|(bytes, _)| bytes));
+    let key_bits = numbers(weights, FILTER_KEY_BITS, 1)?[0];
+    EntityFilter::of_parts(key_bits, offsets?, rests?)
+        .ok_or_else(|| weights.damaged("the filter of entities is none".into()))
 }
 
 /// Compares the bytes of a file with what a manifest says of it.
@@ -502,13 +562,21 @@ impl Tensors {
 
     /// The bytes of a tensor, of the type and shape that it must have.
     pub(crate) fn values(&self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<Bytes> {
+        let (bytes, found) = self.tensor(name, dtype)?;
+        if found != shape {
+            return Err(self.damaged(format!("`{name}` is {found:?}, not {shape:?}")));
+        }
+        Ok(bytes)
+    }
+
+    /// The bytes and the shape of a tensor, of the type that it must have.
+    fn tensor(&self, name: &str, dtype: Dtype) -> Result<(Bytes, Vec<usize>)> {
         let tensors =
             SafeTensors::deserialize(&self.bytes).map_err(|error| self.damaged(error.to_string()))?;
         let tensor = tensors.tensor(name).map_err(|_| self.damaged(format!("no tensor `{name}`")))?;
-        if (tensor.dtype(), tensor.shape()) != (dtype, shape) {
-            let (found, of) = (tensor.shape(), tensor.dtype());
-            return Err(self.damaged(format!("`{name}` is {of:?} {found:?}, not {dtype:?} {shape:?}")));
+        if tensor.dtype() != dtype {
+            return Err(self.damaged(format!("`{name}` is {:?}, not {dtype:?}", tensor.dtype())));
         }
-        Ok(self.bytes.slice_ref(tensor.data()))
+        Ok((self.bytes.slice_ref(tensor.data()), tensor.shape().to_vec()))
     }
 }

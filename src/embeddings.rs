@@ -16,22 +16,29 @@ pub struct Embeddings {
     device: Device,
     /// `[N, d]`, 32-bit floats in the byte order of the file.
     vectors: Bytes,
-    vector_dim: usize,
+    /// Of [`crate::unseen::prior_entity`], `[d]`.
+    prior: Vec<f32>,
 }
 
 impl Embeddings {
-    /// Takes the encoder on a plain device, and the bytes of the entities' vectors, `[N, vector_dim]`.
-    pub(crate) fn new(ip_encoder: IpEncoder, vectors: Bytes, vector_dim: usize) -> Self {
+    /// Takes the encoder on a plain device, the bytes of the entities' vectors, `[N, vector_dim]`, and the vector that
+    /// stands for all, `[vector_dim]`.
+    pub(crate) fn new(ip_encoder: IpEncoder, vectors: Bytes, prior: Vec<f32>) -> Self {
         let device = ip_encoder.layers[0].weight.val().device();
-        Self { ip_encoder, device, vectors, vector_dim }
+        Self { ip_encoder, device, vectors, prior }
     }
 
     /// The vector of an entity's table row, `[vector_dim]`.
     pub fn entity_embedding(&self, entity: u64) -> Vec<f32> {
-        let row_bytes = 4 * self.vector_dim;
+        let row_bytes = 4 * self.vector_dim();
         let row = entity_row(entity, self.vectors.len() / row_bytes) as usize;
         let (floats, _) = self.vectors[row * row_bytes..(row + 1) * row_bytes].as_chunks::<4>();
         floats.iter().copied().map(f32::from_le_bytes).collect()
+    }
+
+    /// The vector of the entity that stands for those that were not seen, `[vector_dim]`.
+    pub fn prior_embedding(&self) -> &[f32] {
+        &self.prior
     }
 
     /// The vectors of addresses, `[n, vector_dim]`, row after row.
@@ -48,6 +55,6 @@ impl Embeddings {
 
     /// d.
     pub fn vector_dim(&self) -> usize {
-        self.vector_dim
+        self.prior.len()
     }
 }

@@ -203,8 +203,11 @@ pub struct Explained<'a> {
     /// What follows from the thresholds of the model folder, if it has some.
     #[serde(flatten)]
     pub verdict: Option<Verdict<'a>>,
-    /// Whether the entity's table row was ever trained; where it was, maybe by another entity that shares it.
+    /// Whether the model was trained on the entity; wrong of one stranger in 10,000.
     pub entity_seen: bool,
+    /// Whether the score is that of the entity that stands for all, since this one was not seen
+    /// ([`crate::Unseen::Prior`]).
+    pub scored_by_prior: bool,
     /// Training events of the entity's table row, those of other entities that share it included.
     pub num_row_events: u32,
     /// `dot_product`, `parts`, `along_address` and `usual_networks`.
@@ -232,6 +235,7 @@ impl<'a> Explained<'a> {
             anomaly_score,
             verdict: thresholds.map(|thresholds| thresholds.verdict(anomaly_score)).transpose()?,
             entity_seen: scorer.entity_seen(event.entity),
+            scored_by_prior: scorer.is_scored_by_prior(event.entity),
             num_row_events: scorer.num_row_events(event.entity),
             explanation,
         })

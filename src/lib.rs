@@ -3,7 +3,7 @@
 //! negatives, whose dot product is the log odds that a pair is real.
 //!
 //! The way of an event: [`data`] reads it, [`event`] hashes the entity and parses the address,
-//! [`train()`] learns from it in mini-batches, [`artifact`] keeps the [`model`], and [`score`] scores with it;
+//! [`train()`] learns from it in mini-batches, [`artifact`] keeps the [`model`] and, in an [`entity_filter`], whom it was trained on, and [`score`] scores with it;
 //! [`explain`] says why a score is what it is, [`evaluate`] how well all do, [`compare`] how two models differ,
 //! and [`thresholds`] keeps what follows from that in the model folder. [`device`] chooses where that happens, [`config`] says how, and [`synth`]
 //! makes logins to try it on; [`import`] takes them from logs. [`serve`] answers requests for scores, and [`sagemaker`] knows
@@ -18,6 +18,7 @@ pub mod config;
 pub mod data;
 pub mod device;
 pub mod embeddings;
+pub mod entity_filter;
 mod error;
 pub mod evaluate;
 pub mod event;
@@ -34,6 +35,7 @@ pub mod sweep;
 pub mod synth;
 pub mod thresholds;
 pub mod train;
+pub mod unseen;
 
 pub use config::Config;
 pub use error::{Error, Result, nearest};
@@ -41,3 +43,4 @@ pub use event::Event;
 pub use output_file::OutputFile;
 pub use score::{Scorer, anomaly_score};
 pub use train::train;
+pub use unseen::Unseen;

@@ -12,6 +12,7 @@ use crate::data::segments;
 use crate::event::{entity_row, entity_tag};
 use crate::explain::Parts;
 use crate::model::{EntityEmbedding, IpEncoder, IpInsights, Sharding, index_tensor};
+use crate::unseen::{Population, Unseen};
 use crate::{Error, Event, Result};
 
 /// Pairs that are scored at once, at most: enough for all cores and for a device.
@@ -41,6 +42,9 @@ pub struct Scorer {
     tables: Tensor<2>,
     device: Device,
     row_counts: Vec<u32>,
+    /// None in a model that is not from a folder.
+    population: Option<Population>,
+    unseen: Unseen,
 }
 
 /// The entities, with the encoder's output layer folded in (see [`ipsight_kernels::scores`]).
@@ -113,13 +117,53 @@ impl Scorer {
         row_counts: Vec<u32>,
     ) -> Self {
         let tables = lookup_tables(parameters.clone(), shape);
-        Self { vectors, shape, parameters, tables, device, row_counts }
+        Self {
+            vectors,
+            shape,
+            parameters,
+            tables,
+            device,
+            row_counts,
+            population: None,
+            unseen: Unseen::Flag,
+        }
     }
 
-    /// Whether the entity's table row was ever trained. Entities share rows where the table is smaller than
-    /// their number, so `true` may be another entity's doing; `false` is certain.
+    /// Adds what is known of the entities as a whole.
+    pub fn with_population(self, population: Population) -> Self {
+        Self { population: Some(population), ..self }
+    }
+
+    /// Chooses what becomes of entities that were not seen. [`Unseen::Prior`] needs a [`Population`] and makes a
+    /// difference to every score; [`Unseen::Error`] is [`Scorer::first_refused`], which the caller asks.
+    pub fn set_unseen(&mut self, unseen: Unseen) {
+        self.unseen = unseen;
+    }
+
+    /// The choice.
+    pub fn unseen(&self) -> Unseen {
+        self.unseen
+    }
+
+    /// The index of the first event that [`Unseen::Error`] refuses.
+    pub fn first_refused(&self, events: &[Event]) -> Option<usize> {
+        if self.unseen != Unseen::Error {
+            return None;
+        }
+        events.iter().position(|event| !self.entity_seen(event.entity))
+    }
+
+    /// Whether the model was trained on the entity: `false` is certain, and `true` is wrong of one stranger in
+    /// 10,000 ([`crate::entity_filter`]). Without a [`Population`] it says whether the entity's row was trained, which may be
+    /// the doing of another entity that shares it.
     pub fn entity_seen(&self, entity: u64) -> bool {
-        self.row_counts[self.row(entity) as usize] > 0
+        let in_filter = || self.population.as_ref().is_none_or(|known| known.filter.contains(entity));
+        self.row_counts[self.row(entity) as usize] > 0 && in_filter()
+    }
+
+    /// Whether the entity is scored by the [`Population::prior`].
+    pub fn is_scored_by_prior(&self, entity: u64) -> bool {
+        self.prior_for(entity).is_some()
     }
 
     /// The training events of the entity's table row, those of other entities that share it included.
@@ -134,14 +178,43 @@ impl Scorer {
     /// [`Error::Device`] where the device fails.
     pub fn dot_products(&self, events: &[Event]) -> Result<Vec<f32>> {
         let at_once = self.pairs_at_once();
-        if events.len() <= at_once && !events.is_empty() {
-            return self.score_batch(events);
-        }
-        let mut scores = Vec::with_capacity(events.len());
-        for events in events.chunks(at_once) {
-            scores.append(&mut self.score_batch(events)?);
-        }
+        let mut scores = if events.len() <= at_once && !events.is_empty() {
+            self.score_batch(events)?
+        } else {
+            let mut scores = Vec::with_capacity(events.len());
+            for events in events.chunks(at_once) {
+                scores.append(&mut self.score_batch(events)?);
+            }
+            scores
+        };
+        self.score_by_prior(events, &mut scores)?;
         Ok(scores)
+    }
+
+    /// Replaces the scores of entities that are scored by the prior, the one row of a table of its own.
+    fn score_by_prior(&self, events: &[Event], scores: &mut [f32]) -> Result<()> {
+        let (Unseen::Prior, Some(Population { prior, .. })) = (self.unseen, &self.population) else {
+            return Ok(());
+        };
+        let unseen: Vec<usize> =
+            (0..events.len()).filter(|index| !self.entity_seen(events[*index].entity)).collect();
+        for unseen in unseen.chunks(self.pairs_at_once()) {
+            let of_events = |part: fn(&Event) -> u32| unseen.iter().map(|i| part(&events[*i])).collect();
+            let pairs = Pairs {
+                rows: vec![0; unseen.len()],
+                tags: of_events(|event| entity_tag(event.entity)),
+                ips: of_events(|event| event.ip),
+            };
+            for (index, score) in unseen.iter().zip(read_floats(self.scores(prior, pairs))?) {
+                scores[*index] = score;
+            }
+        }
+        Ok(())
+    }
+
+    fn prior_for(&self, entity: u64) -> Option<&Tensor<2>> {
+        let population = self.population.as_ref().filter(|_| self.unseen == Unseen::Prior)?;
+        (!self.entity_seen(entity)).then_some(&population.prior)
     }
 
     /// The score of one event.
@@ -160,11 +233,12 @@ impl Scorer {
     /// As [`Scorer::dot_products`].
     pub fn parts(&self, event: Event) -> Result<Parts> {
         let row = [self.row(event.entity)];
-        let folded = match &self.vectors {
-            Vectors::Plain(table) => {
+        let folded = match (self.prior_for(event.entity), &self.vectors) {
+            (Some(prior), _) => prior.clone(),
+            (None, Vectors::Plain(table)) => {
                 fold(table.forward(&table.index(&row)), self.parameters.clone(), self.shape)
             }
-            Vectors::Folded(entities) => {
+            (None, Vectors::Folded(entities)) => {
                 let (shard, _, local) = entities.sharding.split(&row).remove(0);
                 gather(entities.shards[shard].clone(), index_tensor(local, &self.device))
             }

@@ -452,6 +452,7 @@ fn check_every_step(config: &Config, stopped_on: &ComputeDevice, resumed_on: &Co
         if tolerance == 0.0 {
             assert_eq!(told, all_told, "after {num_steps}");
             assert_eq!(resumed.row_counts, whole.row_counts);
+            assert!(resumed.entity_filter == whole.entity_filter);
             let figures = |trained: &Trained| {
                 trained
                     .epochs

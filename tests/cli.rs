@@ -306,7 +306,7 @@ fn a_damaged_model_is_refused() {
         ("manifest.json", &|bytes| bytes.truncate(20)),
         ("manifest.json", &|bytes| {
             let text = String::from_utf8(bytes.clone()).unwrap();
-            *bytes = text.replace("\"format_version\": 2", "\"format_version\": 1").into_bytes();
+            *bytes = text.replace("\"format_version\": 3", "\"format_version\": 2").into_bytes();
         }),
     ];
     for (i, (name, damage)) in damage.into_iter().enumerate() {
@@ -327,7 +327,7 @@ fn a_damaged_model_is_refused() {
 fn inspect_shows_the_manifest() {
     LazyLock::force(&FIXTURE);
     let manifest = run(&["inspect", "--model", "run/model", "--json"]).expect(0, &[]).json();
-    assert_eq!(manifest["format_version"], 2);
+    assert_eq!(manifest["format_version"], 3);
     assert_eq!(manifest["entity_hash"], "xxh3_64:v1");
     assert_eq!(manifest["training"]["num_epochs"], 6);
     assert_eq!(manifest["training"]["completed"], true);

@@ -14,7 +14,7 @@ use super::evaluation_text;
 use super::read_args::{ReadArgs, parse_fraction, talk_about};
 use super::training::{check_stdin, end_with_stdin};
 use super::truth::Truth;
-use super::{DeviceArg, output};
+use super::{DeviceArg, UnseenArg, check_seen, output};
 
 #[derive(Args)]
 pub struct EvaluateArgs {
@@ -66,6 +66,8 @@ pub struct EvaluateArgs {
     #[arg(long)]
     tied_to_stdin: bool,
     #[command(flatten)]
+    unseen: UnseenArg,
+    #[command(flatten)]
     device: DeviceArg,
     /// One JSON document on stdout
     #[arg(long)]
@@ -83,7 +85,8 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
     }
     let mut truth = args.truth.as_deref().map(Truth::open).transpose()?;
     let device = args.device.choose()?;
-    let Artifact { manifest, config, scorer, .. } = artifact::load(&args.model, &device)?;
+    let Artifact { manifest, config, mut scorer, .. } = artifact::load(&args.model, &device)?;
+    scorer.set_unseen(args.unseen.unseen);
     let wanted = wanted_thresholds(&args)?;
     // Before the events are scored: what stands in the way is told at once.
     let known = if wanted.is_empty() { None } else { Thresholds::load(&args.model, &manifest)? };
@@ -109,15 +112,20 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
     let report = if !args.attacks.labels && args.time_column.is_none() && are_prepared(&inputs)? {
         // They have all that such events need.
         let (events, report) = load_events(&inputs, &options)?;
-        events.iter().try_for_each(|event| evaluator.push_event(event))?;
+        events.iter().enumerate().try_for_each(|(index, event)| {
+            check_seen(&scorer, event, format_args!("event {index} (from 0)"))?;
+            evaluator.push_event(event)
+        })?;
         report
     } else {
-        read_rows(&inputs, &options, &mut |row| {
+        read_rows(&inputs, &options, &mut |row, place| {
             let log_likelihood_ratios = match &mut truth {
                 Some(truth) => truth.next_of(&row)?,
                 None => &[],
             };
-            evaluator.push(evaluated(&row, log_likelihood_ratios))
+            let evaluated = evaluated(&row, log_likelihood_ratios);
+            check_seen(&scorer, evaluated.event, place)?;
+            evaluator.push(evaluated)
         })?
     };
     if let Some(truth) = truth {

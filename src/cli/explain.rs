@@ -10,7 +10,7 @@ use ipsight::thresholds::Thresholds;
 use ipsight::{Error, Event, Result};
 
 use super::explanation_text::text;
-use super::{DeviceArg, output};
+use super::{DeviceArg, UnseenArg, check_seen, output};
 
 #[derive(Args)]
 pub struct ExplainArgs {
@@ -24,6 +24,8 @@ pub struct ExplainArgs {
     #[arg(value_name = "IP", value_parser = parse_ip)]
     ip: u32,
     #[command(flatten)]
+    unseen: UnseenArg,
+    #[command(flatten)]
     device: DeviceArg,
     /// One JSON document on stdout
     #[arg(long)]
@@ -35,9 +37,11 @@ pub fn run(args: ExplainArgs) -> Result<()> {
         return Err(Error::config("ENTITY", "it is empty", "give the entity as it stands in the events"));
     }
     let device = args.device.choose()?;
-    let Artifact { manifest, scorer, .. } = artifact::load(&args.model, &device)?;
+    let Artifact { manifest, mut scorer, .. } = artifact::load(&args.model, &device)?;
+    scorer.set_unseen(args.unseen.unseen);
     let thresholds = Thresholds::load(&args.model, &manifest)?;
     let event = Event { entity: hash_entity(args.entity.as_encoded_bytes()), ip: args.ip };
+    check_seen(&scorer, event, "ENTITY")?;
     let entity = args.entity.to_string_lossy();
     let explained = Explained::new(&scorer, thresholds.as_ref(), &entity, event)?;
     if args.json { output::json(&explained) } else { output::line(text(&explained)) }

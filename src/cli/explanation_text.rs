@@ -41,10 +41,16 @@ fn head(explained: &Explained<'_>) -> Vec<String> {
         ));
     }
     lines.push(match explained.entity_seen {
+        _ if explained.scored_by_prior => {
+            "never seen in training: the score is that of the mean of all entities".into()
+        }
         true => format!(
             "learned from {} logins, which may be those of other entities too: entities may share a row of the model",
             count(explained.num_row_events.into())
         ),
+        false if explained.num_row_events > 0 => {
+            "never seen in training: the score is that of other entities, which share its row of the model".into()
+        }
         false => "never seen in training: the score knows nothing of this entity's own habits".into(),
     });
     lines

@@ -39,7 +39,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use ipsight::config::DeviceChoice;
-use ipsight::{Error, Result};
+use ipsight::{Error, Event, Result, Scorer, Unseen};
 
 #[derive(Parser)]
 #[command(name = "ipsight", version, about, arg_required_else_help = true, after_help = EXIT_CODES)]
@@ -133,6 +133,25 @@ impl DeviceArg {
     fn choose(&self) -> Result<ipsight::device::ComputeDevice> {
         ipsight::device::choose(self.device.unwrap_or_default())
     }
+}
+
+/// The flag that says what becomes of entities that the model was not trained on.
+#[derive(clap::Args)]
+struct UnseenArg {
+    /// What to do with an entity that the model was not trained on: flag scores it by its row of the table, which others
+    /// may share; prior as the mean of all entities; error refuses it [flag, prior, error]
+    #[arg(long, value_name = "CHOICE", default_value = "flag", value_parser = parse_unseen)]
+    unseen: Unseen,
+}
+
+/// Refuses an event, which stands `at` some place, of an entity that the model was not trained on, where that was chosen.
+fn check_seen(scorer: &Scorer, event: Event, at: impl std::fmt::Display) -> Result<()> {
+    let [what, help] = Unseen::REFUSED;
+    scorer.first_refused(&[event]).map_or(Ok(()), |_| Err(Error::data(at.to_string(), what, help)))
+}
+
+fn parse_unseen(text: &str) -> std::result::Result<Unseen, String> {
+    text.parse().map_err(|error: Error| error.help().unwrap_or_default())
 }
 
 fn parse_device(text: &str) -> std::result::Result<DeviceChoice, String> {

@@ -10,7 +10,7 @@ use ipsight::train::{FolderLock, Resume};
 use ipsight::{Error, Result};
 
 use super::serve::{ServeOptions, serve};
-use super::training::{Formats, Log, Stop, Training, end, load, summary};
+use super::training::{Formats, Log, Stop, Training, end, load, summary, trained_model};
 
 #[derive(Args)]
 pub struct SagemakerArgs {
@@ -101,7 +101,7 @@ fn train(container: &Container) -> Result<()> {
     };
     let trained = training.run()?;
     let (model, summary) = (container.model_path(), summary(&trained, events.len()));
-    artifact::save_in_place(&model, &trained.model, &trained.row_counts, config, summary)?;
+    artifact::save_in_place(&model, &trained_model(&trained), config, summary)?;
     talk!("model: {}", model.display());
     end(trained, &model)
 }

@@ -2,15 +2,15 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use ipsight::artifact::{self, Artifact, Manifest};
-use ipsight::data::{Input, Row, read_rows, resolve_inputs};
+use ipsight::data::{Input, Place, Row, read_rows, resolve_inputs};
 use ipsight::event::hash_entity;
 use ipsight::score::PAIRS_PER_BATCH;
 use ipsight::thresholds::{THRESHOLDS, Thresholds};
 use ipsight::{Error, Event, Result, Scorer, anomaly_score};
 
-use super::DeviceArg;
 use super::read_args::{ReadArgs, talk_about};
 use super::scored_rows::{self, ScoredRow, ScoredRows};
+use super::{DeviceArg, UnseenArg, check_seen};
 
 #[derive(Args)]
 pub struct ScoreArgs {
@@ -34,6 +34,8 @@ pub struct ScoreArgs {
     #[arg(long, value_name = "P", value_parser = parse_prior)]
     attack_prior: Option<f64>,
     #[command(flatten)]
+    unseen: UnseenArg,
+    #[command(flatten)]
     device: DeviceArg,
     #[command(flatten)]
     read: ReadArgs,
@@ -54,13 +56,14 @@ pub fn run(args: ScoreArgs) -> Result<()> {
     let device = args.device.choose()?;
     let options = args.read.options()?;
     let inputs: Vec<Input> = resolve_inputs(&args.input)?;
-    let Artifact { manifest, scorer, .. } = artifact::load(&args.model, &device)?;
+    let Artifact { manifest, mut scorer, .. } = artifact::load(&args.model, &device)?;
+    scorer.set_unseen(args.unseen.unseen);
     let thresholds = read_thresholds(&args, &manifest)?;
     let out = scored_rows::create(&args.output, args.format, thresholds.is_some())?;
     let max_rows = if args.line_buffered { 1 } else { PAIRS_PER_BATCH };
     let mut batch =
         Batch { scorer: &scorer, thresholds: thresholds.as_ref(), out, rows: Vec::new(), max_rows };
-    let report = read_rows(&inputs, &options, &mut |row| batch.push(row))?;
+    let report = read_rows(&inputs, &options, &mut |row, place| batch.push(row, place))?;
     batch.score()?;
     batch.out.finish()?;
     talk_about(&report);
@@ -112,8 +115,9 @@ struct Batch<'a> {
 }
 
 impl Batch<'_> {
-    fn push(&mut self, row: Row<'_>) -> Result<()> {
+    fn push(&mut self, row: Row<'_>, place: Place<'_>) -> Result<()> {
         let event = Event { entity: hash_entity(row.entity), ip: row.ip };
+        check_seen(self.scorer, event, place)?;
         self.rows.push((row.entity.to_vec(), event));
         if self.rows.len() < self.max_rows {
             return Ok(());

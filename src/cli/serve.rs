@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use ipsight::serve::{AtStart, Limits, Listeners, Models, ServeEvent, Service, Tokens, check_address, tls};
+use ipsight::serve::{
+    AtStart, Limits, Listeners, Models, Scoring, ServeEvent, Service, Tokens, check_address, tls,
+};
 use ipsight::{Error, Result};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::DeviceArg;
 use super::score::parse_prior;
+use super::{DeviceArg, UnseenArg};
 
 /// Connections that may wait to be accepted: a crowd that comes at once must not be turned away by the system.
 const BACKLOG: u32 = 4096;
@@ -51,6 +53,8 @@ pub struct ServeOptions {
     /// The share of attacks among real events, as for `score`
     #[arg(long, value_name = "P", value_parser = parse_prior)]
     attack_prior: Option<f64>,
+    #[command(flatten)]
+    unseen: UnseenArg,
     /// Seconds between looks at whether a model folder, or where a link leads, has changed; 0 for never
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = parse_seconds)]
     watch_interval: f64,
@@ -156,7 +160,8 @@ pub fn serve(model: &Path, at_start: AtStart, listen: SocketAddr, options: &Serv
         check_address(flag, address, tls.is_some(), &tokens, options.insecure)?;
     }
     let start = Instant::now();
-    let models = Models::load(model, at_start, options.device.choose()?, options.attack_prior)?;
+    let scoring = Scoring { attack_prior: options.attack_prior, unseen: options.unseen.unseen };
+    let models = Models::load(model, at_start, options.device.choose()?, scoring)?;
     for model in models.all().values() {
         talk!("model {}, version {}", model.name, model.version());
     }

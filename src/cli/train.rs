@@ -10,7 +10,7 @@ use ipsight::{Error, Result, device};
 use super::read_args::ReadArgs;
 use super::training::{
     Formats, Log, Stop, Training, check_stdin, end, end_with_stdin, lay_inputs_over, load,
-    nothing_to_train_on, summary,
+    nothing_to_train_on, summary, trained_model,
 };
 use super::{DeviceArg, output};
 
@@ -189,7 +189,7 @@ fn resolve_config(args: &TrainArgs) -> Result<Config> {
 /// Writes the model and says what came out.
 fn finish(args: &TrainArgs, path: &Path, trained: Trained, config: &Config, num_events: usize) -> Result<()> {
     let summary = summary(&trained, num_events);
-    artifact::save(path, &trained.model, &trained.row_counts, config, summary.clone())?;
+    artifact::save(path, &trained_model(&trained), config, summary.clone())?;
     end(trained, path)?;
     match args.log() {
         Log::Json => output::line(serde_json::json!({

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use indicatif::ProgressBar;
-use ipsight::artifact::TrainingSummary;
+use ipsight::artifact::{TrainedModel, TrainingSummary};
 use ipsight::config::{Config, GeneratedConfig};
 use ipsight::data::{Events, Format, ReadOptions, load_events, resolve_inputs};
 use ipsight::device::ComputeDevice;
@@ -114,6 +114,12 @@ pub fn summary(trained: &Trained, num_events: usize) -> TrainingSummary {
         discriminator_auc: last.and_then(|metrics| metrics.discriminator_auc),
         init_from: trained.init_from.clone(),
     }
+}
+
+/// What of a training goes into the model folder.
+pub fn trained_model(trained: &Trained) -> TrainedModel<'_> {
+    let Trained { model, row_counts, entity_filter, .. } = trained;
+    TrainedModel { model, row_counts, entity_filter }
 }
 
 /// What is left to say once the model is saved: that its last checkpoint is not, or that a signal stopped it.

@@ -18,7 +18,7 @@ const NUM_BAD_BEFORE_EARLY_STOP: u64 = 100;
 /// Takes what was read.
 pub(super) enum Sink<'a> {
     /// Rows as they stand, one at a time.
-    Rows(&'a mut dyn FnMut(Row<'_>) -> Result<()>),
+    Rows(&'a mut dyn FnMut(Row<'_>, Place<'_>) -> Result<()>),
     /// Events, which may be hashed and parsed elsewhere, many at a time.
     Events(&'a mut dyn EventSink),
 }
@@ -32,9 +32,9 @@ pub(super) trait EventSink {
     fn prepared(&mut self, stream: Stream) -> Result<u64>;
 }
 
-/// Where a row stands.
-#[derive(Clone, Copy)]
-pub(super) enum Place<'a> {
+/// Where a row stands; as text `file:line` or `file: row N`.
+#[derive(Clone, Copy, Debug)]
+pub enum Place<'a> {
     /// A line of a text file, from 1.
     Line(&'a str, u64),
     /// A row of a columnar file, from 1.
@@ -110,7 +110,7 @@ impl<'a> Intake<'a> {
             Ok(row) => {
                 self.report.num_rows += 1;
                 match &mut self.sink {
-                    Sink::Rows(on_row) => on_row(row),
+                    Sink::Rows(on_row) => on_row(row, place),
                     Sink::Events(sink) => sink.events(&[hash_entity(row.entity)], &[row.ip]),
                 }
             }
@@ -219,7 +219,7 @@ mod tests {
     fn reading_stops_early_only_past_a_hundred_bad_rows_and_the_fraction() {
         let options =
             ReadOptions { on_bad_row: OnBadRow::Skip, max_bad_fraction: 0.5, ..ReadOptions::default() };
-        let mut ignore = |_: Row<'_>| Ok(());
+        let mut ignore = |_: Row<'_>, _: Place<'_>| Ok(());
         let mut intake = Intake::new(&[], &options, Sink::Rows(&mut ignore)).unwrap();
         let place = Place::Line("f", 7);
         for _ in 0..100 {
@@ -230,7 +230,7 @@ mod tests {
         assert!(text.contains("101 of 101") && text.contains("100 IPv6 address"), "{text}");
         assert_eq!(error.exit_code(), 3);
 
-        let mut ignore = |_: Row<'_>| Ok(());
+        let mut ignore = |_: Row<'_>, _: Place<'_>| Ok(());
         let mut intake = Intake::new(&[], &options, Sink::Rows(&mut ignore)).unwrap();
         for _ in 0..200 {
             let fields = Fields { entity: b"e", ip: b"1.2.3.4", label: None, kind: None, time: None };
@@ -246,7 +246,7 @@ mod tests {
     fn a_fraction_outside_zero_to_one_is_refused() {
         for max_bad_fraction in [-0.1, 1.1, f64::NAN] {
             let options = ReadOptions { max_bad_fraction, ..ReadOptions::default() };
-            let result = Intake::new(&[], &options, Sink::Rows(&mut |_| Ok(()))).map(|_| ());
+            let result = Intake::new(&[], &options, Sink::Rows(&mut |_, _| Ok(()))).map(|_| ());
             assert!(matches!(result, Err(Error::Config { .. })), "{max_bad_fraction}");
         }
     }

@@ -37,6 +37,7 @@ pub(crate) use bad_rows::{BadRow, shown};
 pub(crate) use csv_blocks::events_of_csv;
 pub use events::{DataDigest, Events, load_events};
 pub use input::{Input, resolve_inputs};
+pub use intake::Place;
 pub(crate) use mapped::map_file;
 pub use mini_batch::{MiniBatch, segments};
 pub use order::EpochOrder;
@@ -199,7 +200,7 @@ impl fmt::Display for ReadReport {
     }
 }
 
-/// Reads every row of `inputs` in order and hands the good ones to `on_row`.
+/// Reads every row of `inputs` in order and hands the good ones to `on_row`, with their places.
 ///
 /// # Errors
 ///
@@ -210,7 +211,7 @@ impl fmt::Display for ReadReport {
 pub fn read_rows(
     inputs: &[Input],
     options: &ReadOptions,
-    on_row: &mut dyn FnMut(Row<'_>) -> Result<()>,
+    on_row: &mut dyn FnMut(Row<'_>, Place<'_>) -> Result<()>,
 ) -> Result<ReadReport> {
     read_into(inputs, options, Sink::Rows(on_row))
 }

@@ -445,7 +445,8 @@ impl<'a> Evaluator<'a> {
             let entity = pending.event.entity;
             let num_training_events = match history {
                 Some(history) => history.num_events(entity),
-                None => self.scorer.num_row_events(entity).into(),
+                None if self.scorer.entity_seen(entity) => self.scorer.num_row_events(entity).into(),
+                None => 0,
             };
             let bucket = HistoryBucket::of(num_training_events);
             let code = Code::new(pending.kind, num_training_events > 0, bucket);

@@ -33,7 +33,7 @@ use tokio_rustls::TlsAcceptor;
 
 pub use access::{Tokens, check_address, tls};
 pub use limits::Limits;
-pub use models::{AtStart, Models, Reloaded};
+pub use models::{AtStart, Models, Reloaded, Scoring};
 
 use crate::{Error, Result};
 use body::Budget;

@@ -9,11 +9,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use super::refusal::Refusal;
 use crate::artifact::{self, Artifact, MANIFEST, Manifest};
 use crate::device::ComputeDevice;
 use crate::embeddings::Embeddings;
 use crate::thresholds::{THRESHOLDS, Thresholds};
-use crate::{Error, Event, Result, Scorer};
+use crate::{Error, Event, Result, Scorer, Unseen};
 
 /// A model that is served.
 pub struct ServedModel {
@@ -38,6 +39,16 @@ impl ServedModel {
                 "the model is broken: train again with a lower learning_rate",
             )),
         }
+    }
+
+    /// Refuses events of entities that the model was not trained on, where that was chosen.
+    ///
+    /// # Errors
+    ///
+    /// 400 with the index of the first.
+    pub fn check_seen(&self, events: &[Event]) -> std::result::Result<(), Refusal> {
+        let [what, help] = Unseen::REFUSED;
+        self.scorer.first_refused(events).map_or(Ok(()), |index| Err(Refusal::bad_record(index, what, help)))
     }
 
     /// The first digits of its weights' BLAKE3 hash, which tell models apart.
@@ -85,6 +96,15 @@ pub enum AtStart {
     None,
 }
 
+/// How all models of a server score.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Scoring {
+    /// The share of attacks among real events, set in all models that have thresholds.
+    pub attack_prior: Option<f64>,
+    /// What becomes of entities that a model was not trained on; [`Unseen::Error`] refuses the request.
+    pub unseen: Unseen,
+}
+
 /// The models of a server.
 pub struct Models {
     root: PathBuf,
@@ -92,7 +112,7 @@ pub struct Models {
     has_several: bool,
     at_start: AtStart,
     device: ComputeDevice,
-    attack_prior: Option<f64>,
+    scoring: Scoring,
     served: RwLock<Arc<BTreeMap<String, Arc<ServedModel>>>>,
     /// Held by whoever changes `served`.
     changes: Mutex<Changes>,
@@ -117,24 +137,18 @@ pub enum LoadFailure {
 }
 
 impl Models {
-    /// Loads the model in `root`, or those in the folders below it, onto a device. `attack_prior` is set in all that
-    /// have thresholds.
+    /// Loads the model in `root`, or those in the folders below it, onto a device.
     ///
     /// # Errors
     ///
     /// As [`artifact::load`], and [`Error::Config`] where there is no model.
-    pub fn load(
-        root: &Path,
-        at_start: AtStart,
-        device: ComputeDevice,
-        attack_prior: Option<f64>,
-    ) -> Result<Self> {
+    pub fn load(root: &Path, at_start: AtStart, device: ComputeDevice, scoring: Scoring) -> Result<Self> {
         let models = Self {
             root: root.to_path_buf(),
             has_several: at_start == AtStart::None || !root.join(MANIFEST).exists(),
             at_start,
             device,
-            attack_prior,
+            scoring,
             served: RwLock::default(),
             changes: Mutex::default(),
         };
@@ -202,9 +216,10 @@ impl Models {
         // Of before the reading: what changes meanwhile is read again. A link is followed once, for all files.
         let fingerprint = Fingerprint::of(folder);
         let real = folder.canonicalize().map_err(Error::io("read", folder))?;
-        let Artifact { manifest, scorer, embeddings, .. } = artifact::load(&real, &self.device)?;
+        let Artifact { manifest, mut scorer, embeddings, .. } = artifact::load(&real, &self.device)?;
+        scorer.set_unseen(self.scoring.unseen);
         let mut thresholds = Thresholds::load(&real, &manifest)?;
-        if let (Some(thresholds), Some(prior)) = (&mut thresholds, self.attack_prior) {
+        if let (Some(thresholds), Some(prior)) = (&mut thresholds, self.scoring.attack_prior) {
             thresholds.set_attack_prior(prior);
         }
         let folder = folder.to_path_buf();

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::limits::Limits;
+use crate::Unseen;
 
 /// Four numbers from 0 to 255 with dots between them, as [`crate::event::parse_ipv4`] reads them.
 const IPV4: &str =
@@ -13,6 +14,12 @@ const CSV_ROW: &str = r"[A-Za-z0-9_.@-]+, ?((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-
 
 /// A line of one such row.
 const JSON_LINE: &str = r#"\{"features": ?\["[A-Za-z0-9_.@-]+", ?"((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"\]\}"#;
+
+const SEEN: &str = "Whether the model was trained on the entity; true is wrong of one stranger in 10,000";
+
+const UNSEEN: &str = "What becomes of an entity that the model was not trained on. flag: it is scored by its row of the \
+    table, which others may share. prior: it is scored as the mean of all entities. error: the request is refused with \
+    400, which names the record";
 
 /// The document.
 pub fn document(limits: &Limits, has_several: bool) -> Value {
@@ -279,19 +286,20 @@ fn schemas(limits: &Limits) -> Value {
             "percentile": share,
             "probability": share,
             "decision": text,
-            "entity_seen": { "type": "boolean" },
+            "entity_seen": { "type": "boolean", "description": SEEN },
         }), &["dot_product", "anomaly_score", "entity_seen"]) } }), &["scores"]),
         "ToExplain": object(json!({ "entity": entity, "ip": ip }), &["entity", "ip"]),
         "Explanation": {
             "type": "object",
-            "required": ["entity", "ip", "dot_product", "anomaly_score", "entity_seen", "parts", "along_address",
-                         "usual_networks"],
+            "required": ["entity", "ip", "dot_product", "anomaly_score", "entity_seen", "scored_by_prior", "parts",
+                         "along_address", "usual_networks"],
         },
         "Model": {
             "type": "object",
             "properties": { "name": text, "version": text, "manifest": { "type": "object" },
-                            "thresholds": { "type": "array", "items": { "type": "object" } } },
-            "required": ["name", "version", "manifest", "thresholds"],
+                            "thresholds": { "type": "array", "items": { "type": "object" } },
+                            "unseen": { "enum": Unseen::ALL.map(Unseen::name), "description": UNSEEN } },
+            "required": ["name", "version", "manifest", "thresholds", "unseen"],
         },
         "ModelName": object(json!({ "modelName": text, "modelUrl": text }), &["modelName", "modelUrl"]),
         "Models": object(json!({ "models": { "type": "array", "items": reference("ModelName") } }), &["models"]),

@@ -61,12 +61,15 @@ pub struct Model<'a> {
     pub manifest: &'a Manifest,
     /// The strictest first; empty where none were chosen.
     pub thresholds: &'a [Threshold],
+    /// What becomes of entities that it was not trained on: `--unseen`.
+    pub unseen: &'static str,
 }
 
 impl<'a> Model<'a> {
     pub fn new(model: &'a ServedModel) -> Self {
         let thresholds = model.thresholds.as_ref().map_or(&[][..], |thresholds| thresholds.thresholds());
-        Self { name: &model.name, version: model.version(), manifest: &model.manifest, thresholds }
+        let unseen = model.scorer.unseen().name();
+        Self { name: &model.name, version: model.version(), manifest: &model.manifest, thresholds, unseen }
     }
 }
 

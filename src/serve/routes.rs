@@ -219,7 +219,11 @@ async fn invoke(
     let is_long = bytes.len() > LONG_BODY;
     let format = RequestFormat::of(headers.get(header::CONTENT_TYPE), &bytes);
     let accept = Accept::of(accept, format);
-    let events = service.long_if(is_long, || wire::parse(&bytes, format, &service.limits)).await?;
+    let parse = || {
+        let events = wire::parse(&bytes, format, &service.limits)?;
+        model.check_seen(&events).map(|()| events)
+    };
+    let events = service.long_if(is_long, parse).await?;
     drop(bytes);
     let vectors = match accept.is_verbose {
         true => {
@@ -270,7 +274,11 @@ fn vectors(model: &ServedModel, events: &[Event]) -> Result<Vectors, Refusal> {
     let vector_dim = model.embeddings.vector_dim();
     let ips = events.iter().map(|event| event.ip).collect();
     let ip = model.embeddings.ip_embeddings(ips).map_err(|error| Refusal::model_error(&error))?;
-    let entity = events.iter().flat_map(|event| model.embeddings.entity_embedding(event.entity)).collect();
+    let vector = |event: &Event| match model.scorer.is_scored_by_prior(event.entity) {
+        true => model.embeddings.prior_embedding().to_vec(),
+        false => model.embeddings.entity_embedding(event.entity),
+    };
+    let entity = events.iter().flat_map(vector).collect();
     Ok(Vectors { vector_dim, ip, entity })
 }
 
@@ -308,7 +316,10 @@ async fn score(State(service): Shared, query: MaybeQuery, headers: HeaderMap, bo
     let model = ModelQuery::find(query, &service)?;
     let Held { bytes, mut share } = body::read(body, &headers, &service.limits, &service.budget).await?;
     let is_long = bytes.len() > LONG_BODY;
-    let parse = || events_of_json(&bytes, Form::Plain, &service.limits);
+    let parse = || {
+        let events = events_of_json(&bytes, Form::Plain, &service.limits)?;
+        model.check_seen(&events).map(|()| events)
+    };
     let events = service.long_if(is_long, parse).await?;
     share.grow(events.len() * plain::SCORE_BYTES)?;
     let dot_products = scores(&service, &model, events.clone()).await?;
@@ -325,6 +336,7 @@ async fn explain(State(service): Shared, query: MaybeQuery, headers: HeaderMap, 
     let model = ModelQuery::find(query, &service)?;
     let held = body::read(body, &headers, &service.limits, &service.budget).await?;
     let (asked, event) = ToExplain::parse(&held.bytes)?;
+    model.check_seen(&[event])?;
     let permit = service.explanations.clone().try_acquire_owned();
     let permit = permit.map_err(|_| Refusal::busy("other explanations are being made: try again later"))?;
     let explained = spawn_blocking(move || {

@@ -1,7 +1,7 @@
 //! Checkpoints: folders from which a training goes on as if it had not been cut off.
 //!
 //! `step-NNNNNNNNNN/` holds `state.safetensors` (the table and the encoder with both moments of each, the sums of the
-//! loss, the counts of rows, the figures of finished epochs), `config.toml` (resolved) and `manifest.json` (where the
+//! loss, the counts of rows, the filter of entities, the figures of finished epochs), `config.toml` (resolved) and `manifest.json` (where the
 //! run is, what it trains on and began from, and size and BLAKE3 of the other files). The order of events and the negatives are
 //! functions of (seed, epoch, step), so nothing else is needed.
 
@@ -22,12 +22,13 @@ use super::trainer::EpochMetrics;
 use crate::artifact::{self, FileEntry, InitFrom, Tensors};
 use crate::config::{Config, LearningRateSchedule, differences as differing};
 use crate::data::DataDigest;
+use crate::entity_filter::EntityFilter;
 use crate::event::ENTITY_HASH;
 use crate::model::IpInsightsConfig;
 use crate::{Error, Result};
 
 /// Version of the folder's layout; a reader refuses any other.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 pub(super) const MANIFEST: &str = "manifest.json";
 pub(super) const STATE: &str = "state.safetensors";
@@ -389,6 +390,12 @@ impl Checkpoint {
         let num_steps = [self.manifest.as_init_from().num_optimizer_steps, 0];
         let train_state = train_state(&state, model, config, device, num_steps)?;
         Ok((train_state, Progress::new(row_counts(&state, config)?)))
+    }
+
+    /// The entities that its run trains on or began with: where its first epoch was under way, of all events, whether
+    /// they had come up or not.
+    pub(super) fn entity_filter(&self) -> Result<EntityFilter> {
+        artifact::entity_filter(&self.state()?)
     }
 
     /// The configuration of its run.

@@ -1,3 +1,4 @@
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -5,7 +6,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use burn::tensor::{DType, Tensor, TensorData};
+use burn::tensor::{AllocationProperty, DType, Tensor, TensorData};
+use bytes::Bytes;
 
 use super::checkpoint::{
     CONFIG, CheckpointManifest, EPOCHS, FIGURES_OF_EPOCH, FORMAT_VERSION, MANIFEST, ROW_COUNTS, SECONDS,
@@ -14,10 +16,11 @@ use super::checkpoint::{
 use super::progress::Progress;
 use super::step::{StateTensor, TrainState};
 use super::tensor_file::{TensorFile, TensorHead, num_bytes};
-use crate::artifact::{self, InitFrom, file_entry};
+use crate::artifact::{self, FILTER_KEY_BITS, FILTER_OFFSETS, FILTER_RESTS, InitFrom, file_entry};
 use crate::config::{CheckpointInterval, Config};
 use crate::data::DataDigest;
 use crate::device::available_memory;
+use crate::entity_filter::EntityFilter;
 use crate::event::ENTITY_HASH;
 use crate::score::read_data;
 use crate::{Error, Result};
@@ -47,6 +50,8 @@ pub(super) struct Checkpointer<'a> {
     last: Instant,
     num_steps_of_last: usize,
     writing: Option<JoinHandle<Result<()>>>,
+    /// Found with the first checkpoint.
+    entities: OnceCell<EntityFilter>,
 }
 
 impl<'a> Checkpointer<'a> {
@@ -64,7 +69,8 @@ impl<'a> Checkpointer<'a> {
         let interval = config.training.checkpoint_interval.parse()?;
         let writing = None;
         let last = Instant::now();
-        let new = Self { folder, config, init_from, interval, last, num_steps_of_last, writing };
+        let entities = OnceCell::new();
+        let new = Self { folder, config, init_from, interval, last, num_steps_of_last, writing, entities };
         Ok((interval != CheckpointInterval::Off).then_some(new))
     }
 
@@ -87,7 +93,8 @@ impl<'a> Checkpointer<'a> {
         num_steps == self.num_steps_of_last
     }
 
-    /// Copies the state and leaves it to the thread. `unread` are the sums of the loss that are on the device.
+    /// Copies the state and leaves it to the thread. `unread` are the sums of the loss that are on the device, `entities`
+    /// those of the run, which are the same each time.
     ///
     /// # Errors
     ///
@@ -98,11 +105,13 @@ impl<'a> Checkpointer<'a> {
         state: &TrainState,
         progress: &Progress,
         unread: Option<&Tensor<1>>,
+        entities: &dyn Fn() -> EntityFilter,
     ) -> Result<()> {
         self.finish()?;
         self.last = Instant::now();
         let tensors = state.tensors();
-        let numbers = numbers(progress, unread)?;
+        let mut numbers = numbers(progress, unread)?;
+        numbers.extend(of_filter(self.entities.get_or_init(entities)));
         let heads: Vec<_> =
             tensors.iter().map(head).chain(numbers.iter().map(|(head, _)| head.clone())).collect();
         let job = Job {
@@ -201,6 +210,21 @@ fn numbers(progress: &Progress, unread: Option<&Tensor<1>>) -> Result<Vec<(Tenso
     };
     numbers.push(data(UNREAD_SUMS, unread, DType::F32));
     Ok(numbers)
+}
+
+fn of_filter(filter: &EntityFilter) -> [(TensorHead, TensorData); 3] {
+    let (key_bits, offsets, rests) = filter.parts();
+    let tensor = |name, bytes: Bytes, dtype: DType| {
+        let shape = vec![bytes.len() / dtype.size()];
+        let bytes = burn::tensor::Bytes::from_shared(bytes, AllocationProperty::Other);
+        let data = TensorData::from_bytes(bytes, shape.clone(), dtype);
+        (TensorHead { name, dtype, shape }, data)
+    };
+    [
+        tensor(FILTER_KEY_BITS, Bytes::copy_from_slice(&key_bits.to_le_bytes()), DType::U32),
+        tensor(FILTER_OFFSETS, offsets.clone(), DType::U64),
+        tensor(FILTER_RESTS, rests.clone(), DType::U32),
+    ]
 }
 
 /// Reads the tensors back piece by piece. False where nobody takes them any more.

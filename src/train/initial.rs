@@ -11,6 +11,7 @@ use super::progress::Progress;
 use super::step::TrainState;
 use crate::artifact::{InitFrom, MANIFEST, StoredWeights};
 use crate::config::{Config, IpEncoderKind, differences};
+use crate::entity_filter::EntityFilter;
 use crate::event::ENTITY_HASH;
 use crate::model::IpInsightsConfig;
 use crate::{Error, Result};
@@ -65,6 +66,14 @@ impl InitialModel {
     /// What tells these weights.
     pub fn init_from(&self) -> &InitFrom {
         &self.init_from
+    }
+
+    /// The entities that they were trained on.
+    pub(super) fn entity_filter(&self) -> Result<EntityFilter> {
+        match &self.source {
+            Source::Checkpoint(checkpoint) => checkpoint.entity_filter(),
+            Source::Model(weights) => weights.entity_filter(),
+        }
     }
 
     /// The state and the progress of a run that begins from them.

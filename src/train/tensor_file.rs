@@ -50,6 +50,7 @@ impl TensorFile {
             let dtype = match head.dtype {
                 DType::F64 => "F64",
                 DType::U32 => "U32",
+                DType::U64 => "U64",
                 _ => "F32",
             };
             let entry = serde_json::json!({

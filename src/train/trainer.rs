@@ -14,6 +14,7 @@ use crate::artifact::InitFrom;
 use crate::config::{Config, Hyperparameters};
 use crate::data::{EpochOrder, Events, MiniBatch};
 use crate::device::{ComputeDevice, MemoryPlan};
+use crate::entity_filter::EntityFilter;
 use crate::evaluate::Evaluator;
 use crate::model::{IpInsights, IpInsightsConfig};
 use crate::score::{PAIRS_PER_BATCH, Scorer, read_floats};
@@ -135,6 +136,8 @@ pub struct Trained {
     pub row_counts: Vec<u32>,
     /// What it began from; `None`: random weights.
     pub init_from: Option<InitFrom>,
+    /// The entities that it was trained on, in this run and in those that it began from.
+    pub entity_filter: EntityFilter,
     /// One entry per finished epoch.
     pub epochs: Vec<EpochMetrics>,
     /// Steps done.
@@ -179,12 +182,37 @@ pub fn train(
     let checkpoints = run.checkpointer.as_mut();
     let checkpoint_error =
         last_checkpoint.and_then(|()| checkpoints.map_or(Ok(()), Checkpointer::finish)).err();
-    let Run { state, progress, .. } = run;
-    let Progress { row_counts, epochs, .. } = progress;
+    let Run { state, progress, initial_entities, .. } = run;
     let num_steps = state.num_steps();
+    // The optimiser's state goes first: the filter takes less.
     let model = state.into_model();
+    let entity_filter = seen_entities(inputs, &progress, &initial_entities);
     let init_from = inputs.init_from.map(|initial| initial.init_from().clone());
-    Ok(Trained { model, row_counts, init_from, epochs, num_steps, stopped_by, is_paused, checkpoint_error })
+    let Progress { row_counts, epochs, .. } = progress;
+    Ok(Trained {
+        model,
+        row_counts,
+        entity_filter,
+        init_from,
+        epochs,
+        num_steps,
+        stopped_by,
+        is_paused,
+        checkpoint_error,
+    })
+}
+
+/// The entities that were trained on, here and before: after the first epoch those of all events. It follows from the
+/// events and the progress alone, so that a run that was resumed has the same.
+fn seen_entities(inputs: &TrainInputs<'_>, progress: &Progress, initial: &EntityFilter) -> EntityFilter {
+    let events = inputs.events;
+    if progress.epoch > 0 {
+        return initial.with(events.iter().map(|event| event.entity));
+    }
+    let order = EpochOrder::new(events.len(), inputs.config.training.seed, 0);
+    let num_trained = progress.num_steps.saturating_mul(inputs.config.hyperparameters.mini_batch_size);
+    let positions = 0..num_trained.min(events.len());
+    initial.with(positions.map(|position| events.get(order.event_at(position)).entity))
 }
 
 struct Run<'a> {
@@ -194,6 +222,8 @@ struct Run<'a> {
     /// Sums of the loss that have not been read back.
     on_device: Option<Tensor<1>>,
     checkpointer: Option<Checkpointer<'a>>,
+    /// Those that were trained on before the run.
+    initial_entities: EntityFilter,
 }
 
 impl<'a> Run<'a> {
@@ -216,6 +246,7 @@ impl<'a> Run<'a> {
         };
         state.probe()?;
         let num_steps = state.num_steps();
+        let initial_entities = inputs.init_from.map(InitialModel::entity_filter).transpose()?.unwrap_or_default();
         let checkpointer = match inputs.checkpoints {
             Some(folder) => {
                 let init_from = inputs.init_from.map(InitialModel::init_from);
@@ -223,7 +254,7 @@ impl<'a> Run<'a> {
             }
             None => None,
         };
-        Ok(Self { inputs, state, progress, on_device, checkpointer })
+        Ok(Self { inputs, state, progress, on_device, checkpointer, initial_entities })
     }
 
     fn hyperparameters(&self) -> &'a Hyperparameters {
@@ -364,7 +395,9 @@ impl<'a> Run<'a> {
             Some(checkpointer) if !checkpointer.is_up_to_date(num_steps) => {
                 on_event(&TrainEvent::Checkpoint { num_steps })?;
                 // The sums stay where they are: read now, they would be added in another order.
-                checkpointer.write(&self.state, &self.progress, self.on_device.as_ref())
+                checkpointer.write(&self.state, &self.progress, self.on_device.as_ref(), &|| {
+                    self.initial_entities.with(self.inputs.events.iter().map(|event| event.entity))
+                })
             }
             _ => Ok(()),
         }

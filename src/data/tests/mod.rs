@@ -38,7 +38,7 @@ impl Folder {
 /// The good rows as text (`entity ip [label]`) and the report.
 fn read_inputs(inputs: &[Input], options: &ReadOptions) -> Result<(Vec<String>, ReadReport)> {
     let mut rows = Vec::new();
-    let report = read_rows(inputs, options, &mut |row| {
+    let report = read_rows(inputs, options, &mut |row, _| {
         let label = row.label.map(|label| format!(" {label}")).unwrap_or_default();
         rows.push(format!("{} {}{label}", row.entity.escape_ascii(), Ipv4Addr::from(row.ip)));
         Ok(())
@@ -133,11 +133,14 @@ fn a_missing_file_is_an_io_error() {
 fn an_error_of_the_callback_ends_the_reading() {
     let folder = Folder::new();
     let mut num_rows = 0;
-    let result =
-        read_rows(&[folder.write("input", "a,1.2.3.4\nb,1.2.3.4\n")], &ReadOptions::default(), &mut |_| {
+    let result = read_rows(
+        &[folder.write("input", "a,1.2.3.4\nb,1.2.3.4\n")],
+        &ReadOptions::default(),
+        &mut |_, _| {
             num_rows += 1;
             Err(Error::Gate("enough".into()))
-        });
+        },
+    );
     assert_eq!(result.unwrap_err().to_string(), "enough");
     assert_eq!(num_rows, 1);
 }
@@ -229,7 +232,7 @@ fn kinds_and_times_are_read_from_every_format() {
     for (bytes, options) in inputs {
         let folder = Folder::new();
         let mut found = Vec::new();
-        read_rows(&[folder.write("input", bytes)], &options, &mut |row| {
+        read_rows(&[folder.write("input", bytes)], &options, &mut |row, _| {
             found.push((row.kind.unwrap().to_vec(), row.seconds.unwrap()));
             Ok(())
         })
