@@ -3,6 +3,8 @@
 //! Entities are opaque bytes and are hashed as they are. The hash is part of a model's contract, so it has
 //! a name and a version ([`ENTITY_HASH`]) that are written into prepared files and model folders.
 
+use std::net::Ipv6Addr;
+
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Name and version of the entity hash: XXH3-64 of the entity's bytes with seed 0
@@ -32,6 +34,38 @@ pub fn entity_row(entity: u64, num_entity_vectors: usize) -> u32 {
 /// 2^32.
 pub fn entity_tag(entity: u64) -> u32 {
     (entity >> 32) as u32
+}
+
+/// Which texts are taken as an IPv4 address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IpSyntax {
+    /// Those that [`parse_ipv4`] takes.
+    #[default]
+    Ipv4,
+    /// And IPv4-mapped IPv6 addresses (RFC 4291, 2.5.5.2) in any form of theirs, such as `::ffff:1.2.3.4`: they stand for
+    /// the IPv4 address that they hold.
+    Ipv4OrMapped,
+}
+
+impl IpSyntax {
+    /// With IPv4-mapped addresses or without.
+    pub fn new(ipv4_mapped: bool) -> Self {
+        if ipv4_mapped { Self::Ipv4OrMapped } else { Self::Ipv4 }
+    }
+
+    /// The address, where the text is one.
+    #[inline]
+    pub fn parse(self, text: &[u8]) -> Option<u32> {
+        match self {
+            Self::Ipv4 => parse_ipv4(text),
+            Self::Ipv4OrMapped => parse_ipv4(text).or_else(|| parse_ipv4_mapped(text)),
+        }
+    }
+}
+
+/// The IPv4 address that an IPv4-mapped IPv6 address holds.
+pub(crate) fn parse_ipv4_mapped(text: &[u8]) -> Option<u32> {
+    std::str::from_utf8(text).ok()?.parse::<Ipv6Addr>().ok()?.to_ipv4_mapped().map(u32::from)
 }
 
 /// Bytes that [`ipv4_at`] looks at: the longest address has 15, and every octet is loaded as four.
@@ -149,6 +183,31 @@ mod tests {
             assert_eq!(parse_ipv4(text.as_bytes()), None, "{text:?}");
         }
         assert_eq!(parse_ipv4(b"1.2.3.\xff"), None);
+    }
+
+    #[test]
+    fn ipv4_mapped_addresses_are_taken_where_that_is_chosen() {
+        let mapped = ["::ffff:1.2.3.4", "::FFFF:1.2.3.4", "0:0:0:0:0:ffff:1.2.3.4", "::ffff:102:304"];
+        for text in mapped {
+            assert_eq!(IpSyntax::Ipv4OrMapped.parse(text.as_bytes()), Some(0x0102_0304), "{text:?}");
+            assert_eq!(IpSyntax::Ipv4.parse(text.as_bytes()), None, "{text:?}");
+        }
+        let others = [
+            "::1.2.3.4",
+            "::1",
+            "::ffff:1.2.3.4%eth0",
+            "[::ffff:1.2.3.4]",
+            "::ffff:1.2.3.4/128",
+            "::ffff:01.2.3.4",
+            "::fffe:1.2.3.4",
+            "64:ff9b::1.2.3.4",
+            " ::ffff:1.2.3.4",
+            "",
+        ];
+        for text in others {
+            assert_eq!(IpSyntax::Ipv4OrMapped.parse(text.as_bytes()), None, "{text:?}");
+        }
+        assert_eq!(IpSyntax::Ipv4OrMapped.parse(b"1.2.3.4"), Some(0x0102_0304));
     }
 
     #[test]

@@ -98,8 +98,10 @@ fn one_thread_trains_the_same_model_as_many() {
         .output()
         .unwrap();
     assert!(trained.status.success(), "{trained:?}");
-    let weights = |run: &str| fs::read(root().join(run).join("model/model.safetensors")).unwrap();
-    assert!(weights("single") == weights("run"), "the weights differ");
+    for file in ["model.safetensors", "folded.safetensors"] {
+        let bytes = |run: &str| fs::read(root().join(run).join("model").join(file)).unwrap();
+        assert!(bytes("single") == bytes("run"), "{file} differs");
+    }
 }
 
 #[test]
@@ -240,6 +242,55 @@ fn score_keeps_the_order_and_says_what_was_seen() {
     let strangers: String = (0..50).map(|i| format!("stranger_{i},8.8.8.8\n")).collect();
     let outcome = run_with_stdin(&["score", "--model", "run/model"], &strangers).expect(0, &[]);
     assert!(outcome.stdout.contains(",false\n"), "{}", outcome.stdout);
+}
+
+#[test]
+fn ipv6_is_refused_or_skipped_by_name_and_mapped_addresses_are_taken_on_request() {
+    LazyLock::force(&FIXTURE);
+    let rows = "user_1,1.2.3.4\nuser_1,::ffff:1.2.3.4\nuser_1,2001:db8::1\nuser_1,::1\n";
+    let score = |more: &[&str]| {
+        run_with_stdin(&[&["score", "--model", "run/model", "--device", "ndarray"], more].concat(), rows)
+    };
+    score(&[]).expect(3, &["stdin:2", "IPv4-mapped IPv6 address", "--ipv4-mapped"]);
+    score(&["--ipv4-mapped"])
+        .expect(3, &["stdin:3", "IPv6 address", "IPv6 is not supported", "--on-bad-row skip"]);
+    let skip = ["--on-bad-row", "skip", "--max-bad-fraction", "1"];
+    let skipped =
+        score(&skip).expect(0, &["3 of 4 rows are bad: ", "2 IPv6 address", "1 IPv4-mapped IPv6 address"]);
+    assert_eq!(skipped.stdout.lines().count(), 2);
+    let taken =
+        score(&[&skip[..], &["--ipv4-mapped"]].concat()).expect(0, &["2 of 4 rows are bad: 2 IPv6 address"]);
+    let lines: Vec<&str> = taken.stdout.lines().collect();
+    assert_eq!((lines.len(), lines[1]), (3, lines[2]));
+
+    // Every other verb that reads events: the same events, whichever way they are written.
+    let plain: String = (0..400).map(|i| format!("user_{},1.2.{}.{}\n", i % 7, i % 5, i % 50)).collect();
+    write("plain.csv", &plain);
+    write("mapped.csv", plain.replace(",1.2.", ",::ffff:1.2."));
+    run(&["prepare", "plain.csv", "--output", "plain.arrow"]).expect(0, &[]);
+    run(&["prepare", "mapped.csv", "--output", "mapped.arrow"]).expect(3, &["mapped.csv:1", "--ipv4-mapped"]);
+    run(&["prepare", "mapped.csv", "--output", "mapped.arrow", "--ipv4-mapped"]).expect(0, &[]);
+    assert!(file("plain.arrow") == file("mapped.arrow"));
+    let train = |input: &str, output: &str, more: &[&str]| {
+        let args =
+            ["train", "--config", "small.toml", "--train", input, "--validation", input, "--output", output];
+        run(&[&args[..], &["--set", "hyperparameters.epochs=1"], more].concat())
+    };
+    train("plain.csv", "plain_run", &[]).expect(0, &[]);
+    train("mapped.csv", "no_run", &[]).expect(3, &["mapped.csv:1"]);
+    train("mapped.csv", "flag_run", &["--ipv4-mapped"]).expect(0, &[]);
+    train("mapped.csv", "set_run", &["--set", "data.ipv4_mapped=true"]).expect(0, &[]);
+    for run in ["flag_run", "set_run"] {
+        let weights = |run: &str| file(&format!("{run}/model/model.safetensors"));
+        assert!(weights(run) == weights("plain_run"), "{run}");
+    }
+    let evaluate = |data: &str, more: &[&str]| {
+        run(&[&["evaluate", "--model", "run/model", "--json", "--data", data, "--history", data], more]
+            .concat())
+    };
+    evaluate("mapped.csv", &[]).expect(3, &["mapped.csv:1"]);
+    let found = evaluate("mapped.csv", &["--ipv4-mapped"]).expect(0, &[]);
+    assert_eq!(found.stdout, evaluate("plain.csv", &[]).expect(0, &[]).stdout);
 }
 
 #[test]

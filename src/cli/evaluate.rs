@@ -120,7 +120,7 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
     } else {
         read_rows(&inputs, &options, &mut |row, place| {
             let log_likelihood_ratios = match &mut truth {
-                Some(truth) => truth.next_of(&row)?,
+                Some(truth) => truth.next_of(&row, options.ip_syntax)?,
                 None => &[],
             };
             let evaluated = evaluated(&row, log_likelihood_ratios);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use ipsight::event::IpSyntax;
 use ipsight::serve::{
     AtStart, Limits, Listeners, Models, Scoring, ServeEvent, Service, Tokens, check_address, tls,
 };
@@ -55,6 +56,9 @@ pub struct ServeOptions {
     attack_prior: Option<f64>,
     #[command(flatten)]
     unseen: UnseenArg,
+    /// Take IPv4-mapped IPv6 addresses, ::ffff:1.2.3.4, as the IPv4 addresses that they hold
+    #[arg(long)]
+    ipv4_mapped: bool,
     /// Seconds between looks at whether a model folder, or where a link leads, has changed; 0 for never
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = parse_seconds)]
     watch_interval: f64,
@@ -160,7 +164,11 @@ pub fn serve(model: &Path, at_start: AtStart, listen: SocketAddr, options: &Serv
         check_address(flag, address, tls.is_some(), &tokens, options.insecure)?;
     }
     let start = Instant::now();
-    let scoring = Scoring { attack_prior: options.attack_prior, unseen: options.unseen.unseen };
+    let scoring = Scoring {
+        attack_prior: options.attack_prior,
+        unseen: options.unseen.unseen,
+        ip_syntax: IpSyntax::new(options.ipv4_mapped),
+    };
     let models = Models::load(model, at_start, options.device.choose()?, scoring)?;
     for model in models.all().values() {
         talk!("model {}, version {}", model.name, model.version());

@@ -167,6 +167,7 @@ fn resolve_config(args: &TrainArgs) -> Result<Config> {
     let flags = &args.read;
     data.entity_column = flags.entity_column.clone().or(data.entity_column.take());
     data.ip_column = flags.ip_column.clone().or(data.ip_column.take());
+    data.ipv4_mapped |= flags.ipv4_mapped;
     if let Some(policy) = &flags.on_bad_row {
         data.on_bad_row = policy.clone();
     }

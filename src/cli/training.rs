@@ -9,6 +9,7 @@ use ipsight::artifact::{TrainedModel, TrainingSummary};
 use ipsight::config::{Config, GeneratedConfig};
 use ipsight::data::{Events, Format, ReadOptions, load_events, resolve_inputs};
 use ipsight::device::ComputeDevice;
+use ipsight::event::IpSyntax;
 use ipsight::synth::{AddressRanges, GenerateOptions, GeneratedLogins, generate};
 use ipsight::train::{
     CheckpointFolder, EpochMetrics, FolderLock, InitialModel, Resume, RunFolder, RunIdentity, TrainEvent,
@@ -165,6 +166,7 @@ pub fn read_options(config: &Config) -> Result<ReadOptions> {
     Ok(ReadOptions {
         entity_column: config.data.entity_column.clone(),
         ip_column: config.data.ip_column.clone(),
+        ip_syntax: IpSyntax::new(config.data.ipv4_mapped),
         on_bad_row: config.data.on_bad_row.parse()?,
         max_bad_fraction: config.data.max_bad_fraction,
         ..ReadOptions::default()

@@ -205,6 +205,8 @@ pub struct DataConfig {
     pub entity_column: Option<String>,
     /// The column that holds the IPv4 address; without it the second column.
     pub ip_column: Option<String>,
+    /// Take IPv4-mapped IPv6 addresses, `::ffff:1.2.3.4`, as the IPv4 addresses that they hold.
+    pub ipv4_mapped: bool,
     /// What to do with a row that cannot be read: `fail`, `skip`, or `quarantine=FILE` to copy it there.
     #[schemars(regex(pattern = "^(fail|skip|quarantine=.+)$"))]
     pub on_bad_row: String,
@@ -223,6 +225,7 @@ impl Default for DataConfig {
             validation: Vec::new(),
             entity_column: None,
             ip_column: None,
+            ipv4_mapped: false,
             on_bad_row: "fail".into(),
             max_bad_fraction: 0.001,
             generated: None,

@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use crate::event::parse_ipv4;
+use crate::event::{parse_ipv4, parse_ipv4_mapped};
 
 /// Why a row is bad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +18,7 @@ pub(crate) enum BadRow {
     BadTime,
     NotIpv4,
     Ipv6,
+    Ipv4Mapped,
     Ipv4WithPort,
     Ipv4WithPrefix,
     LeadingZeros,
@@ -44,6 +45,9 @@ impl BadRow {
             && is_number(port)
         {
             return BadRow::Ipv4WithPort;
+        }
+        if parse_ipv4_mapped(text.as_bytes()).is_some() {
+            return BadRow::Ipv4Mapped;
         }
         // Also with brackets, a port, a zone or a prefix length around it.
         let address = text.trim_start_matches('[').split([']', '%', '/']).next().unwrap_or(text);
@@ -75,6 +79,7 @@ impl BadRow {
             BadRow::BadTime => "bad time",
             BadRow::NotIpv4 => "not an IPv4 address",
             BadRow::Ipv6 => "IPv6 address",
+            BadRow::Ipv4Mapped => "IPv4-mapped IPv6 address",
             BadRow::Ipv4WithPort => "IPv4 with a port",
             BadRow::Ipv4WithPrefix => "IPv4 with a prefix length",
             BadRow::LeadingZeros => "IPv4 with leading zeros",
@@ -95,7 +100,10 @@ impl BadRow {
             BadRow::BadLabel => "a label is 0, 1, true or false",
             BadRow::BadTime => "a time is a number of Unix seconds or like 2024-05-31T23:59:59Z",
             BadRow::NotIpv4 => "an IPv4 address is four numbers from 0 to 255 with dots between them",
-            BadRow::Ipv6 => "only IPv4 addresses can be read: remove the row",
+            BadRow::Ipv6 => "IPv6 is not supported, the model knows IPv4 addresses only: remove the row",
+            BadRow::Ipv4Mapped => {
+                "give --ipv4-mapped to have it taken as the IPv4 address that it holds, or write that address"
+            }
             BadRow::Ipv4WithPort => "remove the port",
             BadRow::Ipv4WithPrefix => "give one address, not a network",
             BadRow::LeadingZeros => {
@@ -134,7 +142,10 @@ mod tests {
             ("1.2.3.4:80", BadRow::Ipv4WithPort),
             ("1.2.3.0/24", BadRow::Ipv4WithPrefix),
             ("::1", BadRow::Ipv6),
-            ("::ffff:1.2.3.4", BadRow::Ipv6),
+            ("::ffff:1.2.3.4", BadRow::Ipv4Mapped),
+            ("::FFFF:102:304", BadRow::Ipv4Mapped),
+            ("[::ffff:1.2.3.4]", BadRow::Ipv6),
+            ("::1.2.3.4", BadRow::Ipv6),
             ("[2001:db8::1]:443", BadRow::Ipv6),
             ("fe80::1%eth0", BadRow::Ipv6),
             ("2001:db8::/32", BadRow::Ipv6),

@@ -9,13 +9,19 @@ use super::csv_records::{CsvRecord, RecordScanner};
 use super::csv_rows::fields_of;
 use super::intake::check;
 use super::text::MAX_LINE;
-use crate::event::{Event, hash_entity, ipv4_at};
+use crate::event::{Event, IpSyntax, hash_entity, ipv4_at};
 
 /// The columns of rows that begin with `entity,ipv4`.
 const PAIR: Columns<usize> = Columns { entity: 0, ip: 1, label: None, kind: None, time: None };
 
 /// Parses the records in `text`, but the last where its end is not there.
-pub(super) fn parse(text: &[u8], at_end: bool, columns: &Columns<usize>, parsed: &mut Parsed) {
+pub(super) fn parse(
+    text: &[u8],
+    at_end: bool,
+    columns: &Columns<usize>,
+    ip_syntax: IpSyntax,
+    parsed: &mut Parsed,
+) {
     let mut scanner = RecordScanner::default();
     let mut pairs = Pairs { text, special: None };
     loop {
@@ -29,10 +35,10 @@ pub(super) fn parse(text: &[u8], at_end: bool, columns: &Columns<usize>, parsed:
             return;
         }
         if extent.len > 0 {
-            match event_of(&scanner.split(&rest[..extent.len], &extent, 0), columns) {
-                Some(event) => parsed.push(event),
-                None if parsed.push_odd(extent.len) => {}
-                None => return,
+            match event_of(&scanner.split(&rest[..extent.len], &extent, 0), columns, ip_syntax) {
+                Ok(event) => parsed.push(event),
+                Err(_) if parsed.push_odd(extent.len) => {}
+                Err(_) => return,
             }
         }
         parsed.num_bytes += extent.len + extent.terminator;
@@ -45,7 +51,7 @@ pub(super) fn parse(text: &[u8], at_end: bool, columns: &Columns<usize>, parsed:
 /// # Errors
 ///
 /// The first record that is no event: its index from 0, empty lines left out, and why.
-pub(crate) fn events_of_csv(text: &[u8]) -> Result<Vec<Event>, (usize, BadRow)> {
+pub(crate) fn events_of_csv(text: &[u8], ip_syntax: IpSyntax) -> Result<Vec<Event>, (usize, BadRow)> {
     let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     let mut scanner = RecordScanner::default();
     let mut parsed = Parsed::default();
@@ -58,7 +64,7 @@ pub(crate) fn events_of_csv(text: &[u8]) -> Result<Vec<Event>, (usize, BadRow)> 
             break;
         };
         if extent.len > 0 {
-            let event = try_event_of(&scanner.split(&rest[..extent.len], &extent, 0), &PAIR);
+            let event = event_of(&scanner.split(&rest[..extent.len], &extent, 0), &PAIR, ip_syntax);
             parsed.push(event.map_err(|reason| (parsed.ip.len(), reason))?);
         }
         parsed.num_bytes += extent.len + extent.terminator;
@@ -68,15 +74,11 @@ pub(crate) fn events_of_csv(text: &[u8]) -> Result<Vec<Event>, (usize, BadRow)> 
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
-fn event_of(record: &CsvRecord<'_>, columns: &Columns<usize>) -> Option<Event> {
-    try_event_of(record, columns).ok()
-}
-
-fn try_event_of(record: &CsvRecord<'_>, columns: &Columns<usize>) -> Result<Event, BadRow> {
+fn event_of(record: &CsvRecord<'_>, columns: &Columns<usize>, ip_syntax: IpSyntax) -> Result<Event, BadRow> {
     if record.is_unclosed {
         return Err(BadRow::UnclosedQuote);
     }
-    let row = check(fields_of(record, columns).ok_or(BadRow::TooFewColumns)?)?;
+    let row = check(fields_of(record, columns).ok_or(BadRow::TooFewColumns)?, ip_syntax)?;
     Ok(Event { entity: hash_entity(row.entity), ip: row.ip })
 }
 

@@ -9,7 +9,7 @@ use super::csv_records::{CsvRecord, CsvRecords, RecordScanner};
 use super::intake::{Fields, Intake, Place};
 use super::stream::Stream;
 use super::text::Text;
-use crate::event::parse_ipv4;
+use crate::event::IpSyntax;
 use crate::{Error, Result};
 
 /// What stands where an address is unknown, so that a first row with it is not taken for a header.
@@ -40,12 +40,12 @@ pub(super) fn read_in_blocks(
     } else {
         chosen.positions()
     };
-    let rows = CsvRows { name: &name, columns };
+    let rows = CsvRows { name: &name, columns, ip_syntax: options.ip_syntax };
     loop {
         let Some(first) = records.next()? else { return Ok(()) };
         if !is_blank(&first) {
             let place = Place::Line(&name, first.line).to_string();
-            check_first(&first, &rows.columns, &names, has_header, place)?;
+            check_first(&first, &rows, &names, has_header, place)?;
             rows.take(&first, intake)?;
             break;
         }
@@ -63,15 +63,16 @@ pub(super) fn read_in_blocks(
 struct CsvRows<'a> {
     name: &'a str,
     columns: Columns<usize>,
+    ip_syntax: IpSyntax,
 }
 
 impl CsvRows<'_> {
     /// Hands on all rows of `text`, which are parsed in blocks.
     fn take_blocks(&self, text: Text, block_size: usize, intake: &mut Intake<'_>) -> Result<()> {
         let mut line = text.line();
-        let columns = self.columns.clone();
+        let (columns, ip_syntax) = (self.columns.clone(), self.ip_syntax);
         let mut blocks = Blocks::read(text.into_stream(), block_size, move |text, at_end, parsed| {
-            csv_blocks::parse(text, at_end, &columns, parsed);
+            csv_blocks::parse(text, at_end, &columns, ip_syntax, parsed);
         })?;
         let mut scanner = RecordScanner::default();
         let mut take_odd = |raw: &[u8], line, intake: &mut Intake<'_>| match scanner.find(raw, true) {
@@ -200,7 +201,7 @@ impl Columns<ColumnRef> {
 /// [`super::OnBadRow`] can make sense of the rest.
 fn check_first(
     record: &CsvRecord<'_>,
-    columns: &Columns<usize>,
+    CsvRows { columns, ip_syntax, .. }: &CsvRows<'_>,
     names: &Columns<String>,
     has_header: bool,
     place: String,
@@ -215,10 +216,10 @@ fn check_first(
     let (Some(entity), Some(ip)) = (record.field(columns.entity), record.field(columns.ip)) else {
         return Ok(());
     };
-    if parse_ipv4(ip).is_some() {
+    if ip_syntax.parse(ip).is_some() {
         return Ok(());
     }
-    if parse_ipv4(entity).is_some() {
+    if ip_syntax.parse(entity).is_some() {
         let what = format!("the columns are swapped: {}", shown(record.raw));
         let help =
             format!("name them the other way: --entity-column {} --ip-column {}", names.ip, names.entity);

@@ -7,7 +7,7 @@ use super::bad_rows::{BadRow, shown};
 use super::stream::Stream;
 use super::time::unix_seconds;
 use super::{Input, OnBadRow, ReadOptions, ReadReport, Row};
-use crate::event::{hash_entity, parse_ipv4};
+use crate::event::{IpSyntax, hash_entity};
 use crate::output_file::OutputFile;
 use crate::{Error, Result};
 
@@ -65,6 +65,7 @@ pub(super) struct Intake<'a> {
     sink: Sink<'a>,
     report: ReadReport,
     fails: bool,
+    ip_syntax: IpSyntax,
     max_bad_fraction: f64,
     quarantine: Option<OutputFile>,
 }
@@ -94,6 +95,7 @@ impl<'a> Intake<'a> {
             sink,
             report: ReadReport::default(),
             fails: options.on_bad_row == OnBadRow::Fail,
+            ip_syntax: options.ip_syntax,
             max_bad_fraction: options.max_bad_fraction,
             quarantine,
         })
@@ -106,7 +108,7 @@ impl<'a> Intake<'a> {
 
     /// Checks a row and hands it on; `raw` is the row as it stands.
     pub(super) fn row(&mut self, place: Place<'_>, fields: Fields<'_>, raw: &[u8]) -> Result<()> {
-        match check(fields) {
+        match check(fields, self.ip_syntax) {
             Ok(row) => {
                 self.report.num_rows += 1;
                 match &mut self.sink {
@@ -192,12 +194,12 @@ impl<'a> Intake<'a> {
 }
 
 /// Checks the fields of a row.
-pub(super) fn check(fields: Fields<'_>) -> std::result::Result<Row<'_>, BadRow> {
+pub(super) fn check(fields: Fields<'_>, ip_syntax: IpSyntax) -> std::result::Result<Row<'_>, BadRow> {
     let Fields { entity, ip, label, kind, time } = fields;
     if entity.is_empty() {
         return Err(BadRow::EmptyEntity);
     }
-    let ip = parse_ipv4(ip).ok_or_else(|| BadRow::of_ip(ip))?;
+    let ip = ip_syntax.parse(ip).ok_or_else(|| BadRow::of_ip(ip))?;
     let label = match label {
         None => None,
         Some(b"1" | b"true") => Some(true),

@@ -12,7 +12,7 @@ use super::intake::{Fields, Intake, Place, check};
 use super::stream::Stream;
 use super::text::{Line, MAX_LINE, Text, find_line};
 use crate::Result;
-use crate::event::{Event, hash_entity};
+use crate::event::{Event, IpSyntax, hash_entity};
 
 /// Reads all rows of `stream` into `intake`.
 pub(super) fn read(stream: Stream, options: &ReadOptions, intake: &mut Intake<'_>) -> Result<()> {
@@ -41,7 +41,7 @@ pub(super) fn read_in_blocks(
         }
         take(&line, &keys, &name, intake)?;
         if Blocks::are_of_use(&text, intake) {
-            return take_blocks(text, block_size, &keys, &name, intake);
+            return take_blocks(text, block_size, &keys, options.ip_syntax, &name, intake);
         }
     }
     Ok(())
@@ -52,13 +52,14 @@ fn take_blocks(
     text: Text,
     block_size: usize,
     keys: &Columns<String>,
+    ip_syntax: IpSyntax,
     name: &str,
     intake: &mut Intake<'_>,
 ) -> Result<()> {
     let mut number = text.line();
     let block_keys = keys.clone();
     let mut blocks = Blocks::read(text.into_stream(), block_size, move |text, at_end, parsed| {
-        parse(text, at_end, &block_keys, parsed);
+        parse(text, at_end, &block_keys, ip_syntax, parsed);
     })?;
     let mut take_odd =
         |bytes: &[u8], number, intake: &mut Intake<'_>| take(&Line { number, bytes }, keys, name, intake);
@@ -81,7 +82,7 @@ fn take_blocks(
 }
 
 /// Parses the lines of a block, but the last where its end is not there.
-fn parse(text: &[u8], at_end: bool, keys: &Columns<String>, parsed: &mut Parsed) {
+fn parse(text: &[u8], at_end: bool, keys: &Columns<String>, ip_syntax: IpSyntax, parsed: &mut Parsed) {
     while let Some((len, terminator)) = find_line(&text[parsed.num_bytes..], at_end) {
         // A line that is too long is left too: an error stops the reading there.
         if len + terminator == 0 || len >= MAX_LINE {
@@ -90,7 +91,7 @@ fn parse(text: &[u8], at_end: bool, keys: &Columns<String>, parsed: &mut Parsed)
         let json = trim(&text[parsed.num_bytes..][..len]);
         if !json.is_empty() {
             let object = serde_json::from_slice(json).ok();
-            match object.and_then(|object| event_of(&object, keys)) {
+            match object.and_then(|object| event_of(&object, keys, ip_syntax)) {
                 Some(event) => parsed.push(event),
                 None if parsed.push_odd(len) => {}
                 None => return,
@@ -101,10 +102,10 @@ fn parse(text: &[u8], at_end: bool, keys: &Columns<String>, parsed: &mut Parsed)
     }
 }
 
-fn event_of(object: &Map<String, Value>, keys: &Columns<String>) -> Option<Event> {
+fn event_of(object: &Map<String, Value>, keys: &Columns<String>, ip_syntax: IpSyntax) -> Option<Event> {
     let [entity, ip] = fields_of(object, keys).ok()?;
     let texts = texts_of(entity, ip, object, keys).ok()?;
-    let row = check(texts.fields()).ok()?;
+    let row = check(texts.fields(), ip_syntax).ok()?;
     Some(Event { entity: hash_entity(row.entity), ip: row.ip })
 }
 

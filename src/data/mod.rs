@@ -31,6 +31,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::event::IpSyntax;
 use crate::{Error, Result, nearest};
 
 pub(crate) use bad_rows::{BadRow, shown};
@@ -136,6 +137,8 @@ pub struct ReadOptions {
     pub kind_column: Option<String>,
     /// The column of an event's time, where there is one: Unix seconds or RFC 3339.
     pub time_column: Option<String>,
+    /// What is an address: IPv4, and IPv4-mapped IPv6 addresses if that is wanted.
+    pub ip_syntax: IpSyntax,
     /// What happens with a row that is not an event.
     pub on_bad_row: OnBadRow,
     /// The largest share of bad rows that is put up with, in `0.0..=1.0`. Reading also stops early, once the
@@ -153,6 +156,7 @@ impl Default for ReadOptions {
             label_column: None,
             kind_column: None,
             time_column: None,
+            ip_syntax: IpSyntax::Ipv4,
             on_bad_row: OnBadRow::Fail,
             max_bad_fraction: 0.001,
         }

@@ -437,7 +437,7 @@ proptest! {
         let time_column = seconds.map(|_| "3".to_string());
         let options = crate::data::ReadOptions { time_column, ..Default::default() };
         let mut rows = Vec::new();
-        let mut on_row = |row: crate::data::Row<'_>| {
+        let mut on_row = |row: crate::data::Row<'_>, _: crate::data::Place<'_>| {
             rows.push((row.entity.to_vec(), row.ip, row.seconds));
             Ok(())
         };

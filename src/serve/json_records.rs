@@ -8,9 +8,10 @@ use serde::de::{
 
 use super::limits::Limits;
 use super::refusal::Refusal;
+use super::wire::Reading;
 use crate::Event;
 use crate::data::{BadRow, shown};
-use crate::event::{hash_entity, parse_ipv4};
+use crate::event::{IpSyntax, hash_entity};
 
 /// How a record is written.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -35,10 +36,12 @@ impl Form {
 /// # Errors
 ///
 /// 400 that says what is wrong, with the record's index where it is in one; 413 past the number of records.
-pub fn events_of_json(body: &[u8], form: Form, limits: &Limits) -> Result<Vec<Event>, Refusal> {
+pub fn events_of_json(body: &[u8], form: Form, reading: &Reading<'_>) -> Result<Vec<Event>, Refusal> {
+    let &Reading { limits, ip_syntax } = reading;
     check_depth(body, limits)?;
-    let mut records =
-        Records { form, max: limits.max_records, events: Vec::new(), index: None, is_there: false };
+    let max = limits.max_records;
+    let record = Record { form, ip_syntax };
+    let mut records = Records { record, max, events: Vec::new(), index: None, is_there: false };
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let result = (&mut records).deserialize(&mut deserializer).and_then(|()| deserializer.end());
     match (result, records.index) {
@@ -57,10 +60,11 @@ pub fn events_of_json(body: &[u8], form: Form, limits: &Limits) -> Result<Vec<Ev
 /// # Errors
 ///
 /// 400 with the record's `index`.
-pub fn event_of_line(line: &[u8], index: usize, limits: &Limits) -> Result<Event, Refusal> {
-    check_depth(line, limits)?;
+pub fn event_of_line(line: &[u8], index: usize, reading: &Reading<'_>) -> Result<Event, Refusal> {
+    check_depth(line, reading.limits)?;
     let mut deserializer = serde_json::Deserializer::from_slice(line);
-    let event = Record(Form::SageMaker).deserialize(&mut deserializer);
+    let record = Record { form: Form::SageMaker, ip_syntax: reading.ip_syntax };
+    let event = record.deserialize(&mut deserializer);
     event
         .and_then(|event| deserializer.end().map(|()| event))
         .map_err(|error| Refusal::invalid(format!("record {index} (from 0): {error}")))
@@ -93,7 +97,7 @@ fn check_depth(body: &[u8], limits: &Limits) -> Result<(), Refusal> {
 
 /// A document with a list of records.
 struct Records {
-    form: Form,
+    record: Record,
     max: usize,
     events: Vec<Event>,
     /// The record that is being read.
@@ -114,18 +118,18 @@ impl<'de> Visitor<'de> for &mut Records {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "an object with a list `{}`", self.form.list())
+        write!(f, "an object with a list `{}`", self.record.form.list())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let list = self.form.list();
+        let list = self.record.form.list();
         while let Some(key) = map.next_key_seed(Key(&[list]))? {
             match key {
                 Ok(_) if !self.is_there => {
                     self.is_there = true;
                     map.next_value_seed(List(self))?;
                 }
-                Err(_) if self.form == Form::SageMaker => drop(map.next_value::<IgnoredAny>()?),
+                Err(_) if self.record.form == Form::SageMaker => drop(map.next_value::<IgnoredAny>()?),
                 _ => return Err(misplaced(&key, &[list])),
             }
         }
@@ -153,7 +157,7 @@ impl<'de> Visitor<'de> for List<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
         let records = self.0;
         records.index = Some(0);
-        while let Some(event) = list.next_element_seed(Record(records.form))? {
+        while let Some(event) = list.next_element_seed(records.record)? {
             records.events.push(event);
             records.index = Some(records.events.len());
             if records.events.len() > records.max {
@@ -166,7 +170,11 @@ impl<'de> Visitor<'de> for List<'_> {
 }
 
 /// One record.
-struct Record(Form);
+#[derive(Clone, Copy)]
+struct Record {
+    form: Form,
+    ip_syntax: IpSyntax,
+}
 
 impl<'de> DeserializeSeed<'de> for Record {
     type Value = Event;
@@ -180,27 +188,27 @@ impl<'de> Visitor<'de> for Record {
     type Value = Event;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
+        f.write_str(match self.form {
             Form::SageMaker => "{\"features\": [\"ENTITY\", \"IPV4\"]}",
             Form::Plain => "{\"entity\": \"ENTITY\", \"ip\": \"IPV4\"}",
         })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Event, A::Error> {
-        match self.0 {
-            Form::SageMaker => one_of_keys(map, &["data", "features"], "features"),
-            Form::Plain => plain(map),
+        match self.form {
+            Form::SageMaker => one_of_keys(map, &["data", "features"], "features", self.ip_syntax),
+            Form::Plain => plain(map, self.ip_syntax),
         }
     }
 }
 
-fn plain<'de, A: MapAccess<'de>>(mut map: A) -> Result<Event, A::Error> {
+fn plain<'de, A: MapAccess<'de>>(mut map: A, ip_syntax: IpSyntax) -> Result<Event, A::Error> {
     let (mut entity, mut ip) = (None, None);
     const KEYS: [&str; 2] = ["entity", "ip"];
     while let Some(key) = map.next_key_seed(Key(&KEYS))? {
         match key {
             Ok("entity") if entity.is_none() => entity = Some(map.next_value_seed(Entity)?),
-            Ok("ip") if ip.is_none() => ip = Some(map.next_value_seed(Ip)?),
+            Ok("ip") if ip.is_none() => ip = Some(map.next_value_seed(Ip(ip_syntax))?),
             _ => return Err(misplaced(&key, &KEYS)),
         }
     }
@@ -215,12 +223,13 @@ fn one_of_keys<'de, A: MapAccess<'de>>(
     mut map: A,
     keys: &'static [&'static str],
     wanted: &str,
+    ip_syntax: IpSyntax,
 ) -> Result<Event, A::Error> {
     let mut event = None;
     while let Some(key) = map.next_key_seed(Key(keys))? {
         if key.is_err() {
             map.next_value::<IgnoredAny>()?;
-        } else if event.replace(map.next_value_seed(Features)?).is_some() {
+        } else if event.replace(map.next_value_seed(Features(ip_syntax))?).is_some() {
             return Err(A::Error::custom("the features are given twice"));
         }
     }
@@ -262,7 +271,7 @@ fn misplaced<E: serde::de::Error>(key: &Result<&'static str, String>, keys: &[&s
 }
 
 /// What stands under `data`, `features` or `values`: the pair, or an object around it.
-struct Features;
+struct Features(IpSyntax);
 
 impl<'de> DeserializeSeed<'de> for Features {
     type Value = Event;
@@ -280,13 +289,13 @@ impl<'de> Visitor<'de> for Features {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Event, A::Error> {
-        one_of_keys(map, &["features", "values"], "values")
+        one_of_keys(map, &["features", "values"], "values", self.0)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut pair: A) -> Result<Event, A::Error> {
         let needs = || A::Error::custom("two values are needed, [\"ENTITY\", \"IPV4\"]");
         let entity = pair.next_element_seed(Entity)?.ok_or_else(needs)?;
-        let ip = pair.next_element_seed(Ip)?.ok_or_else(needs)?;
+        let ip = pair.next_element_seed(Ip(self.0))?.ok_or_else(needs)?;
         match pair.next_element::<IgnoredAny>()? {
             None => Ok(Event { entity, ip }),
             Some(_) => Err(needs()),
@@ -338,7 +347,7 @@ impl Visitor<'_> for Entity {
     }
 }
 
-struct Ip;
+struct Ip(IpSyntax);
 
 impl<'de> DeserializeSeed<'de> for Ip {
     type Value = u32;
@@ -356,7 +365,7 @@ impl Visitor<'_> for Ip {
     }
 
     fn visit_str<E: serde::de::Error>(self, ip: &str) -> Result<u32, E> {
-        parse_ipv4(ip.as_bytes()).ok_or_else(|| bad(BadRow::of_ip(ip.as_bytes())))
+        self.0.parse(ip.as_bytes()).ok_or_else(|| bad(BadRow::of_ip(ip.as_bytes())))
     }
 }
 

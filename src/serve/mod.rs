@@ -40,6 +40,7 @@ use body::Budget;
 use listen::{Connections, Endpoint};
 use metrics::Metrics;
 use queue::Queue;
+use wire::Reading;
 
 /// Connections for metrics and reloads, which are counted apart: a service that is full can be looked at.
 const MAX_ADMIN_CONNECTIONS: usize = 32;
@@ -110,7 +111,7 @@ impl Service {
             budget: Budget::new(limits.max_queue_bytes),
             explanations: Arc::new(Semaphore::new(limits.max_explanations)),
             long_work: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
-            openapi: openapi::document(&limits, models.has_several()).to_string().into(),
+            openapi: openapi::document(&limits, models.has_several(), models.ip_syntax()).to_string().into(),
             is_draining: AtomicBool::new(false),
             metrics: Metrics::new(),
             models,
@@ -119,6 +120,11 @@ impl Service {
             log_requests,
             on_event,
         })
+    }
+
+    /// How records are read.
+    fn reading(&self) -> Reading<'_> {
+        Reading { limits: &self.limits, ip_syntax: self.models.ip_syntax() }
     }
 
     /// Runs what is short here. What is long waits for its turn, and then runs where it holds no other request up.

@@ -13,6 +13,7 @@ use super::refusal::Refusal;
 use crate::artifact::{self, Artifact, MANIFEST, Manifest};
 use crate::device::ComputeDevice;
 use crate::embeddings::Embeddings;
+use crate::event::IpSyntax;
 use crate::thresholds::{THRESHOLDS, Thresholds};
 use crate::{Error, Event, Result, Scorer, Unseen};
 
@@ -103,6 +104,8 @@ pub struct Scoring {
     pub attack_prior: Option<f64>,
     /// What becomes of entities that a model was not trained on; [`Unseen::Error`] refuses the request.
     pub unseen: Unseen,
+    /// What is an address.
+    pub ip_syntax: IpSyntax,
 }
 
 /// The models of a server.
@@ -168,6 +171,11 @@ impl Models {
         }
         *models.served.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(served);
         Ok(models)
+    }
+
+    /// What is an address.
+    pub fn ip_syntax(&self) -> IpSyntax {
+        self.scoring.ip_syntax
     }
 
     /// Whether models have names that matter.

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::limits::Limits;
 use crate::Unseen;
+use crate::event::IpSyntax;
 
 /// Four numbers from 0 to 255 with dots between them, as [`crate::event::parse_ipv4`] reads them.
 const IPV4: &str =
@@ -22,7 +23,7 @@ const UNSEEN: &str = "What becomes of an entity that the model was not trained o
     400, which names the record";
 
 /// The document.
-pub fn document(limits: &Limits, has_several: bool) -> Value {
+pub fn document(limits: &Limits, has_several: bool, ip_syntax: IpSyntax) -> Value {
     let mut paths = json!({
         "/ping": { "get": {
             "summary": "Whether the server is up",
@@ -82,7 +83,7 @@ pub fn document(limits: &Limits, has_several: bool) -> Value {
         "paths": paths,
         "components": {
             "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
-            "schemas": schemas(limits),
+            "schemas": schemas(limits, ip_syntax),
         },
     })
 }
@@ -240,12 +241,19 @@ fn records() -> Value {
     } })
 }
 
-fn schemas(limits: &Limits) -> Value {
+fn schemas(limits: &Limits, ip_syntax: IpSyntax) -> Value {
     let text = json!({ "type": "string" });
     let number = json!({ "type": "number" });
     let floats = json!({ "type": "array", "items": number });
     let entity = json!({ "type": "string", "minLength": 1 });
-    let ip = json!({ "type": "string", "pattern": IPV4, "examples": ["203.0.113.7"] });
+    let ip = match ip_syntax {
+        IpSyntax::Ipv4 => json!({ "type": "string", "pattern": IPV4, "examples": ["203.0.113.7"] }),
+        IpSyntax::Ipv4OrMapped => json!({
+            "type": "string",
+            "description": "An IPv4 address, or an IPv4-mapped IPv6 address, which is taken as the one that it holds",
+            "examples": ["203.0.113.7", "::ffff:203.0.113.7"],
+        }),
+    };
     let hashed = json!({
         "description": "A whole number is taken as its decimal digits",
         "anyOf": [entity, { "type": "integer", "minimum": i64::MIN, "maximum": u64::MAX }],

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::models::ServedModel;
 use super::refusal::Refusal;
 use crate::artifact::Manifest;
-use crate::event::{hash_entity, parse_ipv4};
+use crate::data::BadRow;
+use crate::event::{IpSyntax, hash_entity};
 use crate::explain::Explained;
 use crate::thresholds::{Threshold, Verdict};
 use crate::{Event, Result, anomaly_score};
@@ -87,14 +88,15 @@ impl ToExplain {
     /// # Errors
     ///
     /// 400.
-    pub fn parse(body: &[u8]) -> std::result::Result<(Self, Event), Refusal> {
+    pub fn parse(body: &[u8], ip_syntax: IpSyntax) -> std::result::Result<(Self, Event), Refusal> {
         let asked: Self =
             serde_json::from_slice(body).map_err(|error| Refusal::invalid(format!("the body: {error}")))?;
         if asked.entity.is_empty() {
             return Err(Refusal::invalid("`entity` is empty"));
         }
-        let ip = parse_ipv4(asked.ip.as_bytes()).ok_or_else(|| {
-            Refusal::invalid("`ip` is no IPv4 address: give four numbers from 0 to 255 with dots")
+        let ip = ip_syntax.parse(asked.ip.as_bytes()).ok_or_else(|| {
+            let reason = BadRow::of_ip(asked.ip.as_bytes());
+            Refusal::invalid(format!("`ip`: {}: {}", reason.name(), reason.mend()))
         })?;
         let event = Event { entity: hash_entity(asked.entity.as_bytes()), ip };
         Ok((asked, event))

@@ -220,7 +220,7 @@ async fn invoke(
     let format = RequestFormat::of(headers.get(header::CONTENT_TYPE), &bytes);
     let accept = Accept::of(accept, format);
     let parse = || {
-        let events = wire::parse(&bytes, format, &service.limits)?;
+        let events = wire::parse(&bytes, format, &service.reading())?;
         model.check_seen(&events).map(|()| events)
     };
     let events = service.long_if(is_long, parse).await?;
@@ -317,7 +317,7 @@ async fn score(State(service): Shared, query: MaybeQuery, headers: HeaderMap, bo
     let Held { bytes, mut share } = body::read(body, &headers, &service.limits, &service.budget).await?;
     let is_long = bytes.len() > LONG_BODY;
     let parse = || {
-        let events = events_of_json(&bytes, Form::Plain, &service.limits)?;
+        let events = events_of_json(&bytes, Form::Plain, &service.reading())?;
         model.check_seen(&events).map(|()| events)
     };
     let events = service.long_if(is_long, parse).await?;
@@ -335,7 +335,7 @@ async fn score(State(service): Shared, query: MaybeQuery, headers: HeaderMap, bo
 async fn explain(State(service): Shared, query: MaybeQuery, headers: HeaderMap, body: Body) -> Answer {
     let model = ModelQuery::find(query, &service)?;
     let held = body::read(body, &headers, &service.limits, &service.budget).await?;
-    let (asked, event) = ToExplain::parse(&held.bytes)?;
+    let (asked, event) = ToExplain::parse(&held.bytes, service.models.ip_syntax())?;
     model.check_seen(&[event])?;
     let permit = service.explanations.clone().try_acquire_owned();
     let permit = permit.map_err(|_| Refusal::busy("other explanations are being made: try again later"))?;

@@ -10,6 +10,7 @@ use super::limits::Limits;
 use super::refusal::Refusal;
 use crate::Event;
 use crate::data::events_of_csv;
+use crate::event::IpSyntax;
 
 pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
 pub const JSON_LINES: HeaderValue = HeaderValue::from_static("application/jsonlines");
@@ -45,6 +46,13 @@ impl RequestFormat {
             false => Self::JsonLines,
         }
     }
+}
+
+/// How records are read.
+pub struct Reading<'a> {
+    pub limits: &'a Limits,
+    /// What is an address.
+    pub ip_syntax: IpSyntax,
 }
 
 /// What a client wants back.
@@ -88,12 +96,13 @@ impl Accept {
 /// # Errors
 ///
 /// 400 that names the first record that is no event, 413 where there are too many.
-pub fn parse(body: &[u8], format: RequestFormat, limits: &Limits) -> Result<Vec<Event>, Refusal> {
+pub fn parse(body: &[u8], format: RequestFormat, reading: &Reading<'_>) -> Result<Vec<Event>, Refusal> {
+    let limits = reading.limits;
     let events = match format {
-        RequestFormat::Csv => events_of_csv(body)
+        RequestFormat::Csv => events_of_csv(body, reading.ip_syntax)
             .map_err(|(index, reason)| Refusal::bad_record(index, reason.name(), reason.mend()))?,
-        RequestFormat::Json => events_of_json(body, Form::SageMaker, limits)?,
-        RequestFormat::JsonLines => events_of_lines(body, limits)?,
+        RequestFormat::Json => events_of_json(body, Form::SageMaker, reading)?,
+        RequestFormat::JsonLines => events_of_lines(body, reading)?,
     };
     if events.is_empty() && format != RequestFormat::Json {
         return Err(Refusal::invalid("the body holds no record: send entity,ipv4, one a line"));
@@ -109,7 +118,7 @@ pub fn too_many_records(limits: &Limits) -> Refusal {
 }
 
 /// The documentation's sample of JSON Lines ends its lines with what belongs to a list, `,` and `]`.
-fn events_of_lines(body: &[u8], limits: &Limits) -> Result<Vec<Event>, Refusal> {
+fn events_of_lines(body: &[u8], reading: &Reading<'_>) -> Result<Vec<Event>, Refusal> {
     let mut events = Vec::new();
     for line in body.split(|byte| *byte == b'\n') {
         let line = line.trim_ascii();
@@ -117,7 +126,7 @@ fn events_of_lines(body: &[u8], limits: &Limits) -> Result<Vec<Event>, Refusal> 
         let Some(end) = end else { continue };
         // A closing bracket may belong to the object's own list only inside of its last brace.
         let object = if line[end] == b'}' { &line[..=end] } else { line };
-        events.push(event_of_line(object, events.len(), limits)?);
+        events.push(event_of_line(object, events.len(), reading)?);
     }
     Ok(events)
 }

@@ -54,7 +54,7 @@ fn outcome(
 
 fn row_by_row(stream: Stream, options: &ReadOptions) -> Outcome {
     let mut events = Vec::new();
-    let mut on_row = |row: Row<'_>| {
+    let mut on_row = |row: Row<'_>, _: Place<'_>| {
         events.push(Event { entity: hash_entity(row.entity), ip: row.ip });
         Ok(())
     };
@@ -240,6 +240,32 @@ fn events_keep_their_order_and_bad_rows_their_lines_over_many_blocks() {
     }
 }
 
+#[test]
+fn ipv4_mapped_addresses_are_taken_in_blocks_and_rows_where_that_is_chosen() {
+    let csv: String = (0..5000)
+        .map(|i| match i % 3 {
+            0 => format!("u{i},1.2.3.{}\n", i % 256),
+            1 => format!("u{i},::ffff:1.2.3.{}\r\n", i % 256),
+            _ => format!("\"u{i}\",\"::FFFF:1.2.3.{}\",more\n", i % 256),
+        })
+        .collect();
+    let json: String =
+        (0..5000).map(|i| format!("{{\"entity\":\"u{i}\",\"ip\":\"::ffff:1.2.3.{}\"}}\n", i % 256)).collect();
+    for (text, format) in [(csv, Format::Csv), (json, Format::JsonLines)] {
+        let options = ReadOptions { format: Some(format), ip_syntax: IpSyntax::Ipv4OrMapped, ..skip(0.0) };
+        for block_size in [100, 4096, BLOCK] {
+            let outcome = in_blocks(stream_of(&text), &options, block_size);
+            assert_eq!(outcome, row_by_row(stream_of(&text), &options));
+            let ips: Vec<u32> = outcome.events.iter().map(|event| event.ip).collect();
+            assert!(ips.into_iter().eq((0..5000).map(|i| 0x0102_0300 + i % 256)));
+        }
+        let options = ReadOptions { format: Some(format), ..skip(1.0) };
+        let report = in_blocks(stream_of(&text), &options, 4096).result.unwrap();
+        assert_eq!(report.bad_by_reason["IPv4-mapped IPv6 address"], report.num_bad);
+        assert_eq!(report.num_rows, if format == Format::Csv { 1667 } else { 0 });
+    }
+}
+
 fn stream_of(text: &str) -> Stream {
     in_pieces_that_may_break_off(text.into(), vec![1 << 16], false)
 }
@@ -261,7 +287,7 @@ fn lines_of_every_ending_and_every_column_are_parsed_in_their_block() {
         assert_eq!(outcome.events, vec![Event { entity: outcome.events[0].entity, ip: 0x0102_0304 }; 1000]);
         let columns = csv_rows_columns(&options);
         let mut parsed = Parsed::default();
-        csv_blocks::parse(line.repeat(1000).as_bytes(), false, &columns, &mut parsed);
+        csv_blocks::parse(line.repeat(1000).as_bytes(), false, &columns, IpSyntax::Ipv4, &mut parsed);
         assert_eq!(parsed.num_bytes, 1000 * line.len(), "{line:?}");
         assert_eq!(parsed.num_lines, 1000 * line.matches('\n').count() as u64, "{line:?}");
         assert_eq!(parsed.ip.len(), 1000, "{line:?}");
@@ -277,7 +303,7 @@ fn csv_rows_columns(options: &ReadOptions) -> Columns<usize> {
 fn a_block_of_bad_rows_is_given_up_before_it_takes_more_memory_than_its_text() {
     let text = "a,1.2.3.4\n".to_string() + &"x\n".repeat(3 * MAX_ODD_ROWS);
     let mut parsed = Parsed::default();
-    csv_blocks::parse(text.as_bytes(), true, &csv_rows_columns(&skip(1.0)), &mut parsed);
+    csv_blocks::parse(text.as_bytes(), true, &csv_rows_columns(&skip(1.0)), IpSyntax::Ipv4, &mut parsed);
     assert_eq!(parsed.num_bytes, 10 + 2 * MAX_ODD_ROWS);
     let options = skip(1.0);
     let outcome = in_blocks(stream_of(&text), &options, BLOCK);

@@ -102,6 +102,18 @@ fn nulls_and_bad_addresses_are_bad_rows() {
 }
 
 #[test]
+fn ipv4_mapped_addresses_are_taken_where_that_is_chosen() {
+    let entity: ArrayRef = Arc::new(StringArray::from(vec!["a", "b"]));
+    let ip: ArrayRef = Arc::new(StringArray::from(vec!["::ffff:1.2.3.4", "5.6.7.8"]));
+    let bytes = write(vec![("entity", entity), ("ip", ip)]);
+    let options = ReadOptions { ip_syntax: IpSyntax::Ipv4OrMapped, ..ReadOptions::default() };
+    assert_eq!(read_bytes(&bytes, &options).unwrap().0, ["a 1.2.3.4", "b 5.6.7.8"]);
+    let (error, code) = error_of(&bytes, &ReadOptions::default());
+    assert!(error.contains("row 1: IPv4-mapped IPv6 address") && error.contains("--ipv4-mapped"), "{error}");
+    assert_eq!(code, 3);
+}
+
+#[test]
 fn missing_columns_and_wrong_types_are_errors() {
     let bytes = write(vec![("user", ips()), ("ip", ips())]);
     let error = read_bytes(&bytes, &ReadOptions::default()).unwrap_err();
