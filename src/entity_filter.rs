@@ -19,6 +19,8 @@
 use bytes::Bytes;
 use rayon::prelude::*;
 
+use crate::mixing::mix;
+
 /// Bits of the rest of a key, at most.
 const REST_BITS: u32 = 32;
 
@@ -56,7 +58,7 @@ impl EntityFilter {
     pub fn with(&self, entities: impl IntoIterator<Item = u64>) -> Self {
         let mut keys = distinct_keys(entities);
         keys.extend(self.keys());
-        Self::of_keys(keys, self.key_bits)
+        Self::of_keys(keys, if self.num_entities() == 0 { u64::BITS } else { self.key_bits })
     }
 
     /// Of keys of which only the first `known_bits` are known; they stand in the highest bits.
@@ -155,14 +157,6 @@ fn distinct_keys(entities: impl IntoIterator<Item = u64>) -> Vec<u64> {
     keys.par_sort_unstable();
     keys.dedup();
     keys
-}
-
-/// The finalizer of SplitMix64 (Steele, Lea and Flood 2014), a bijection: prepared files of others may hold hashes that
-/// are not as random as ours.
-fn mix(hash: u64) -> u64 {
-    let hash = (hash ^ hash >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let hash = (hash ^ hash >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    hash ^ hash >> 31
 }
 
 #[cfg(test)]

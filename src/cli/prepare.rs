@@ -1,11 +1,19 @@
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use clap::Args;
 use ipsight::Result;
-use ipsight::data::{resolve_inputs, write_prepared};
+use ipsight::data::{
+    EventLimits, Heaviest, Heavy, Input, OnBadRow, ReadOptions, load_events, read_rows, resolve_inputs,
+    write_events, write_prepared,
+};
+use ipsight::event::hash_entity;
+use serde_json::{Value, json};
 
+use super::evaluation_text::table;
 use super::output;
-use super::read_args::{ReadArgs, talk_about};
+use super::read_args::{LimitArgs, ReadArgs, talk_about, talk_about_limits};
 
 #[derive(Args)]
 pub struct PrepareArgs {
@@ -15,13 +23,108 @@ pub struct PrepareArgs {
     /// The prepared file: Arrow IPC with the columns entity (hash, uint64) and ip (uint32)
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
+    /// Say which K entities, addresses, and networks of 24 and 16 bits have the most events in the inputs. Entities are
+    /// named where they are read from text files, which are read twice for it; else their hashes are told
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    report_heaviest: Option<u32>,
+    /// The report as one JSON document on stdout
+    #[arg(long, requires = "report_heaviest")]
+    json: bool,
+    /// Seed by which events are drawn where there are limits: with that of a training, the same events are
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    #[command(flatten)]
+    limits: LimitArgs,
     #[command(flatten)]
     read: ReadArgs,
 }
 
 pub fn run(args: PrepareArgs) -> Result<()> {
-    let report = write_prepared(&resolve_inputs(&args.inputs)?, &args.read.options()?, &args.output)?;
+    let (inputs, options) = (resolve_inputs(&args.inputs)?, args.read.options()?);
+    let limits = &args.limits;
+    let limits = EventLimits { per_entity: limits.max_events_per_entity, per_ip: limits.max_events_per_ip };
+    if limits.are_none() && args.report_heaviest.is_none() {
+        let report = write_prepared(&inputs, &options, &args.output)?;
+        talk_about(&report);
+        talk!("{} events in {}", output::count(report.num_rows), args.output.display());
+        return Ok(());
+    }
+    let (events, report) = load_events(&inputs, &options)?;
     talk_about(&report);
-    talk!("{} events in {}", output::count(report.num_rows), args.output.display());
-    Ok(())
+    let heaviest = args.report_heaviest.map(|num| Heaviest::of(&events, num as usize));
+    let (events, left_out) = limits.apply(events, args.seed);
+    talk_about_limits(&left_out);
+    write_events(&events, &args.output)?;
+    talk!("{} events in {}", output::count(events.len() as u64), args.output.display());
+    match heaviest {
+        Some(heaviest) => tell(&heaviest, &names(&heaviest, &inputs, &options)?, args.json),
+        None => Ok(()),
+    }
+}
+
+/// The names of the heaviest entities, by their hashes, where there are text files to read again.
+fn names(heaviest: &Heaviest, inputs: &[Input], options: &ReadOptions) -> Result<HashMap<u64, String>> {
+    let mut texts = Vec::new();
+    for input in inputs {
+        // What comes through a pipe comes once.
+        if matches!(input, Input::File(path) if path.is_file()) && input.prepared_file()?.is_none() {
+            texts.push(input.clone());
+        }
+    }
+    let mut names = HashMap::new();
+    if texts.is_empty() {
+        return Ok(names);
+    }
+    // Bad rows were dealt with in the first reading.
+    let options = ReadOptions { on_bad_row: OnBadRow::Skip, max_bad_fraction: 1.0, ..options.clone() };
+    let wanted: Vec<u64> = heaviest.entities.iter().map(|heavy| heavy.key).collect();
+    read_rows(&texts, &options, &mut |row, _| {
+        let hash = hash_entity(row.entity);
+        if wanted.contains(&hash) && !names.contains_key(&hash) {
+            names.insert(hash, String::from_utf8_lossy(row.entity).into_owned());
+        }
+        Ok(())
+    })?;
+    Ok(names)
+}
+
+fn tell(heaviest: &Heaviest, names: &HashMap<u64, String>, is_json: bool) -> Result<()> {
+    let networks = [(&heaviest.networks_24, 24), (&heaviest.networks_16, 16)];
+    let ip = |heavy: &Heavy<u32>| Ipv4Addr::from(heavy.key).to_string();
+    let hash = |heavy: &Heavy<u64>| format!("{:016x}", heavy.key);
+    if is_json {
+        let entity = |heavy: &Heavy<u64>| json!({ "entity": names.get(&heavy.key), "hash": hash(heavy), "num_events": heavy.num_events });
+        let [networks_24, networks_16] = networks.map(|(heaviest, length)| {
+            let network =
+                |heavy| json!({ "network": format!("{}/{length}", ip(heavy)), "num_events": heavy.num_events });
+            heaviest.iter().map(network).collect::<Value>()
+        });
+        let address = |heavy: &Heavy<u32>| json!({ "ip": ip(heavy), "num_events": heavy.num_events });
+        return output::json(&json!({
+            "num_events": heaviest.num_events,
+            "num_entities": heaviest.num_entities,
+            "num_ips": heaviest.num_ips,
+            "entities": heaviest.entities.iter().map(entity).collect::<Value>(),
+            "ips": heaviest.ips.iter().map(address).collect::<Value>(),
+            "networks_24": networks_24,
+            "networks_16": networks_16,
+        }));
+    }
+    let row = |what: &str, name: String, num_events: u64| {
+        let share = 100.0 * num_events as f64 / heaviest.num_events as f64;
+        vec![what.to_string(), name, output::count(num_events), format!("{share:.2} %")]
+    };
+    let mut rows = vec![["", "", "events", "of all"].map(String::from).to_vec()];
+    let entity = |heavy: &Heavy<u64>| {
+        // Names are whatever somebody has logged.
+        let name = names.get(&heavy.key).map(|name| name.escape_debug().to_string());
+        row("entity", name.unwrap_or_else(|| hash(heavy)), heavy.num_events)
+    };
+    rows.extend(heaviest.entities.iter().map(entity));
+    rows.extend(heaviest.ips.iter().map(|heavy| row("address", ip(heavy), heavy.num_events)));
+    for (heaviest, length) in networks {
+        let network = |heavy| row("network", format!("{}/{length}", ip(heavy)), heavy.num_events);
+        rows.extend(heaviest.iter().map(network));
+    }
+    output::line(table(&rows).join("\n"))
 }

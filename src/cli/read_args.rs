@@ -1,6 +1,6 @@
 use clap::Args;
 use ipsight::Result;
-use ipsight::data::{Format, OnBadRow, ReadOptions, ReadReport};
+use ipsight::data::{Format, LeftOut, OnBadRow, ReadOptions, ReadReport};
 use ipsight::event::IpSyntax;
 
 /// Flags of every verb that reads events.
@@ -39,6 +39,31 @@ impl ReadArgs {
             max_bad_fraction: self.max_bad_fraction.unwrap_or(defaults.max_bad_fraction),
             ..defaults
         })
+    }
+}
+
+/// Flags of verbs that limit how many events anybody has.
+#[derive(Args, Default)]
+pub struct LimitArgs {
+    /// Keep at most N events of an entity, drawn at random by the seed
+    #[arg(long, value_name = "N", value_parser = parse_limit)]
+    pub max_events_per_entity: Option<usize>,
+    /// Keep at most N events of an address, likewise, of those that are kept of entities
+    #[arg(long, value_name = "N", value_parser = parse_limit)]
+    pub max_events_per_ip: Option<usize>,
+}
+
+/// Tells people about events that limits left out.
+pub fn talk_about_limits(left_out: &[LeftOut]) {
+    for left_out in left_out {
+        talk!("{left_out}");
+    }
+}
+
+fn parse_limit(text: &str) -> std::result::Result<usize, String> {
+    match text.parse() {
+        Ok(limit @ 1..) => Ok(limit),
+        _ => Err("a whole number, 1 or more".into()),
     }
 }
 

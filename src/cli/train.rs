@@ -7,7 +7,7 @@ use ipsight::device::MemoryPlan;
 use ipsight::train::{FolderLock, InitialModel, Resume, RunFolder, Trained};
 use ipsight::{Error, Result, device};
 
-use super::read_args::ReadArgs;
+use super::read_args::{LimitArgs, ReadArgs};
 use super::training::{
     Formats, Log, Stop, Training, check_stdin, end, end_with_stdin, lay_inputs_over, load,
     nothing_to_train_on, summary, trained_model,
@@ -60,6 +60,8 @@ pub struct TrainArgs {
     log_format: LogFormat,
     #[command(flatten)]
     read: ReadArgs,
+    #[command(flatten)]
+    limits: LimitArgs,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -168,6 +170,9 @@ fn resolve_config(args: &TrainArgs) -> Result<Config> {
     data.entity_column = flags.entity_column.clone().or(data.entity_column.take());
     data.ip_column = flags.ip_column.clone().or(data.ip_column.take());
     data.ipv4_mapped |= flags.ipv4_mapped;
+    let limits = &args.limits;
+    data.max_events_per_entity = limits.max_events_per_entity.or(data.max_events_per_entity);
+    data.max_events_per_ip = limits.max_events_per_ip.or(data.max_events_per_ip);
     if let Some(policy) = &flags.on_bad_row {
         data.on_bad_row = policy.clone();
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use indicatif::ProgressBar;
 use ipsight::artifact::{TrainedModel, TrainingSummary};
 use ipsight::config::{Config, GeneratedConfig};
-use ipsight::data::{Events, Format, ReadOptions, load_events, resolve_inputs};
+use ipsight::data::{EventLimits, Events, Format, ReadOptions, load_events, resolve_inputs};
 use ipsight::device::ComputeDevice;
 use ipsight::event::IpSyntax;
 use ipsight::synth::{AddressRanges, GenerateOptions, GeneratedLogins, generate};
@@ -19,7 +19,7 @@ use ipsight::{Error, Result};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::output;
-use super::read_args::talk_about;
+use super::read_args::{talk_about, talk_about_limits};
 
 /// How a training is told.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -173,7 +173,7 @@ pub fn read_options(config: &Config) -> Result<ReadOptions> {
     })
 }
 
-/// The training and validation events: read from files, or generated in memory.
+/// The training and validation events: read from files, or generated in memory. Limits are for those of training.
 pub fn load(config: &Config, formats: Formats) -> Result<(Events, Option<Events>)> {
     let options = read_options(config)?;
     let read = |paths: &[String], what: &str, format| -> Result<Events> {
@@ -190,6 +190,9 @@ pub fn load(config: &Config, formats: Formats) -> Result<(Events, Option<Events>
         None => (read(&config.data.train, "training", formats.train)?, None),
         Some(generated) => generate_events(generated),
     };
+    let (per_entity, per_ip) = (config.data.max_events_per_entity, config.data.max_events_per_ip);
+    let (train, left_out) = EventLimits { per_entity, per_ip }.apply(train, config.training.seed);
+    talk_about_limits(&left_out);
     let validation = match config.data.validation.as_slice() {
         [] => generated_validation.filter(|events| !events.is_empty()),
         paths => Some(read(paths, "validation", formats.validation)?),

@@ -213,6 +213,12 @@ pub struct DataConfig {
     /// The greatest share of bad rows that `skip` and `quarantine` accept.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub max_bad_fraction: f64,
+    /// Keep at most so many training events of an entity, drawn at random by `training.seed`.
+    #[schemars(range(min = 1))]
+    pub max_events_per_entity: Option<usize>,
+    /// Keep at most so many training events of an address, likewise, of those that are kept of entities.
+    #[schemars(range(min = 1))]
+    pub max_events_per_ip: Option<usize>,
     /// Train on logins that are generated in memory instead of on files.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generated: Option<GeneratedConfig>,
@@ -228,6 +234,8 @@ impl Default for DataConfig {
             ipv4_mapped: false,
             on_bad_row: "fail".into(),
             max_bad_fraction: 0.001,
+            max_events_per_entity: None,
+            max_events_per_ip: None,
             generated: None,
         }
     }

@@ -185,7 +185,7 @@ fn a_line_of_64_kib_is_refused_without_reading_to_its_end() {
 fn an_endless_line_does_not_fill_the_memory() {
     let endless = Box::new(std::io::repeat(b'x'));
     let stream = Stream::from_reader("test".into(), "test".into(), false, endless).unwrap();
-    let mut ignore = |_: Row<'_>| Ok(());
+    let mut ignore = |_: Row<'_>, _: Place<'_>| Ok(());
     let options = skip(1.0);
     let mut intake = Intake::new(&[], &options, Sink::Rows(&mut ignore)).unwrap();
     assert!(csv_rows::read(stream, &options, &mut intake).is_err());
