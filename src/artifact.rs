@@ -381,10 +381,13 @@ pub(crate) fn is_completed(folder: &Path) -> bool {
 fn read_manifest(folder: &Path) -> Result<Manifest> {
     let path = folder.join(MANIFEST);
     let text = fs::read(&path).map_err(Error::io("read", &path))?;
-    let at = path.display().to_string();
+    parse_manifest(&path.display().to_string(), &text)
+}
+
+fn parse_manifest(at: &str, text: &[u8]) -> Result<Manifest> {
     // The version first: a later layout may not parse as this one.
-    let version = serde_json::from_slice::<serde_json::Value>(&text)
-        .map_err(|error| Error::data(&at, format!("not JSON: {error}"), DAMAGED_HELP))?
+    let version = serde_json::from_slice::<serde_json::Value>(text)
+        .map_err(|error| Error::data(at, format!("not JSON: {error}"), DAMAGED_HELP))?
         .get("format_version")
         .and_then(serde_json::Value::as_u64);
     if version != Some(FORMAT_VERSION as u64) {
@@ -392,8 +395,8 @@ fn read_manifest(folder: &Path) -> Result<Manifest> {
         let help = format!("this ipsight reads version {FORMAT_VERSION}; take the ipsight that wrote it");
         return Err(Error::data(at, found, help));
     }
-    serde_json::from_slice(&text)
-        .map_err(|error| Error::data(&at, format!("not a manifest: {error}"), DAMAGED_HELP))
+    serde_json::from_slice(text)
+        .map_err(|error| Error::data(at, format!("not a manifest: {error}"), DAMAGED_HELP))
 }
 
 fn check_entity_hash(folder: &Path, manifest: &Manifest) -> Result<()> {
