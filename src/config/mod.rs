@@ -6,6 +6,8 @@
 pub(crate) mod check;
 mod checkpoint_interval;
 mod differences;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz_target;
 mod hyperparameters;
 pub(crate) mod layers;
 mod named_values;

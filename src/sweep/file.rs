@@ -215,7 +215,7 @@ impl SweepPlan {
     }
 
     /// As [`SweepPlan::load`], of a file that was read.
-    fn of_layers(path: &Path, layers: Layers, overrides: &[String]) -> Result<Self> {
+    pub(super) fn of_layers(path: &Path, layers: Layers, overrides: &[String]) -> Result<Self> {
         let problems = check::check(&SCHEMA, layers.table());
         if !problems.is_empty() {
             return Err(layers.error(problems));
