@@ -602,11 +602,15 @@ pub(crate) mod fuzz_target {
     /// of entities answers.
     pub fn safetensors(bytes: &[u8]) {
         let tensors = Tensors { path: WEIGHTS.into(), bytes: Bytes::copy_from_slice(bytes) };
-        let names = [VECTORS, ROW_COUNTS, PRIOR, FOLDED, FOLDED_PRIOR, FILTER_KEY_BITS, FILTER_OFFSETS, FILTER_RESTS];
+        let names =
+            [VECTORS, ROW_COUNTS, PRIOR, FOLDED, FOLDED_PRIOR, FILTER_KEY_BITS, FILTER_OFFSETS, FILTER_RESTS];
         for name in names {
             for (dtype, size) in [(Dtype::F32, 4), (Dtype::U32, 4), (Dtype::U64, 8)] {
                 let Ok((values, shape)) = tensors.tensor(name, dtype) else { continue };
-                assert_eq!(Some(values.len()), shape.iter().try_fold(size, |n: usize, dim| n.checked_mul(*dim)));
+                assert_eq!(
+                    Some(values.len()),
+                    shape.iter().try_fold(size, |n: usize, dim| n.checked_mul(*dim))
+                );
                 assert!(tensors.values(name, dtype, &shape).is_ok_and(|again| again == values));
             }
         }

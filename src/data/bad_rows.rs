@@ -104,7 +104,9 @@ impl BadRow {
     pub(crate) fn mend(self) -> &'static str {
         match self {
             BadRow::EmptyEntity => "give the entity or remove the row",
-            BadRow::LongEntity => "a text file could not hold it either: shorten the entity or remove the row",
+            BadRow::LongEntity => {
+                "a text file could not hold it either: shorten the entity or remove the row"
+            }
             BadRow::TooFewColumns => "expected entity,ipv4",
             BadRow::UnclosedQuote => "close the quote; a quote inside a quoted field is doubled",
             BadRow::NotJson => "write one JSON object a line, or read the file with --input-format csv",

@@ -49,8 +49,9 @@ fn one_by_one(
             rows.push(match fields_of(&record, columns) {
                 _ if record.is_unclosed => Err(BadRow::UnclosedQuote),
                 None => Err(BadRow::TooFewColumns),
-                Some(fields) => check(fields, ip_syntax)
-                    .map(|row| Event { entity: hash_entity(row.entity), ip: row.ip }),
+                Some(fields) => {
+                    check(fields, ip_syntax).map(|row| Event { entity: hash_entity(row.entity), ip: row.ip })
+                }
             });
         }
         at += extent.len + extent.terminator;
@@ -117,10 +118,9 @@ pub fn ipv4(text: &[u8]) {
 
 /// JSON Lines: blocks agree with lines, and an event that a request can hold is the same event there.
 pub fn json_lines(text: &[u8]) {
-    let Ok(keys) = Columns::of(
-        &ReadOptions::default(),
-        [Role::Entity, Role::Ip, Role::Label].map(Role::default_name),
-    ) else {
+    let Ok(keys) =
+        Columns::of(&ReadOptions::default(), [Role::Entity, Role::Ip, Role::Label].map(Role::default_name))
+    else {
         return;
     };
     let mut in_blocks = Parsed::default();
@@ -144,7 +144,9 @@ pub fn json_lines(text: &[u8]) {
         }
     }
     assert_eq!(in_blocks.events().collect::<Vec<_>>(), events);
-    assert!(in_blocks.num_bytes == text.len() || text.len() - in_blocks.num_bytes >= MAX_LINE || num_lines > 0);
+    assert!(
+        in_blocks.num_bytes == text.len() || text.len() - in_blocks.num_bytes >= MAX_LINE || num_lines > 0
+    );
 }
 
 /// A file of any format and compression, read to its end with the bad rows left out.
@@ -170,7 +172,8 @@ pub fn file(bytes: &[u8]) {
     }
     if bytes.starts_with(b"ARROW1") {
         // Rows of a prepared file have no names: it is read as columns.
-        let stream = Stream::from_reader("fuzz".into(), "fuzz".into(), false, Box::new(Cursor::new(bytes.to_vec())));
+        let stream =
+            Stream::from_reader("fuzz".into(), "fuzz".into(), false, Box::new(Cursor::new(bytes.to_vec())));
         let Ok(chunks) = stream.and_then(super::prepared::read_chunks) else { return };
         for chunk in chunks {
             assert_eq!(chunk.entity.len(), chunk.ip.len());

@@ -54,10 +54,11 @@ fn addresses_in_their_canonical_form_are_those_of_the_standard_library() {
 fn mutated_addresses_are_those_of_the_standard_library() {
     const AT_ONCE: u64 = 10_000;
     let num_texts: u64 = if is_full() { 100_000_000 } else { 200_000 };
-    let tokens: Vec<Vec<u8>> =
-        [".", "0", "00", "255", "256", "::ffff:", ":", "/24", "%1", " ", "\0", "x", "+", "-", "e", "\u{ff11}"]
-            .map(|token| token.as_bytes().to_vec())
-            .to_vec();
+    let tokens: Vec<Vec<u8>> = [
+        ".", "0", "00", "255", "256", "::ffff:", ":", "/24", "%1", " ", "\0", "x", "+", "-", "e", "\u{ff11}",
+    ]
+    .map(|token| token.as_bytes().to_vec())
+    .to_vec();
     (0..num_texts / AT_ONCE).into_par_iter().for_each(|seed| {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         for _ in 0..AT_ONCE {
@@ -75,9 +76,10 @@ fn mutated_addresses_are_those_of_the_standard_library() {
 fn generated_and_mutated_csv_rows_are_those_of_the_csv_crate() {
     const AT_ONCE: usize = 100;
     let num_rows: usize = if is_full() { 10_000_000 } else { 20_000 };
-    let tokens: Vec<Vec<u8>> = ["\"", "\"\"", ",", "\n", "\r", "\r\n", "\",\"", "\"\n", " ", "\t", "\0", "1.2.3.4"]
-        .map(|token| token.as_bytes().to_vec())
-        .to_vec();
+    let tokens: Vec<Vec<u8>> =
+        ["\"", "\"\"", ",", "\n", "\r", "\r\n", "\",\"", "\"\n", " ", "\t", "\0", "1.2.3.4"]
+            .map(|token| token.as_bytes().to_vec())
+            .to_vec();
     (0..num_rows / AT_ONCE).into_par_iter().for_each(|seed| {
         let mut rng = ChaCha8Rng::seed_from_u64(seed as u64);
         let mut text = Vec::new();

@@ -15,7 +15,8 @@ fn unescaped(token: &str) -> Vec<u8> {
         rest = after;
         match (first, after) {
             (b'\\', [b'x', high, low, after @ ..]) => {
-                let digits = std::str::from_utf8(&[*high, *low]).map(str::to_owned).expect("hexadecimal digits");
+                let digits =
+                    std::str::from_utf8(&[*high, *low]).map(str::to_owned).expect("hexadecimal digits");
                 bytes.push(u8::from_str_radix(&digits, 16).expect("hexadecimal digits"));
                 rest = after;
             }
@@ -54,7 +55,8 @@ pub fn mutate(input: &mut Vec<u8>, others: &[Vec<u8>], tokens: &[Vec<u8>], rng: 
             }
             // A number in the place of a digit.
             7 if rest > 0 && input[at].is_ascii_digit() => {
-                let numbers = ["0", "255", "256", "-1", "1e999", "18446744073709551616", "00", "9223372036854775807"];
+                let numbers =
+                    ["0", "255", "256", "-1", "1e999", "18446744073709551616", "00", "9223372036854775807"];
                 input.splice(at..=at, numbers[rng.random_range(0..numbers.len())].bytes());
             }
             _ if !tokens.is_empty() => {

@@ -70,13 +70,13 @@ fn mutations_of_the_kept_inputs_of_every_fuzz_target_are_read() {
 fn a_target_that_panics_fails_with_its_input() {
     let target: Target = |input| assert!(!input.contains(&b'!'), "an exclamation mark");
     let mut rng = ChaCha8Rng::seed_from_u64(1);
-    let outcome = catch_unwind(|| {
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
         for _ in 0..10_000 {
             let mut input = b"hello".to_vec();
             mutate(&mut input, &[], &[b"!".to_vec()], &mut rng);
             run("toy", target, &input);
         }
-    });
+    }));
     let said = *outcome.unwrap_err().downcast::<String>().unwrap();
     assert!(said.starts_with("toy: an exclamation mark\nthe input: b\"") && said.contains('!'), "{said}");
 }
