@@ -381,10 +381,13 @@ pub(crate) fn is_completed(folder: &Path) -> bool {
 fn read_manifest(folder: &Path) -> Result<Manifest> {
     let path = folder.join(MANIFEST);
     let text = fs::read(&path).map_err(Error::io("read", &path))?;
-    let at = path.display().to_string();
+    parse_manifest(&path.display().to_string(), &text)
+}
+
+fn parse_manifest(at: &str, text: &[u8]) -> Result<Manifest> {
     // The version first: a later layout may not parse as this one.
-    let version = serde_json::from_slice::<serde_json::Value>(&text)
-        .map_err(|error| Error::data(&at, format!("not JSON: {error}"), DAMAGED_HELP))?
+    let version = serde_json::from_slice::<serde_json::Value>(text)
+        .map_err(|error| Error::data(at, format!("not JSON: {error}"), DAMAGED_HELP))?
         .get("format_version")
         .and_then(serde_json::Value::as_u64);
     if version != Some(FORMAT_VERSION as u64) {
@@ -392,8 +395,8 @@ fn read_manifest(folder: &Path) -> Result<Manifest> {
         let help = format!("this ipsight reads version {FORMAT_VERSION}; take the ipsight that wrote it");
         return Err(Error::data(at, found, help));
     }
-    serde_json::from_slice(&text)
-        .map_err(|error| Error::data(&at, format!("not a manifest: {error}"), DAMAGED_HELP))
+    serde_json::from_slice(text)
+        .map_err(|error| Error::data(at, format!("not a manifest: {error}"), DAMAGED_HELP))
 }
 
 fn check_entity_hash(folder: &Path, manifest: &Manifest) -> Result<()> {
@@ -578,5 +581,42 @@ impl Tensors {
             return Err(self.damaged(format!("`{name}` is {:?}, not {dtype:?}", tensor.dtype())));
         }
         Ok((self.bytes.slice_ref(tensor.data()), tensor.shape().to_vec()))
+    }
+}
+
+/// Fuzz targets of the model folder's files.
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz_target {
+    use super::*;
+
+    /// The manifest: what is taken is written as JSON that is taken.
+    pub fn manifest(text: &[u8]) {
+        let Ok(manifest) = parse_manifest(MANIFEST, text) else { return };
+        assert_eq!(manifest.format_version, FORMAT_VERSION);
+        let Ok(written) = serde_json::to_vec(&manifest) else { panic!("a manifest has string keys") };
+        let Ok(again) = parse_manifest(MANIFEST, &written) else { panic!("what was written is refused") };
+        assert_eq!((again.files, again.entity_hash), (manifest.files, manifest.entity_hash));
+    }
+
+    /// A safetensors file, as weights and as the folded file: a tensor has the bytes that its shape says, and the filter
+    /// of entities answers.
+    pub fn safetensors(bytes: &[u8]) {
+        let tensors = Tensors { path: WEIGHTS.into(), bytes: Bytes::copy_from_slice(bytes) };
+        let names =
+            [VECTORS, ROW_COUNTS, PRIOR, FOLDED, FOLDED_PRIOR, FILTER_KEY_BITS, FILTER_OFFSETS, FILTER_RESTS];
+        for name in names {
+            for (dtype, size) in [(Dtype::F32, 4), (Dtype::U32, 4), (Dtype::U64, 8)] {
+                let Ok((values, shape)) = tensors.tensor(name, dtype) else { continue };
+                assert_eq!(
+                    Some(values.len()),
+                    shape.iter().try_fold(size, |n: usize, dim| n.checked_mul(*dim))
+                );
+                assert!(tensors.values(name, dtype, &shape).is_ok_and(|again| again == values));
+            }
+        }
+        if let Ok(filter) = entity_filter(&tensors) {
+            let num_found = (0..64).filter(|entity| filter.contains(*entity)).count();
+            assert!(num_found == 0 || filter.num_entities() > 0);
+        }
     }
 }

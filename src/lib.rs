@@ -23,6 +23,8 @@ mod error;
 pub mod evaluate;
 pub mod event;
 pub mod explain;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz_targets;
 pub mod import;
 mod interval;
 mod mixing;

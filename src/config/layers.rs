@@ -36,17 +36,21 @@ impl Layers {
     /// Reads a TOML file as the lowest layer.
     pub(crate) fn add_file(&mut self, file: &Path) -> Result<()> {
         let text = fs::read_to_string(file).map_err(Error::io("read", file))?;
-        let name = file.display().to_string();
+        self.add_text(&file.display().to_string(), &text)
+    }
+
+    /// Reads TOML, which errors call `name`, as the lowest layer.
+    pub(crate) fn add_text(&mut self, name: &str, text: &str) -> Result<()> {
         let refuse = |error: toml::de::Error| {
             let at = match error.span() {
-                Some(span) => format!("{name}:{}", line_of(&text, span.start)),
-                None => name.clone(),
+                Some(span) => format!("{name}:{}", line_of(text, span.start)),
+                None => name.into(),
             };
             Error::config(at, error.message().replace('\n', ", "), "the file must be valid TOML")
         };
-        let spanned = DeTable::parse(&text).map_err(refuse)?;
-        self.table = toml::from_str(&text).map_err(refuse)?;
-        self.note_lines(spanned.get_ref(), "", &name, &text);
+        let spanned = DeTable::parse(text).map_err(refuse)?;
+        self.table = toml::from_str(text).map_err(refuse)?;
+        self.note_lines(spanned.get_ref(), "", name, text);
         Ok(())
     }
 

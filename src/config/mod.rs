@@ -6,6 +6,8 @@
 pub(crate) mod check;
 mod checkpoint_interval;
 mod differences;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz_target;
 mod hyperparameters;
 pub(crate) mod layers;
 mod named_values;
@@ -13,6 +15,7 @@ mod named_values;
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::LazyLock;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -285,7 +288,7 @@ impl Config {
 
     /// Validates layers and takes what they say over the defaults; errors as of [`Config::load`].
     pub(crate) fn of_layers(layers: &Layers) -> Result<Config> {
-        let problems = check::check(&Self::json_schema(), layers.table());
+        let problems = check::check(Self::schema(), layers.table());
         if !problems.is_empty() {
             return Err(layers.error(problems));
         }
@@ -305,7 +308,7 @@ impl Config {
         let table = toml::Table::try_from(self).map_err(|error| {
             Error::config(source, error.to_string(), format!("integers: at most {}", i64::MAX))
         })?;
-        let mut problems = check::check(&Self::json_schema(), &table);
+        let mut problems = check::check(Self::schema(), &table);
         problems.extend(self.rule_problems());
         if problems.is_empty() {
             return Ok(());
@@ -327,6 +330,12 @@ impl Config {
     pub fn json_schema() -> serde_json::Value {
         let settings = schemars::generate::SchemaSettings::default().with(|s| s.inline_subschemas = true);
         settings.into_generator().into_root_schema_for::<Config>().to_value()
+    }
+
+    /// [`Config::json_schema`], made once.
+    pub(crate) fn schema() -> &'static serde_json::Value {
+        static SCHEMA: LazyLock<serde_json::Value> = LazyLock::new(Config::json_schema);
+        &SCHEMA
     }
 
     /// Problems that a schema cannot state as a type or a range.

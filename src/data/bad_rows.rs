@@ -2,12 +2,14 @@
 
 use std::net::Ipv6Addr;
 
+use super::text::MAX_LINE;
 use crate::event::{parse_ipv4, parse_ipv4_mapped};
 
 /// Why a row is bad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BadRow {
     EmptyEntity,
+    LongEntity,
     TooFewColumns,
     UnclosedQuote,
     NotJson,
@@ -26,6 +28,16 @@ pub(crate) enum BadRow {
 }
 
 impl BadRow {
+    /// Why these bytes cannot be an entity.
+    pub(crate) fn of_entity(entity: &[u8]) -> Option<Self> {
+        match entity.len() {
+            0 => Some(BadRow::EmptyEntity),
+            // In every format, so that what is read from one can be read from another.
+            MAX_LINE.. => Some(BadRow::LongEntity),
+            _ => None,
+        }
+    }
+
     /// Why `text`, which is not an IPv4 address, is none.
     pub(crate) fn of_ip(text: &[u8]) -> Self {
         let Ok(text) = std::str::from_utf8(text) else { return BadRow::NotIpv4 };
@@ -69,6 +81,7 @@ impl BadRow {
     pub(crate) fn name(self) -> &'static str {
         match self {
             BadRow::EmptyEntity => "empty entity",
+            BadRow::LongEntity => "entity of 64 KiB or more",
             BadRow::TooFewColumns => "too few columns",
             BadRow::UnclosedQuote => "unclosed quote",
             BadRow::NotJson => "not a JSON object",
@@ -91,6 +104,9 @@ impl BadRow {
     pub(crate) fn mend(self) -> &'static str {
         match self {
             BadRow::EmptyEntity => "give the entity or remove the row",
+            BadRow::LongEntity => {
+                "a text file could not hold it either: shorten the entity or remove the row"
+            }
             BadRow::TooFewColumns => "expected entity,ipv4",
             BadRow::UnclosedQuote => "close the quote; a quote inside a quoted field is doubled",
             BadRow::NotJson => "write one JSON object a line, or read the file with --input-format csv",

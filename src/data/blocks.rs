@@ -75,6 +75,18 @@ impl Parsed {
         true
     }
 
+    /// The events, in order.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn events(&self) -> impl Iterator<Item = Event> {
+        self.entity.iter().zip(&self.ip).map(|(&entity, &ip)| Event { entity, ip })
+    }
+
+    /// How many rows are left to be looked at.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn num_odd_rows(&self) -> usize {
+        self.odd_rows.len()
+    }
+
     fn clear(&mut self) {
         self.num_bytes = 0;
         self.num_lines = 0;

@@ -275,6 +275,8 @@ fn shell_word(text: &str) -> String {
     if !text.is_empty() && text.chars().all(is_plain) {
         text.to_string()
     } else {
-        format!("'{}'", text.replace('\'', "'\\''"))
+        // What steers a terminal is not to be pasted.
+        let printable: String = text.chars().filter(|char| !char.is_control()).collect();
+        format!("'{}'", printable.replace('\'', "'\\''"))
     }
 }

@@ -196,8 +196,8 @@ impl<'a> Intake<'a> {
 /// Checks the fields of a row.
 pub(super) fn check(fields: Fields<'_>, ip_syntax: IpSyntax) -> std::result::Result<Row<'_>, BadRow> {
     let Fields { entity, ip, label, kind, time } = fields;
-    if entity.is_empty() {
-        return Err(BadRow::EmptyEntity);
+    if let Some(reason) = BadRow::of_entity(entity) {
+        return Err(reason);
     }
     let ip = ip_syntax.parse(ip).ok_or_else(|| BadRow::of_ip(ip))?;
     let label = match label {

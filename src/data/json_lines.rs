@@ -82,7 +82,13 @@ fn take_blocks(
 }
 
 /// Parses the lines of a block, but the last where its end is not there.
-fn parse(text: &[u8], at_end: bool, keys: &Columns<String>, ip_syntax: IpSyntax, parsed: &mut Parsed) {
+pub(super) fn parse(
+    text: &[u8],
+    at_end: bool,
+    keys: &Columns<String>,
+    ip_syntax: IpSyntax,
+    parsed: &mut Parsed,
+) {
     while let Some((len, terminator)) = find_line(&text[parsed.num_bytes..], at_end) {
         // A line that is too long is left too: an error stops the reading there.
         if len + terminator == 0 || len >= MAX_LINE {

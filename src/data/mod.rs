@@ -14,6 +14,8 @@ mod csv_blocks;
 mod csv_records;
 mod csv_rows;
 mod events;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz_target;
 mod heaviest;
 mod input;
 mod intake;
@@ -242,7 +244,10 @@ fn read_into(inputs: &[Input], options: &ReadOptions, sink: Sink<'_>) -> Result<
 }
 
 fn read_input(input: &Input, options: &ReadOptions, intake: &mut Intake<'_>) -> Result<()> {
-    let mut stream = Stream::open(input)?;
+    read_stream(Stream::open(input)?, options, intake)
+}
+
+fn read_stream(mut stream: Stream, options: &ReadOptions, intake: &mut Intake<'_>) -> Result<()> {
     let format = match options.format {
         Some(format) => format,
         None => stream.sniff_format()?,
@@ -257,11 +262,23 @@ fn read_input(input: &Input, options: &ReadOptions, intake: &mut Intake<'_>) -> 
 
 /// A help text that lists the valid names, and first the one that was probably meant.
 fn one_of(name: &str, valid: &[&str]) -> String {
-    let list = valid.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let list = shown_names(valid.iter().copied());
     match nearest(name, valid.iter().copied()) {
-        Some(near) => format!("did you mean `{near}`? There are {list}"),
+        Some(near) => format!("did you mean {}? There are {list}", shown(near.as_bytes())),
         None => format!("take one of {list}"),
     }
+}
+
+/// Names of an input for a message, as many as anybody would read: they are whatever somebody has written there.
+pub(crate) fn shown_names<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    const MAX_NAMES: usize = 30;
+    let mut names = names.map(|name| shown(name.as_bytes()));
+    let mut list = names.by_ref().take(MAX_NAMES).collect::<Vec<_>>().join(", ");
+    let num_more = names.count();
+    if num_more > 0 {
+        list += &format!(" and {num_more} more");
+    }
+    list
 }
 
 #[cfg(test)]

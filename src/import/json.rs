@@ -11,7 +11,7 @@ use super::login::{Login, Skip, address};
 use super::records::Records;
 use super::{ImportOptions, Parser};
 use crate::Result;
-use crate::data::unix_seconds;
+use crate::data::{shown_names, unix_seconds};
 use crate::error::Error;
 
 pub(super) struct Json {
@@ -139,8 +139,7 @@ pub(super) fn keys_of_first(sample: &[u8]) -> String {
     let mut keys = String::new();
     let mut on_record = |record: std::result::Result<&[u8], Skip>| {
         if let (true, Ok(Ok(Value::Object(object)))) = (keys.is_empty(), record.map(object_of)) {
-            let names: Vec<String> = object.keys().take(20).map(|key| format!("`{key}`")).collect();
-            keys = format!("; the first object has {}", names.join(", "));
+            keys = format!("; the first object has {}", shown_names(object.keys().map(String::as_str)));
         }
         Ok(())
     };

@@ -9,6 +9,8 @@
 mod apache;
 mod cloudtrail;
 mod follow;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz_target;
 mod json;
 mod likely;
 mod login;

@@ -322,9 +322,9 @@ impl Visitor<'_> for Entity {
     }
 
     fn visit_str<E: serde::de::Error>(self, entity: &str) -> Result<u64, E> {
-        match entity {
-            "" => Err(bad(BadRow::EmptyEntity)),
-            entity => Ok(hash_entity(entity.as_bytes())),
+        match BadRow::of_entity(entity.as_bytes()) {
+            Some(reason) => Err(bad(reason)),
+            None => Ok(hash_entity(entity.as_bytes())),
         }
     }
 

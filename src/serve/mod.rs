@@ -7,6 +7,8 @@
 mod access;
 mod body;
 mod event_stream;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz_target;
 mod json_records;
 mod limits;
 mod listen;

@@ -91,8 +91,8 @@ impl ToExplain {
     pub fn parse(body: &[u8], ip_syntax: IpSyntax) -> std::result::Result<(Self, Event), Refusal> {
         let asked: Self =
             serde_json::from_slice(body).map_err(|error| Refusal::invalid(format!("the body: {error}")))?;
-        if asked.entity.is_empty() {
-            return Err(Refusal::invalid("`entity` is empty"));
+        if let Some(reason) = BadRow::of_entity(asked.entity.as_bytes()) {
+            return Err(Refusal::invalid(format!("`entity`: {}: {}", reason.name(), reason.mend())));
         }
         let ip = ip_syntax.parse(asked.ip.as_bytes()).ok_or_else(|| {
             let reason = BadRow::of_ip(asked.ip.as_bytes());

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -210,7 +211,12 @@ impl SweepPlan {
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self> {
         let mut layers = Layers::default();
         layers.add_file(path)?;
-        let problems = check::check(&schema(), layers.table());
+        Self::of_layers(path, layers, overrides)
+    }
+
+    /// As [`SweepPlan::load`], of a file that was read.
+    pub(super) fn of_layers(path: &Path, layers: Layers, overrides: &[String]) -> Result<Self> {
+        let problems = check::check(&SCHEMA, layers.table());
         if !problems.is_empty() {
             return Err(layers.error(problems));
         }
@@ -287,6 +293,8 @@ impl SweepPlan {
         toml::to_string(&file).expect("it was TOML")
     }
 }
+
+static SCHEMA: LazyLock<serde_json::Value> = LazyLock::new(schema);
 
 fn schema() -> serde_json::Value {
     let settings = schemars::generate::SchemaSettings::default().with(|s| s.inline_subschemas = true);

@@ -4,6 +4,8 @@
 
 pub mod early_stopping;
 mod file;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz_target;
 pub mod importance;
 pub mod journal;
 mod metric;

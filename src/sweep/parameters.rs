@@ -25,7 +25,7 @@ const DOMAINS: [&str; 5] = ["values", "uniform", "log_uniform", "int", "log_int"
 pub(super) fn parse(tables: &Table, layers: &Layers, problems: &mut Vec<Problem>) -> Space {
     let mut names: Vec<&String> = tables.keys().collect();
     names.sort_by_key(|name| layers.place(&format!("parameters.{name}")).map(|(order, _)| order));
-    let schema = Config::json_schema();
+    let schema = Config::schema();
     let mut space = Space::default();
     for name in names {
         let path = format!("parameters.{name}");
@@ -34,7 +34,7 @@ pub(super) fn parse(tables: &Table, layers: &Layers, problems: &mut Vec<Problem>
             problems.push(refuse(format!("{name} is no table"), "write [parameters.NAME] and keys below it"));
             continue;
         };
-        let key = match key_of(&schema, name) {
+        let key = match key_of(schema, name) {
             Ok(key) => key,
             Err((what, help)) => {
                 problems.push(refuse(what, &help));
@@ -47,7 +47,7 @@ pub(super) fn parse(tables: &Table, layers: &Layers, problems: &mut Vec<Problem>
             continue;
         }
         let known = problems.len();
-        let domain = domain(&schema, &path, &key, table, problems);
+        let domain = domain(schema, &path, &key, table, problems);
         let when = table.get("when").and_then(|when| match condition(&space, tables, when) {
             Ok(condition) => Some(condition),
             Err((what, help)) => {

@@ -106,13 +106,19 @@ impl Client {
     }
 
     /// Posts a body and reads status and body of the answer.
-    pub fn post(&mut self, path: &str, content_type: &str, body: &str) -> std::io::Result<(u16, String)> {
+    pub fn post(
+        &mut self,
+        path: &str,
+        content_type: &str,
+        body: impl AsRef<[u8]>,
+    ) -> std::io::Result<(u16, String)> {
+        let body = body.as_ref();
         let length = body.len();
-        let request = format!(
+        let head = format!(
             "POST {path} HTTP/1.1\r\nHost: ipsight\r\nContent-Type: {content_type}\r\n\
-             Content-Length: {length}\r\n\r\n{body}"
+             Content-Length: {length}\r\n\r\n"
         );
-        self.send(request.as_bytes())?;
+        self.send(&[head.as_bytes(), body].concat())?;
         self.read_answer()
     }
 

@@ -6,6 +6,8 @@
 //! `failure` and `constraints`, where there are any, and then the state.
 
 mod distribution;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz_target;
 mod json;
 mod operations;
 mod replay;

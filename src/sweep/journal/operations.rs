@@ -129,7 +129,7 @@ fn time(micros: i64) -> String {
 
 fn micros_of(time: &str) -> Option<i64> {
     let micros: i64 = time.split_once('.')?.1.get(..6)?.parse().ok()?;
-    Some(unix_seconds(time.as_bytes())? * 1_000_000 + micros)
+    unix_seconds(time.as_bytes())?.checked_mul(1_000_000)?.checked_add(micros)
 }
 
 /// The name matters to those alone who write to one journal side by side.
@@ -245,7 +245,15 @@ mod tests {
         assert_eq!(micros(1.000_000_4), 1_000_000);
         assert_eq!(time(micros(f64::INFINITY)), "9999-12-31T23:59:59.000000+00:00");
         assert_eq!((micros(-1.0), micros(f64::NAN)), (0, 0));
-        for text in ["", "1970-01-01T00:00:00+00:00", "1970-01-01T00:00:00.0000+00:00", "x.000000+00:00"] {
+        let others = [
+            "",
+            "1970-01-01T00:00:00+00:00",
+            "1970-01-01T00:00:00.0000+00:00",
+            "x.000000+00:00",
+            "9223372036854775807.000000",
+            "-9223372036854775808.000000",
+        ];
+        for text in others {
             assert_eq!(micros_of(text), None, "{text}");
         }
     }

@@ -1,0 +1,191 @@
+//! Fuzz targets of the readers.
+
+use std::io::Cursor;
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::bad_rows::BadRow;
+use super::blocks::Parsed;
+use super::columns::{Columns, Role};
+use super::csv_records::RecordScanner;
+use super::csv_rows::fields_of;
+use super::intake::check;
+use super::stream::Stream;
+use super::text::{MAX_LINE, find_line};
+use super::*;
+use crate::event::{Event, hash_entity, parse_ipv4};
+use crate::serve::fuzz_target::event_of_record;
+
+/// CSV: the blocks' fast path, the path of one record after the other, a request's and the `csv` crate agree.
+pub fn csv(text: &[u8]) {
+    let text = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text);
+    let pair = Columns { entity: 0, ip: 1, label: None, kind: None, time: None };
+    for (ip_syntax, has_label) in [(IpSyntax::Ipv4, false), (IpSyntax::Ipv4OrMapped, true)] {
+        // With a label the fast path does not apply, and all rows are read as records.
+        let columns = Columns { label: has_label.then_some(2), ..pair.clone() };
+        let mut in_blocks = Parsed::default();
+        super::csv_blocks::parse(text, true, &columns, ip_syntax, &mut in_blocks);
+        let one_by_one = one_by_one(&text[..in_blocks.num_bytes], &columns, ip_syntax);
+        let good: Vec<Event> = one_by_one.iter().filter_map(|row| row.ok()).collect();
+        assert_eq!(in_blocks.events().collect::<Vec<_>>(), good);
+        assert_eq!(in_blocks.num_odd_rows(), one_by_one.len() - good.len());
+        if !has_label {
+            request_reads(text, ip_syntax);
+        }
+    }
+    records_are_those_of_the_csv_crate(text);
+}
+
+/// The events, or why there are none, of records that are read one after the other.
+fn one_by_one(
+    text: &[u8],
+    columns: &Columns<usize>,
+    ip_syntax: IpSyntax,
+) -> Vec<std::result::Result<Event, BadRow>> {
+    let mut scanner = RecordScanner::default();
+    let (mut rows, mut at) = (Vec::new(), 0);
+    while let Some(extent) = scanner.find(&text[at..], true).filter(|e| e.len + e.terminator > 0) {
+        if extent.len > 0 {
+            let record = scanner.split(&text[at..][..extent.len], &extent, 1);
+            rows.push(match fields_of(&record, columns) {
+                _ if record.is_unclosed => Err(BadRow::UnclosedQuote),
+                None => Err(BadRow::TooFewColumns),
+                Some(fields) => {
+                    check(fields, ip_syntax).map(|row| Event { entity: hash_entity(row.entity), ip: row.ip })
+                }
+            });
+        }
+        at += extent.len + extent.terminator;
+    }
+    rows
+}
+
+fn request_reads(text: &[u8], ip_syntax: IpSyntax) {
+    // A body may begin with a byte order mark of its own.
+    if text.starts_with(b"\xEF\xBB\xBF") {
+        return;
+    }
+    let pair = Columns { entity: 0, ip: 1, label: None, kind: None, time: None };
+    let rows = one_by_one(text, &pair, ip_syntax);
+    let expected: std::result::Result<Vec<Event>, (usize, BadRow)> =
+        rows.into_iter().enumerate().map(|(index, row)| row.map_err(|reason| (index, reason))).collect();
+    assert_eq!(events_of_csv(text, ip_syntax), expected);
+}
+
+fn records_are_those_of_the_csv_crate(text: &[u8]) {
+    // The crate keeps spaces behind a comma, which are left out here, and passes over a byte order mark.
+    if text.windows(2).any(|two| two == b", ") || text.starts_with(b"\xEF\xBB\xBF") {
+        return;
+    }
+    let mut reader = ::csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text);
+    let mut expected = ::csv::ByteRecord::new();
+    let mut scanner = RecordScanner::default();
+    let mut at = 0;
+    while let Some(extent) = scanner.find(&text[at..], true).filter(|e| e.len + e.terminator > 0) {
+        if extent.len > 0 {
+            let record = scanner.split(&text[at..][..extent.len], &extent, 1);
+            assert!(reader.read_byte_record(&mut expected).is_ok_and(|is_there| is_there));
+            assert!(record.fields().eq(expected.iter()));
+        }
+        at += extent.len + extent.terminator;
+    }
+    assert!(reader.read_byte_record(&mut expected).is_ok_and(|is_there| !is_there));
+}
+
+/// IPv4 and IPv4-mapped addresses as the standard library has them, and a reason for whatever else there is.
+pub fn ipv4(text: &[u8]) {
+    let by_std = std::str::from_utf8(text).ok().and_then(|text| text.parse::<IpAddr>().ok());
+    let ipv4 = match by_std {
+        Some(IpAddr::V4(ip)) => Some(u32::from(ip)),
+        _ => None,
+    };
+    let mapped = match by_std {
+        Some(IpAddr::V6(ip)) => ip.to_ipv4_mapped().map(u32::from),
+        _ => None,
+    };
+    assert_eq!(parse_ipv4(text), ipv4);
+    assert_eq!(IpSyntax::Ipv4.parse(text), ipv4);
+    assert_eq!(IpSyntax::Ipv4OrMapped.parse(text), ipv4.or(mapped));
+    let reason = BadRow::of_ip(text);
+    match by_std {
+        Some(IpAddr::V4(_)) => {}
+        Some(IpAddr::V6(_)) if mapped.is_some() => assert_eq!(reason, BadRow::Ipv4Mapped),
+        Some(IpAddr::V6(_)) => assert_eq!(reason, BadRow::Ipv6),
+        None => assert_ne!(reason, BadRow::Ipv4Mapped),
+    }
+    // What a message shows of it is one line of printable text.
+    assert!(!shown(text).chars().any(char::is_control));
+}
+
+/// JSON Lines: blocks agree with lines, and an event that a request can hold is the same event there.
+pub fn json_lines(text: &[u8]) {
+    let Ok(keys) =
+        Columns::of(&ReadOptions::default(), [Role::Entity, Role::Ip, Role::Label].map(Role::default_name))
+    else {
+        return;
+    };
+    let mut in_blocks = Parsed::default();
+    super::json_lines::parse(text, true, &keys, IpSyntax::Ipv4, &mut in_blocks);
+    let mut rest = text;
+    let (mut events, mut num_lines) = (Vec::new(), 0);
+    while num_lines < in_blocks.num_lines {
+        let Some((len, terminator)) = find_line(rest, true) else { break };
+        let line = &rest[..len];
+        rest = &rest[len + terminator..];
+        num_lines += 1;
+        let mut alone = Parsed::default();
+        super::json_lines::parse(line, true, &keys, IpSyntax::Ipv4, &mut alone);
+        let event = alone.events().next();
+        events.extend(event);
+        if let Some(in_request) = event_of_record(line) {
+            // A request takes 7.0 for 7, as JSON does; a file does not, because there it may be 7.1 that lost a digit.
+            let is_float = serde_json::from_slice::<serde_json::Value>(line)
+                .is_ok_and(|record| record["entity"].is_f64());
+            assert!(event == Some(in_request) || is_float);
+        }
+    }
+    assert_eq!(in_blocks.events().collect::<Vec<_>>(), events);
+    assert!(
+        in_blocks.num_bytes == text.len() || text.len() - in_blocks.num_bytes >= MAX_LINE || num_lines > 0
+    );
+}
+
+/// A file of any format and compression, read to its end with the bad rows left out.
+pub fn file(bytes: &[u8]) {
+    // The `parquet` crate panics at damaged files; that is caught where it is called, but not by libFuzzer, which ends
+    // at any panic. The tests of the readers damage such files.
+    if bytes.starts_with(b"PAR1") {
+        return;
+    }
+    let options = ReadOptions { on_bad_row: OnBadRow::Skip, max_bad_fraction: 1.0, ..ReadOptions::default() };
+    let mut num_rows = 0;
+    let mut on_row = |row: Row<'_>, place: Place<'_>| {
+        num_rows += 1;
+        assert!(!row.entity.is_empty());
+        assert!(row.entity.len() < MAX_LINE, "{place}");
+        assert_eq!(parse_ipv4(Ipv4Addr::from(row.ip).to_string().as_bytes()), Some(row.ip));
+        Ok(())
+    };
+    let result = read_bytes(bytes, &options, Sink::Rows(&mut on_row));
+    if let Ok(report) = &result {
+        assert_eq!(report.num_rows, num_rows);
+        assert_eq!(report.num_bad, report.bad_by_reason.values().sum::<u64>());
+    }
+    if bytes.starts_with(b"ARROW1") {
+        // Rows of a prepared file have no names: it is read as columns.
+        let stream =
+            Stream::from_reader("fuzz".into(), "fuzz".into(), false, Box::new(Cursor::new(bytes.to_vec())));
+        let Ok(chunks) = stream.and_then(super::prepared::read_chunks) else { return };
+        for chunk in chunks {
+            assert_eq!(chunk.entity.len(), chunk.ip.len());
+            assert_eq!(chunk.events().count(), chunk.ip.len());
+        }
+    }
+}
+
+fn read_bytes(bytes: &[u8], options: &ReadOptions, sink: Sink<'_>) -> Result<ReadReport> {
+    let mut intake = Intake::new(&[], options, sink)?;
+    let reader = Box::new(Cursor::new(bytes.to_vec()));
+    let result = Stream::from_reader("fuzz".into(), "fuzz".into(), false, reader)
+        .and_then(|stream| read_stream(stream, options, &mut intake));
+    intake.finish(result)
+}
