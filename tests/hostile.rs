@@ -231,10 +231,12 @@ fn a_name_of_64_kib_is_refused_in_every_format() {
     assert_policy("Parquet", &path, &longest, b"1.2.3.4", Taken);
 }
 
-/// Rows of CSV that are odd as text: what is read, as `entity ip`, and which reasons are counted.
+/// A name, an input, the rows that are read of it, as `entity ip`, and the reasons that are counted.
+type Text<'a> = (&'a str, &'a [u8], &'a [&'a str], &'a [&'a str]);
+
 #[test]
 fn csv_that_is_odd_as_text_is_read_as_the_csv_crate_reads_it() {
-    let cases: [(&str, &[u8], &[&str], &[&str]); 12] = [
+    let cases: [Text<'_>; 12] = [
         ("a byte order mark", b"\xEF\xBB\xBFroot,1.2.3.4\n", &["root 1.2.3.4"], &[]),
         ("CRLF", b"root,1.2.3.4\r\na,1.2.3.4\r\n", &["root 1.2.3.4", "a 1.2.3.4"], &[]),
         ("lone CR", b"root,1.2.3.4\ra,1.2.3.4\r", &["root 1.2.3.4", "a 1.2.3.4"], &[]),
@@ -261,7 +263,7 @@ fn json_that_is_odd_as_text_is_an_event_or_counted() {
     let deep = |depth: usize| {
         format!("{{\"x\":{}{},\"entity\":\"root\",\"ip\":\"1.2.3.4\"}}", "[".repeat(depth), "]".repeat(depth))
     };
-    let (shallow, too_deep) = (deep(100), deep(100_00));
+    let (shallow, too_deep) = (deep(100), deep(10_000));
     let row = |text: &'static str| [GOOD_JSON, text].concat();
     const GOOD_JSON: &str = "{\"entity\":\"good\",\"ip\":\"9.9.9.9\"}\n";
     let not_json: &[&str] = &["not a JSON object"];
@@ -312,7 +314,7 @@ fn json_that_is_odd_as_text_is_an_event_or_counted() {
 }
 
 #[track_caller]
-fn check_texts(cases: &[(&str, &[u8], &[&str], &[&str])]) {
+fn check_texts(cases: &[Text<'_>]) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("input");
     for (what, text, expected, bad) in cases {

@@ -15,7 +15,9 @@ pub fn invocations(body: &[u8]) {
         let reading = Reading { limits: &limits, ip_syntax };
         for format in [RequestFormat::Csv, RequestFormat::JsonLines, RequestFormat::of(None, body)] {
             if let Ok(events) = wire::parse(body, format, &reading) {
-                assert!((1..=limits.max_records).contains(&events.len()));
+                // A document may have an empty list; lines that hold no record are refused.
+                let least = usize::from(format != RequestFormat::Json);
+                assert!((least..=limits.max_records).contains(&events.len()));
             }
         }
         for (form, list) in [(Form::SageMaker, "instances"), (Form::Plain, "events")] {
