@@ -135,7 +135,8 @@ impl EntityFilter {
     fn keys(&self) -> impl Iterator<Item = u64> {
         let rest_bits = self.key_bits - self.bucket_bits();
         let of_bucket = move |bucket: usize| {
-            let key = move |rest: &[u8; 4]| (bucket as u64) << rest_bits | u64::from(u32::from_le_bytes(*rest));
+            let key =
+                move |rest: &[u8; 4]| (bucket as u64) << rest_bits | u64::from(u32::from_le_bytes(*rest));
             self.bucket(bucket).iter().map(move |rest| key(rest) << (u64::BITS - self.key_bits))
         };
         (0..1 << self.bucket_bits()).flat_map(of_bucket)
@@ -230,7 +231,8 @@ mod tests {
 
     #[test]
     fn offsets_of_no_set_are_no_panic() {
-        let offsets: Vec<u8> = [7u64, 3, u64::MAX, 2].iter().chain([&1]).flat_map(|o| o.to_le_bytes()).collect();
+        let offsets: Vec<u8> =
+            [7u64, 3, u64::MAX, 2].iter().chain([&1]).flat_map(|o| o.to_le_bytes()).collect();
         let filter = EntityFilter::of_parts(34, offsets.into(), vec![0; 4].into()).unwrap();
         assert!((0..1000).all(|number| !filter.contains(number)));
         assert_eq!(filter.keys().count(), 0);

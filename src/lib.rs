@@ -25,6 +25,7 @@ pub mod event;
 pub mod explain;
 pub mod import;
 mod interval;
+mod manifest;
 mod mixing;
 pub mod model;
 mod output_file;

@@ -322,7 +322,8 @@ fn the_entities_of_the_model_that_a_run_began_from_stay_seen() {
     let logins = fs::read_to_string(root().join("unseen.csv")).unwrap();
     let new: Vec<&str> = logins.lines().filter(|line| number_of(line) % 4 == 1).collect();
     fs::write(root().join("new.csv"), new.join("\n")).unwrap();
-    let train = ["train", "--config", "small.toml", "--train", "new.csv", "--set", "hyperparameters.epochs=2"];
+    let train =
+        ["train", "--config", "small.toml", "--train", "new.csv", "--set", "hyperparameters.epochs=2"];
     let began = ["--init-from", "wide", "--output", "night"];
     let checkpoints = ["--set", "training.checkpoint_interval=1 epochs"];
     run(&[&train[..], &began, &checkpoints].concat(), "").expect(0, &[]);

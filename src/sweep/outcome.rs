@@ -1,7 +1,6 @@
 //! The files of a sweep: the data that all trials map, the best model, tables and the report.
 
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -147,7 +146,5 @@ pub fn write_files(folder: &Path, plan: &SweepPlan, study: &Study) -> Result<()>
 }
 
 pub(super) fn write(path: &Path, text: &str) -> Result<()> {
-    let mut file = OutputFile::create(path)?;
-    file.write_all(text.as_bytes()).map_err(Error::io("write", path))?;
-    file.commit()
+    OutputFile::write_all_to(path, text.as_bytes())
 }

@@ -22,6 +22,7 @@ use crate::data::DataDigest;
 use crate::device::available_memory;
 use crate::entity_filter::EntityFilter;
 use crate::event::ENTITY_HASH;
+use crate::manifest;
 use crate::score::read_data;
 use crate::{Error, Result};
 
@@ -280,10 +281,8 @@ impl Job {
         self.manifest.files.insert(STATE.into(), state.finish()?);
         fs::write(&config, &self.config).map_err(Error::io("write", &config))?;
         self.manifest.files.insert(CONFIG.into(), file_entry(&config)?);
-        let mut json =
-            serde_json::to_string_pretty(&self.manifest).expect("a manifest has string keys and integers");
-        json.push('\n');
-        fs::write(&manifest, json).map_err(Error::io("write", &manifest))?;
+        let text = manifest::to_text(&self.manifest);
+        fs::write(&manifest, text).map_err(Error::io("write", &manifest))?;
         [config.as_path(), &manifest, folder].into_iter().try_for_each(artifact::sync)
     }
 }

@@ -246,7 +246,8 @@ impl<'a> Run<'a> {
         };
         state.probe()?;
         let num_steps = state.num_steps();
-        let initial_entities = inputs.init_from.map(InitialModel::entity_filter).transpose()?.unwrap_or_default();
+        let initial_entities =
+            inputs.init_from.map(InitialModel::entity_filter).transpose()?.unwrap_or_default();
         let checkpointer = match inputs.checkpoints {
             Some(folder) => {
                 let init_from = inputs.init_from.map(InitialModel::init_from);
