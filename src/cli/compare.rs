@@ -64,7 +64,7 @@ pub fn run(args: CompareArgs) -> Result<()> {
     let thresholds = Thresholds::load(&args.old, &old.manifest)?;
     let reference = read_reference(&args.reference, &read)?;
     let mut comparer = Comparer::new([&old, &new], thresholds.as_ref(), reference.as_ref(), &options);
-    let report = read_rows(&resolve_inputs(&args.data)?, &args.attacks.read_options(read), &mut |row| {
+    let report = read_rows(&resolve_inputs(&args.data)?, &args.attacks.read_options(read), &mut |row, _| {
         let event = EvaluatedEvent {
             event: Event { entity: hash_entity(row.entity), ip: row.ip },
             is_attack: row.label.unwrap_or(false),

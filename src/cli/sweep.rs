@@ -160,7 +160,7 @@ fn check_labelled(plan: &SweepPlan, options: &ReadOptions) -> Result<()> {
         on_bad_row: OnBadRow::Fail,
         ..options.clone()
     };
-    read_rows(&resolve_inputs(&evaluation.data)?, &options, &mut |_| Ok(())).map(drop)
+    read_rows(&resolve_inputs(&evaluation.data)?, &options, &mut |_, _| Ok(())).map(drop)
 }
 
 /// Refuses a folder that holds a sweep, unless that is to go on, and one that holds something else.

@@ -11,7 +11,7 @@ use super::study::Study;
 use super::trial::run_folder;
 use crate::artifact;
 use crate::config::{Config, DataConfig};
-use crate::{Error, OutputFile, Result};
+use crate::{OutputFile, Result};
 
 /// The folder of prepared data, within that of the sweep.
 pub const DATA: &str = "data";
