@@ -1,5 +1,5 @@
 //! The model folder: `model.safetensors`, `folded.safetensors`, `config.toml`, and `manifest.json` with the checksums
-//! of them. What [`crate::thresholds`] adds to it later is known by the checksum of the weights.
+//! of them and of itself. What [`crate::thresholds`] adds to it later is known by the checksum of the weights.
 //!
 //! The folded file has what is scored with, the entities with the encoder's output layer folded in
 //! ([`ipsight_kernels::scores`]) and the one that stands for those that were not seen; the filter that tells which were
@@ -27,6 +27,7 @@ use crate::device::{ComputeDevice, MemoryPlan};
 use crate::embeddings::Embeddings;
 use crate::entity_filter::EntityFilter;
 use crate::event::ENTITY_HASH;
+use crate::manifest::{self, Unreadable};
 use crate::model::{IpInsights, IpInsightsConfig, VECTORS};
 use crate::score::{FoldedEntities, Scorer, fold_entities, read_floats};
 use crate::thresholds::THRESHOLDS;
@@ -158,7 +159,7 @@ pub fn save(
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
     let temporary = folder.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
     let result = write_folder(&temporary, model, config, training)
-        .and_then(|manifest| replace(&temporary, folder).map(|()| manifest));
+        .and_then(|manifest| exchange(&temporary, folder).map(|()| manifest));
     if result.is_err() {
         // The error that matters is the first; a leftover is named by it.
         let _ = fs::remove_dir_all(&temporary);
@@ -179,6 +180,8 @@ pub fn save_in_place(
     training: TrainingSummary,
 ) -> Result<Manifest> {
     // Within the folder, so that it is on the same file system.
+    fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+    remove_half_written(&folder.join("model"))?;
     let temporary = folder.join(format!(".model.{}.tmp", std::process::id()));
     let result = write_folder(&temporary, model, config, training).and_then(|manifest| {
         for name in [MANIFEST, THRESHOLDS] {
@@ -231,10 +234,7 @@ fn write_folder(
         files,
     };
     let manifest_path = folder.join(MANIFEST);
-    let mut json =
-        serde_json::to_string_pretty(&manifest).expect("a manifest has string keys and finite numbers");
-    json.push('\n');
-    fs::write(&manifest_path, json).map_err(Error::io("write", &manifest_path))?;
+    fs::write(&manifest_path, manifest::to_text(&manifest)).map_err(Error::io("write", &manifest_path))?;
     for path in [&weights_path, &folded_path, &config_path, &manifest_path, folder] {
         sync(path)?;
     }
@@ -297,6 +297,21 @@ fn write_safetensors(path: &Path, tensors: &[(String, Dtype, Vec<usize>, Vec<u8>
         .map_err(Error::io("set the mode of", path))
 }
 
+/// Renames a whole folder into place. Where the file system can, one that is there already changes places with it, so
+/// that there is a whole one at any time.
+fn exchange(temporary: &Path, folder: &Path) -> Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        if renameat_with(CWD, temporary, CWD, folder, RenameFlags::EXCHANGE).is_ok() {
+            // The new one is in place; what is left of the old one does no harm.
+            let _ = fs::remove_dir_all(temporary);
+            return sync_parent(folder);
+        }
+    }
+    replace(temporary, folder)
+}
+
 /// Renames a whole folder into place. A folder that is there already is moved aside first and removed last.
 pub(crate) fn replace(temporary: &Path, folder: &Path) -> Result<()> {
     let old = temporary.with_extension("old");
@@ -321,10 +336,37 @@ pub(crate) fn replace(temporary: &Path, folder: &Path) -> Result<()> {
         // The new model is in place; what is left of the old one does no harm.
         let _ = fs::remove_dir_all(&old);
     }
+    sync_parent(folder)
+}
+
+fn sync_parent(folder: &Path) -> Result<()> {
     match folder.parent() {
         Some(parent) if parent != Path::new("") => sync(parent),
         _ => sync(Path::new(".")),
     }
+}
+
+/// Removes what runs that were killed while they saved `folder` left beside it. An old model that was moved aside, and
+/// not replaced, goes back to its place.
+pub(crate) fn remove_half_written(folder: &Path) -> Result<()> {
+    let parent = match folder.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    let start = format!(".{}.", folder.file_name().unwrap_or_default().to_string_lossy());
+    for entry in fs::read_dir(parent).map_err(Error::io("read", parent))? {
+        let path = entry.map_err(Error::io("read", parent))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if !name.starts_with(&start) {
+            continue;
+        }
+        if name.ends_with(".old") && !folder.exists() {
+            fs::rename(&path, folder).map_err(Error::io("rename", &path))?;
+        } else if name.ends_with(".tmp") || name.ends_with(".old") {
+            fs::remove_dir_all(&path).map_err(Error::io("remove", &path))?;
+        }
+    }
+    Ok(())
 }
 
 /// Has the disk take a file or a folder's list of names.
@@ -385,18 +427,13 @@ fn read_manifest(folder: &Path) -> Result<Manifest> {
 }
 
 fn parse_manifest(at: &str, text: &[u8]) -> Result<Manifest> {
-    // The version first: a later layout may not parse as this one.
-    let version = serde_json::from_slice::<serde_json::Value>(text)
-        .map_err(|error| Error::data(at, format!("not JSON: {error}"), DAMAGED_HELP))?
-        .get("format_version")
-        .and_then(serde_json::Value::as_u64);
-    if version != Some(FORMAT_VERSION as u64) {
-        let found = version.map_or("no format version".into(), |v| format!("format version {v}"));
-        let help = format!("this ipsight reads version {FORMAT_VERSION}; take the ipsight that wrote it");
-        return Err(Error::data(at, found, help));
-    }
-    serde_json::from_slice(text)
-        .map_err(|error| Error::data(at, format!("not a manifest: {error}"), DAMAGED_HELP))
+    manifest::read(text, FORMAT_VERSION).map_err(|error| match error {
+        Unreadable::Damaged(what) => Error::data(at, what, DAMAGED_HELP),
+        Unreadable::OtherVersion(found) => {
+            let help = format!("this ipsight reads version {FORMAT_VERSION}; take the ipsight that wrote it");
+            Error::data(at, found, help)
+        }
+    })
 }
 
 fn check_entity_hash(folder: &Path, manifest: &Manifest) -> Result<()> {
@@ -589,12 +626,14 @@ impl Tensors {
 pub(crate) mod fuzz_target {
     use super::*;
 
-    /// The manifest: what is taken is written as JSON that is taken.
+    /// The manifest, as it is and with the checksum that it should have: what is taken is written as JSON that is taken.
     pub fn manifest(text: &[u8]) {
-        let Ok(manifest) = parse_manifest(MANIFEST, text) else { return };
+        let _ = parse_manifest(MANIFEST, text);
+        let Ok(value @ serde_json::Value::Object(_)) = serde_json::from_slice(text) else { return };
+        let Ok(manifest) = parse_manifest(MANIFEST, manifest::to_text(&value).as_bytes()) else { return };
         assert_eq!(manifest.format_version, FORMAT_VERSION);
-        let Ok(written) = serde_json::to_vec(&manifest) else { panic!("a manifest has string keys") };
-        let Ok(again) = parse_manifest(MANIFEST, &written) else { panic!("what was written is refused") };
+        let written = manifest::to_text(&manifest);
+        let Ok(again) = parse_manifest(MANIFEST, written.as_bytes()) else { panic!("what was written is refused") };
         assert_eq!((again.files, again.entity_hash), (manifest.files, manifest.entity_hash));
     }
 

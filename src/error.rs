@@ -105,7 +105,9 @@ impl Error {
             Error::Io { source, .. } => match source.kind() {
                 io::ErrorKind::NotFound => Some("check the path".into()),
                 io::ErrorKind::PermissionDenied => Some("check the permissions of the path".into()),
-                io::ErrorKind::StorageFull => Some("free some space or write elsewhere".into()),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    Some("free some space or write elsewhere".into())
+                }
                 _ => None,
             },
             Error::Stopped { saved: Some(saved), .. } => {

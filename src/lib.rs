@@ -27,6 +27,7 @@ pub mod explain;
 pub mod fuzz_targets;
 pub mod import;
 mod interval;
+mod manifest;
 mod mixing;
 pub mod model;
 mod output_file;

@@ -21,6 +21,9 @@ pub struct OutputFile {
     early_sync: Option<EarlySync>,
 }
 
+/// How the names of the temporary files begin. A process that is killed leaves its own behind.
+pub(crate) const TEMPORARY_PREFIX: &str = ".ipsight-";
+
 /// Bytes after which the disk is asked to take what was written.
 const BYTES_PER_SYNC: usize = 32 << 20;
 
@@ -94,11 +97,22 @@ impl OutputFile {
             _ => Path::new("."),
         };
         let temp = tempfile::Builder::new()
-            .prefix(".ipsight-")
+            .prefix(TEMPORARY_PREFIX)
             .permissions(Permissions::from_mode(0o644))
             .tempfile_in(folder)
             .map_err(Error::io("create", path))?;
         Ok(Self::new(Target::Beside(temp), path))
+    }
+
+    /// Writes a whole file.
+    ///
+    /// # Errors
+    ///
+    /// As [`OutputFile::create`].
+    pub fn write_all_to(path: &Path, bytes: &[u8]) -> Result<()> {
+        let mut file = Self::create(path)?;
+        file.write_all(bytes).map_err(Error::io("write", path))?;
+        file.commit()
     }
 
     fn new(target: Target, path: &Path) -> Self {

@@ -361,6 +361,7 @@ fn what_is_no_model_or_a_damaged_one_is_refused() {
     let folder = copy("old/model", "hashed");
     let text = fs::read_to_string(folder.join("manifest.json")).unwrap();
     fs::write(folder.join("manifest.json"), text.replace("xxh3_64:v1", "xxh3_64:v0")).unwrap();
+    support::reseal_manifest(&folder.join("manifest.json"));
     let more = ["--init-from", "hashed", "--set", "hyperparameters.vector_dim=8"];
     train("never", &more).expect(
         2,

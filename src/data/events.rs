@@ -121,6 +121,16 @@ impl Events {
         DataDigest { num_events: self.len() as u64, blake3: both.to_hex().to_string() }
     }
 
+    /// BLAKE3, in hexadecimal, of some events in the order in which they are named: of each the entity's hash in 8
+    /// bytes and the address in 4, little-endian.
+    pub fn digest_of(&self, indices: impl Iterator<Item = usize>) -> String {
+        let mut hasher = blake3::Hasher::new();
+        for event in indices.map(|index| self.get(index)) {
+            hasher.update(&event.entity.to_le_bytes()).update(&event.ip.to_le_bytes());
+        }
+        hasher.finalize().to_hex().to_string()
+    }
+
     /// The columns, in pieces.
     pub(super) fn chunks(&self) -> &[Chunk] {
         &self.columns.chunks

@@ -1,7 +1,6 @@
 //! The files of a sweep: the data that all trials map, the best model, tables and the report.
 
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -12,7 +11,7 @@ use super::study::Study;
 use super::trial::run_folder;
 use crate::artifact;
 use crate::config::{Config, DataConfig};
-use crate::{Error, OutputFile, Result};
+use crate::{OutputFile, Result};
 
 /// The folder of prepared data, within that of the sweep.
 pub const DATA: &str = "data";
@@ -147,7 +146,5 @@ pub fn write_files(folder: &Path, plan: &SweepPlan, study: &Study) -> Result<()>
 }
 
 pub(super) fn write(path: &Path, text: &str) -> Result<()> {
-    let mut file = OutputFile::create(path)?;
-    file.write_all(text.as_bytes()).map_err(Error::io("write", path))?;
-    file.commit()
+    OutputFile::write_all_to(path, text.as_bytes())
 }

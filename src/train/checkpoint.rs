@@ -2,7 +2,7 @@
 //!
 //! `step-NNNNNNNNNN/` holds `state.safetensors` (the table and the encoder with both moments of each, the sums of the
 //! loss, the counts of rows, the filter of entities, the figures of finished epochs), `config.toml` (resolved) and `manifest.json` (where the
-//! run is, what it trains on and began from, and size and BLAKE3 of the other files). The order of events and the negatives are
+//! run is, what it trains on and began from, size and BLAKE3 of the other files, and a checksum of itself). The order of events and the negatives are
 //! functions of (seed, epoch, step), so nothing else is needed.
 
 use std::collections::BTreeMap;
@@ -24,6 +24,7 @@ use crate::config::{Config, LearningRateSchedule, differences as differing};
 use crate::data::DataDigest;
 use crate::entity_filter::EntityFilter;
 use crate::event::ENTITY_HASH;
+use crate::manifest::{self, Unreadable};
 use crate::model::IpInsightsConfig;
 use crate::{Error, Result};
 
@@ -254,19 +255,16 @@ impl Checkpoint {
         let manifest_path = path.join(MANIFEST);
         let at = manifest_path.display().to_string();
         let text = fs::read(&manifest_path).map_err(Error::io("read", &manifest_path))?;
-        let value: serde_json::Value = serde_json::from_slice(&text)
-            .map_err(|error| Error::data(&at, format!("not JSON: {error}"), DAMAGED_HELP))?;
-        // The version first: a later layout may not parse as this one.
-        let version = value.get("format_version").and_then(serde_json::Value::as_u64);
-        if version != Some(u64::from(FORMAT_VERSION)) {
-            let found = version.map_or("no format version".into(), |v| format!("format version {v}"));
-            let help = format!(
-                "this ipsight reads version {FORMAT_VERSION}: take the one that wrote it, or begin anew"
-            );
-            return Err(Error::config(at, found, help));
-        }
-        let manifest: CheckpointManifest = serde_json::from_value(value)
-            .map_err(|error| Error::data(&at, format!("not a manifest: {error}"), DAMAGED_HELP))?;
+        let manifest: CheckpointManifest = match manifest::read(&text, FORMAT_VERSION) {
+            Ok(manifest) => manifest,
+            Err(Unreadable::Damaged(what)) => return Err(Error::data(at, what, DAMAGED_HELP)),
+            Err(Unreadable::OtherVersion(found)) => {
+                let help = format!(
+                    "this ipsight reads version {FORMAT_VERSION}: take the one that wrote it, or begin anew"
+                );
+                return Err(Error::config(at, found, help));
+            }
+        };
         if manifest.entity_hash != ENTITY_HASH {
             let what = format!("entities were hashed with {}, not {ENTITY_HASH}", manifest.entity_hash);
             return Err(Error::config(at, what, "take the ipsight that wrote it, or begin anew"));

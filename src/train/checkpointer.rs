@@ -22,6 +22,7 @@ use crate::data::DataDigest;
 use crate::device::available_memory;
 use crate::entity_filter::EntityFilter;
 use crate::event::ENTITY_HASH;
+use crate::manifest;
 use crate::score::read_data;
 use crate::{Error, Result};
 
@@ -94,7 +95,8 @@ impl<'a> Checkpointer<'a> {
     }
 
     /// Copies the state and leaves it to the thread. `unread` are the sums of the loss that are on the device, `entities`
-    /// those of the run, which are the same each time.
+    /// those of the run, which are the same each time. A state with a number that is not finite is not written: the
+    /// inner error is the name of its tensor.
     ///
     /// # Errors
     ///
@@ -106,7 +108,7 @@ impl<'a> Checkpointer<'a> {
         progress: &Progress,
         unread: Option<&Tensor<1>>,
         entities: &dyn Fn() -> EntityFilter,
-    ) -> Result<()> {
+    ) -> Result<std::result::Result<(), &'static str>> {
         self.finish()?;
         self.last = Instant::now();
         let tensors = state.tensors();
@@ -140,12 +142,29 @@ impl<'a> Checkpointer<'a> {
             .spawn(move || job.write(&pieces))
             .map_err(Error::io("start a thread that writes to", self.folder.path))?;
         self.writing = Some(thread);
-        if !send_all(&sender, tensors, numbers)? {
-            drop(sender);
-            self.finish()?; // which says why nobody takes the pieces
+        let sent = send_all(&sender, tensors, numbers)?;
+        match sent {
+            Sent::All => {}
+            Sent::NotTaken => {
+                drop(sender);
+                self.finish()?; // which says why nobody takes the pieces
+            }
+            Sent::NotFinite(name) => {
+                drop(sender);
+                // The thread misses the rest, and removes what it has.
+                let _ = self.finish();
+                return Ok(Err(name));
+            }
         }
         self.num_steps_of_last = state.num_steps();
-        Ok(())
+        Ok(Ok(()))
+    }
+
+    /// The last checkpoint that is whole, if there is one; waits for the one that is being written.
+    pub(super) fn last_good(&mut self) -> Option<PathBuf> {
+        // What it could not write is not there.
+        let _ = self.finish();
+        list(self.folder.path).ok()?.pop().map(|(_, path)| path)
     }
 
     /// The error of a checkpoint that has been written meanwhile, if there is one.
@@ -227,23 +246,45 @@ fn of_filter(filter: &EntityFilter) -> [(TensorHead, TensorData); 3] {
     ]
 }
 
-/// Reads the tensors back piece by piece. False where nobody takes them any more.
+/// How far [`send_all`] came.
+enum Sent {
+    All,
+    /// Nobody takes them any more.
+    NotTaken,
+    /// This tensor holds a number that is not finite.
+    NotFinite(&'static str),
+}
+
+/// Reads the tensors back piece by piece.
 fn send_all(
     pieces: &SyncSender<TensorData>,
     tensors: Vec<StateTensor>,
     numbers: Vec<(TensorHead, TensorData)>,
-) -> Result<bool> {
-    for part in tensors.into_iter().flat_map(|tensor| tensor.parts) {
-        let [num_rows, width] = part.dims();
-        let rows_at_once = (BYTES_PER_PIECE / (4 * width.max(1))).max(1);
-        for start in (0..num_rows).step_by(rows_at_once) {
-            let rows = start..(start + rows_at_once).min(num_rows);
-            if pieces.send(read_data(part.clone().slice([rows, 0..width]))?).is_err() {
-                return Ok(false);
+) -> Result<Sent> {
+    for StateTensor { name, parts } in tensors {
+        for part in parts {
+            let [num_rows, width] = part.dims();
+            let rows_at_once = (BYTES_PER_PIECE / (4 * width.max(1))).max(1);
+            for start in (0..num_rows).step_by(rows_at_once) {
+                let rows = start..(start + rows_at_once).min(num_rows);
+                let piece = read_data(part.clone().slice([rows, 0..width]))?;
+                if !is_finite(&piece) {
+                    return Ok(Sent::NotFinite(name));
+                }
+                if pieces.send(piece).is_err() {
+                    return Ok(Sent::NotTaken);
+                }
             }
         }
     }
-    Ok(numbers.into_iter().all(|(_, data)| pieces.send(data).is_ok()))
+    let is_taken = numbers.into_iter().all(|(_, data)| pieces.send(data).is_ok());
+    Ok(if is_taken { Sent::All } else { Sent::NotTaken })
+}
+
+/// Whether all floats are finite. Without a way out in the middle the loop is as fast as memory.
+fn is_finite(piece: &TensorData) -> bool {
+    let is_finite = |part: &[f32]| part.iter().fold(true, |all, float| all & float.is_finite());
+    piece.as_slice::<f32>().is_ok_and(|floats| floats.chunks(4096).all(is_finite))
 }
 
 /// A checkpoint that is to be written.
@@ -280,10 +321,8 @@ impl Job {
         self.manifest.files.insert(STATE.into(), state.finish()?);
         fs::write(&config, &self.config).map_err(Error::io("write", &config))?;
         self.manifest.files.insert(CONFIG.into(), file_entry(&config)?);
-        let mut json =
-            serde_json::to_string_pretty(&self.manifest).expect("a manifest has string keys and integers");
-        json.push('\n');
-        fs::write(&manifest, json).map_err(Error::io("write", &manifest))?;
+        let text = manifest::to_text(&self.manifest);
+        fs::write(&manifest, text).map_err(Error::io("write", &manifest))?;
         [config.as_path(), &manifest, folder].into_iter().try_for_each(artifact::sync)
     }
 }

@@ -9,8 +9,10 @@ use super::tensorboard::{self, EventWriter};
 use super::trainer::TrainEvent;
 use crate::artifact;
 use crate::config::Config;
-use crate::output_file::OutputFile;
+use crate::output_file::{OutputFile, TEMPORARY_PREFIX};
 use crate::{Error, Result};
+
+const MODEL: &str = "model";
 
 /// The folder of a training run: `config.toml` (resolved), `metrics.jsonl`, `tensorboard/`, `checkpoints/`, `model/`.
 pub struct RunFolder {
@@ -32,19 +34,17 @@ impl RunFolder {
     pub fn create(lock: FolderLock, path: &Path, config: &Config, from: Option<&Checkpoint>) -> Result<Self> {
         let [config_path, metrics_path, tensorboard_path] =
             ["config.toml", "metrics.jsonl", "tensorboard"].map(|name| path.join(name));
-        remove_half_written_models(path)?;
+        remove_half_written(path)?;
         if from.is_none() && tensorboard_path.exists() {
             fs::remove_dir_all(&tensorboard_path).map_err(Error::io("remove", &tensorboard_path))?;
         }
         fs::create_dir_all(&tensorboard_path).map_err(Error::io("create", &tensorboard_path))?;
-        fs::write(&config_path, config.to_toml()).map_err(Error::io("write", &config_path))?;
+        OutputFile::write_all_to(&config_path, config.to_toml().as_bytes())?;
         let known = match from {
             Some(checkpoint) => known_metrics(&metrics_path, checkpoint)?,
             None => String::new(),
         };
-        let mut metrics = OutputFile::create(&metrics_path)?;
-        metrics.write_all(known.as_bytes()).map_err(Error::io("write", &metrics_path))?;
-        metrics.commit()?;
+        OutputFile::write_all_to(&metrics_path, known.as_bytes())?;
         let metrics =
             File::options().append(true).open(&metrics_path).map_err(Error::io("write", &metrics_path))?;
         let num_steps = from.map_or(0, |checkpoint| checkpoint.manifest().num_steps as i64);
@@ -102,7 +102,7 @@ impl RunFolder {
 
     /// Where the model goes.
     pub fn model_path(&self) -> PathBuf {
-        self.path.join("model")
+        self.path.join(MODEL)
     }
 
     /// Appends an event's figures to `metrics.jsonl` and TensorBoard.
@@ -122,7 +122,8 @@ impl RunFolder {
         }
         let Some(json) = event.to_json() else { return Ok(()) };
         let metrics_path = self.path.join("metrics.jsonl");
-        writeln!(self.metrics, "{json}").map_err(Error::io("write", metrics_path))?;
+        // At once: who reads it meanwhile sees whole lines.
+        self.metrics.write_all(format!("{json}\n").as_bytes()).map_err(Error::io("write", metrics_path))?;
         self.write_scalars(event).map_err(Error::io("write", self.path.join("tensorboard")))
     }
 
@@ -173,13 +174,13 @@ fn known_metrics(path: &Path, checkpoint: &Checkpoint) -> Result<String> {
     Ok(String::from_utf8_lossy(&text).lines().filter(is_known).map(|line| format!("{line}\n")).collect())
 }
 
-/// Removes what a run that was killed while it saved its model left beside it.
-fn remove_half_written_models(path: &Path) -> Result<()> {
+/// Removes what a run that was killed while it wrote left half written.
+fn remove_half_written(path: &Path) -> Result<()> {
+    artifact::remove_half_written(&path.join(MODEL))?;
     for entry in fs::read_dir(path).map_err(Error::io("read", path))? {
         let entry = entry.map_err(Error::io("read", path))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with(".model.") && (name.ends_with(".tmp") || name.ends_with(".old")) {
-            fs::remove_dir_all(entry.path()).map_err(Error::io("remove", entry.path()))?;
+        if entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX) {
+            fs::remove_file(entry.path()).map_err(Error::io("remove", entry.path()))?;
         }
     }
     Ok(())

@@ -18,7 +18,7 @@ use crate::entity_filter::EntityFilter;
 use crate::evaluate::Evaluator;
 use crate::model::{IpInsights, IpInsightsConfig};
 use crate::score::{PAIRS_PER_BATCH, Scorer, read_floats};
-use crate::{Error, Result};
+use crate::{Error, Event, Result};
 
 /// Steps after which the sums of the loss are read at the latest, published or not: counts in float32 are
 /// exact up to 16 million pairs and good to six digits well beyond.
@@ -155,7 +155,8 @@ pub struct Trained {
 /// # Errors
 ///
 /// [`Error::Device`] where the model does not fit the device or the device fails, [`Error::Config`] where
-/// the loss stops being finite, [`Error::Data`] without events, and whatever `on_event` returns.
+/// the loss or a weight stops being finite: with the step, its mini-batch and the last good checkpoint.
+/// [`Error::Data`] without events, and whatever `on_event` returns.
 pub fn train(
     inputs: &TrainInputs<'_>,
     on_event: &mut dyn FnMut(&TrainEvent) -> Result<()>,
@@ -174,6 +175,10 @@ pub fn train(
         num_steps_of_epoch: run.progress.num_steps,
     })?;
     let stopped_by = run.epochs(on_event)?;
+    if stopped_by.is_some() {
+        // Its model and its checkpoint are those of a step, which nothing has looked at yet.
+        run.check_state()?;
+    }
     let is_paused = stopped_by.is_none() && run.progress.epoch < run.num_epochs();
     let last_checkpoint = match stopped_by {
         None if !is_paused => Ok(()),
@@ -181,7 +186,10 @@ pub fn train(
     };
     let checkpoints = run.checkpointer.as_mut();
     let checkpoint_error =
-        last_checkpoint.and_then(|()| checkpoints.map_or(Ok(()), Checkpointer::finish)).err();
+        match last_checkpoint.and_then(|()| checkpoints.map_or(Ok(()), Checkpointer::finish)) {
+            Err(error @ Error::Config { .. }) => return Err(error), // no model that could be saved
+            other => other.err(),
+        };
     let Run { state, progress, initial_entities, .. } = run;
     let num_steps = state.num_steps();
     // The optimiser's state goes first: the filter takes less.
@@ -221,6 +229,8 @@ struct Run<'a> {
     progress: Progress,
     /// Sums of the loss that have not been read back.
     on_device: Option<Tensor<1>>,
+    /// Those of each step of this process among them, which say which step it was where they are not finite.
+    of_steps: Vec<Tensor<1>>,
     checkpointer: Option<Checkpointer<'a>>,
     /// Those that were trained on before the run.
     initial_entities: EntityFilter,
@@ -255,7 +265,8 @@ impl<'a> Run<'a> {
             }
             None => None,
         };
-        Ok(Self { inputs, state, progress, on_device, checkpointer, initial_entities })
+        let of_steps = Vec::new();
+        Ok(Self { inputs, state, progress, on_device, of_steps, checkpointer, initial_entities })
     }
 
     fn hyperparameters(&self) -> &'a Hyperparameters {
@@ -313,11 +324,20 @@ impl<'a> Run<'a> {
             Err(signal) => return Ok(Err(signal)),
         };
         let seconds = seconds_before + start.elapsed().as_secs_f64();
+        let discriminator_auc = match self.validate()? {
+            Ok(auc) => auc,
+            Err(signal) => {
+                // All steps are done; whoever goes on begins with the validation.
+                (self.progress.of_epoch, self.progress.of_interval) = (sums, HostSums::default());
+                self.progress.seconds = seconds;
+                return Ok(Err(signal));
+            }
+        };
         Ok(Ok(EpochMetrics {
             epoch,
             loss: sums.loss(),
             accuracy: sums.accuracy(),
-            discriminator_auc: self.validate()?,
+            discriminator_auc,
             positives_per_second: inputs.events.len() as f64 / seconds,
             seconds,
         }))
@@ -348,6 +368,7 @@ impl<'a> Run<'a> {
             );
             self.state.set_learning_rate(self.learning_rate());
             let sums = self.state.step(&batch, negatives).sums;
+            self.of_steps.push(sums.clone());
             self.on_device = Some(self.on_device.take().map_or(sums.clone(), |total| total + sums));
             if epoch == 0 {
                 batch.entity_rows.iter().for_each(|row| {
@@ -393,15 +414,17 @@ impl<'a> Run<'a> {
     fn checkpoint(&mut self, on_event: &mut dyn FnMut(&TrainEvent) -> Result<()>) -> Result<()> {
         let num_steps = self.state.num_steps();
         match &mut self.checkpointer {
-            Some(checkpointer) if !checkpointer.is_up_to_date(num_steps) => {
-                on_event(&TrainEvent::Checkpoint { num_steps })?;
-                // The sums stay where they are: read now, they would be added in another order.
-                checkpointer.write(&self.state, &self.progress, self.on_device.as_ref(), &|| {
-                    self.initial_entities.with(self.inputs.events.iter().map(|event| event.entity))
-                })
-            }
-            _ => Ok(()),
+            Some(checkpointer) if !checkpointer.is_up_to_date(num_steps) => {}
+            _ => return Ok(()),
         }
+        self.check_state()?;
+        on_event(&TrainEvent::Checkpoint { num_steps })?;
+        let Some(checkpointer) = &mut self.checkpointer else { return Ok(()) };
+        // The sums stay where they are: read now, they would be added in another order.
+        let written = checkpointer.write(&self.state, &self.progress, self.on_device.as_ref(), &|| {
+            self.initial_entities.with(self.inputs.events.iter().map(|event| event.entity))
+        })?;
+        written.map_err(|name| self.not_finite(format!("`{name}` became a number that is not finite"), None))
     }
 
     /// Of the next step.
@@ -415,36 +438,116 @@ impl<'a> Run<'a> {
     fn read_sums(&mut self) -> Result<HostSums> {
         let Some(sums) = self.on_device.take() else { return Ok(HostSums::default()) };
         let sums = read_floats(sums)?;
-        self.check_finite("loss", sums[0])?;
+        self.check_loss(sums[0])?;
+        self.of_steps.clear();
         let [cross_entropy, num_correct, num_pairs] = [0, 1, 2].map(|i| sums[i] as f64);
         Ok(HostSums { cross_entropy, num_correct, num_pairs })
     }
 
-    fn check_finite(&self, what: &str, value: f32) -> Result<()> {
-        if value.is_finite() {
-            return Ok(());
+    /// Refuses a state of which nothing more can come: a loss so far, a score or a weight that is not finite. What is
+    /// on the device stays there.
+    fn check_state(&mut self) -> Result<()> {
+        if let Some(sums) = &self.on_device {
+            let sums = read_floats(sums.clone())?;
+            self.check_loss(sums[0])?;
         }
-        Err(Error::config(
-            "hyperparameters.learning_rate",
-            format!("the {what} became {value} by step {}", self.state.num_steps()),
-            format!("lower it (now {})", self.hyperparameters().learning_rate),
-        ))
+        if self.progress.num_steps > 0 {
+            let (order, positions) = self.mini_batch(self.progress.epoch, self.progress.num_steps - 1);
+            let events = self.inputs.events;
+            let sample = positions.take(PAIRS_PER_BATCH).map(|position| events.get(order.event_at(position)));
+            self.check_scores(&self.scorer(), &sample.collect::<Vec<_>>())?;
+        }
+        Ok(())
     }
 
-    /// Checks that the model scores and, where there is a validation set, computes its `discriminator_auc`.
-    fn validate(&self) -> Result<Option<f64>> {
-        let scorer = Scorer::of_training(self.state.snapshot(), self.progress.row_counts.clone());
-        // The loss is that before the last update, which may have been one too many.
-        let sample: Vec<_> = self.inputs.events.iter().take(PAIRS_PER_BATCH).collect();
-        self.check_finite("score", scorer.dot_products(&sample)?.iter().sum())?;
+    /// Checks a sum of the loss. Where it is not finite, the sums of the steps behind it say since when.
+    fn check_loss(&mut self, sum: f32) -> Result<()> {
+        if sum.is_finite() {
+            return Ok(());
+        }
+        let first = self.progress.num_steps - self.of_steps.len();
+        for (i, sums) in std::mem::take(&mut self.of_steps).into_iter().enumerate() {
+            let value = read_floats(sums)?[0];
+            if !value.is_finite() {
+                return Err(self.not_finite(format!("the loss became {value}"), Some(first + i)));
+            }
+        }
+        Err(self.not_finite(format!("the sum of the loss became {sum}"), None))
+    }
+
+    /// The loss is that before the last update, which may have been one too many.
+    fn check_scores(&mut self, scorer: &Scorer, sample: &[Event]) -> Result<()> {
+        let sum = scorer.dot_products(sample)?.iter().sum::<f32>();
+        if !sum.is_finite() {
+            return Err(self.not_finite(format!("the sum of scores became {sum}"), None));
+        }
         // A ReLU turns a weight that is no number into a score that is one.
-        self.check_finite("sum of the encoder's weights", self.state.sum_of_parameters()?)?;
-        let Some(validation) = self.inputs.validation else { return Ok(None) };
+        let sum = self.state.sum_of_parameters()?;
+        if sum.is_finite() {
+            Ok(())
+        } else {
+            Err(self.not_finite(format!("the sum of the encoder's weights became {sum}"), None))
+        }
+    }
+
+    /// The error that ends a run: what was found, in a step of the epoch or, where it is not known which, after the last
+    /// one; the mini-batch, by which it can be found again; and from where to begin again.
+    fn not_finite(&mut self, what: String, step: Option<usize>) -> Error {
+        let steps_per_epoch = self.inputs.events.len().div_ceil(self.hyperparameters().mini_batch_size);
+        let (when, epoch, step) = match (step, self.progress.epoch, self.progress.num_steps) {
+            (Some(step), epoch, _) => ("in", epoch, step),
+            (None, epoch, 0) => ("after", epoch.saturating_sub(1), steps_per_epoch - 1),
+            (None, epoch, num_steps) => ("after", epoch, num_steps - 1),
+        };
+        let (order, positions) = self.mini_batch(epoch, step);
+        let (first, num_events) = (positions.start, positions.len());
+        let digest = self.inputs.events.digest_of(positions.map(|position| order.event_at(position)));
+        let checkpoint = self.checkpointer.as_mut().and_then(Checkpointer::last_good);
+        let (checkpoint, from) = match checkpoint.map(|path| path.display().to_string()) {
+            Some(path) => (
+                format!("the last good checkpoint is {path}"),
+                format!(", anew or from there: --init-from {path} and another --output"),
+            ),
+            None => ("there is no checkpoint yet".into(), ", anew".into()),
+        };
+        Error::config(
+            "hyperparameters.learning_rate",
+            format!(
+                "{what} {when} step {step} of epoch {epoch}, both from 0 as in metrics.jsonl; its \
+                 mini-batch, positions {first} to {} of the epoch's order, has BLAKE3 {digest}; {checkpoint}",
+                first + num_events.saturating_sub(1)
+            ),
+            format!("lower it (now {}) and begin again{from}", self.hyperparameters().learning_rate),
+        )
+    }
+
+    /// The order of an epoch, and the positions in it of the mini-batch of a step.
+    fn mini_batch(&self, epoch: u32, step: usize) -> (EpochOrder, Range<usize>) {
+        let num_events = self.inputs.events.len();
+        let order = EpochOrder::new(num_events, self.inputs.config.training.seed, epoch);
+        let positions = mini_batch_positions(num_events, self.hyperparameters().mini_batch_size, step).next();
+        (order, positions.unwrap_or(num_events..num_events))
+    }
+
+    fn scorer(&self) -> Scorer {
+        Scorer::of_training(self.state.snapshot(), self.progress.row_counts.clone())
+    }
+
+    /// Checks that the model scores and, where there is a validation set, computes its `discriminator_auc`; the inner
+    /// `Err` is the signal that stopped it.
+    fn validate(&mut self) -> Result<std::result::Result<Option<f64>, i32>> {
+        let scorer = self.scorer();
+        let sample: Vec<_> = self.inputs.events.iter().take(PAIRS_PER_BATCH).collect();
+        self.check_scores(&scorer, &sample)?;
+        let Some(validation) = self.inputs.validation else { return Ok(Ok(None)) };
         let mut evaluator = Evaluator::against_random_ipv4(&scorer, self.inputs.config.training.seed);
         for event in validation.iter() {
+            if let Some(signal) = (self.inputs.stop)() {
+                return Ok(Err(signal));
+            }
             evaluator.push_event(event)?;
         }
-        Ok(Some(evaluator.finish()?.auc))
+        Ok(Ok(Some(evaluator.finish()?.auc)))
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(dead_code)] // each test file uses a part
 
+pub mod failpoints;
 pub mod server;
 
 use std::io::Write;
@@ -87,18 +88,25 @@ impl Mismatches {
     }
 }
 
+/// The binary with arguments, to be run in `folder`.
+pub fn command(folder: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ipsight"));
+    command.args(args).current_dir(folder);
+    command
+}
+
 /// Runs the binary in `folder` with text on stdin.
 pub fn ipsight(folder: &Path, args: &[&str], stdin: &[u8]) -> Outcome {
+    outcome(command(folder, args), stdin)
+}
+
+/// Runs a command with text on stdin.
+pub fn outcome(mut command: Command, stdin: &[u8]) -> Outcome {
     use std::process::Stdio;
 
-    let mut child = Command::new(env!("CARGO_BIN_EXE_ipsight"))
-        .args(args)
-        .current_dir(folder)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let args: Vec<_> = command.get_args().map(|arg| arg.to_string_lossy().into_owned()).collect();
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut pipe = child.stdin.take().unwrap();
     // A verb that fails early does not read its stdin.
     let _ = pipe.write_all(stdin);
@@ -110,6 +118,16 @@ pub fn ipsight(folder: &Path, args: &[&str], stdin: &[u8]) -> Outcome {
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         args: args.join(" "),
     }
+}
+
+/// Writes the checksum into a manifest that was edited, as if it had been written so.
+pub fn reseal_manifest(path: &Path) {
+    let text = std::fs::read_to_string(path).unwrap();
+    let (before, rest) = text.split_once("\"checksum\": \"").unwrap();
+    let before = format!("{before}\"checksum\": \"");
+    let after = &rest[rest.find('"').unwrap()..];
+    let digits = blake3::hash(format!("{before}{after}").as_bytes()).to_hex();
+    std::fs::write(path, format!("{before}{digits}{after}")).unwrap();
 }
 
 /// What a run of the binary gave.
