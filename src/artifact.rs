@@ -633,7 +633,9 @@ pub(crate) mod fuzz_target {
         let Ok(manifest) = parse_manifest(MANIFEST, manifest::to_text(&value).as_bytes()) else { return };
         assert_eq!(manifest.format_version, FORMAT_VERSION);
         let written = manifest::to_text(&manifest);
-        let Ok(again) = parse_manifest(MANIFEST, written.as_bytes()) else { panic!("what was written is refused") };
+        let Ok(again) = parse_manifest(MANIFEST, written.as_bytes()) else {
+            panic!("what was written is refused")
+        };
         assert_eq!((again.files, again.entity_hash), (manifest.files, manifest.entity_hash));
     }
 

@@ -148,8 +148,7 @@ impl OutputFile {
         }
         temp.as_file().sync_all().map_err(Error::io("write", &path))?;
         temp.persist(&path).map_err(|error| Error::io("rename", &path)(error.error))?;
-        sync_folder(&path);
-        Ok(())
+        sync_folder(&path).map_err(Error::io("sync the folder of", &path))
     }
 }
 
@@ -170,10 +169,13 @@ impl Write for OutputFile {
 }
 
 /// Makes the rename itself durable, as far as the file system can: some refuse to sync a folder.
-fn sync_folder(path: &Path) {
+fn sync_folder(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    if let Ok(folder) = File::open(folder.unwrap_or(Path::new("."))) {
-        let _ = folder.sync_all();
+    match File::open(folder.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all()) {
+        Err(error) if !matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
+            Err(error)
+        }
+        _ => Ok(()),
     }
 }
 

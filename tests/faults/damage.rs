@@ -164,7 +164,7 @@ fn a_checkpoint_with_any_byte_changed_or_missing_is_named_and_passed_over() {
     fs::write(path, bytes).unwrap();
     let mut num_named = 0;
     let found = checkpoint::last_good(&checkpoints, &run, &mut |_, _| num_named += 1).unwrap().unwrap();
-    assert_eq!((found.path(), num_named), (&before[..], 1));
+    assert_eq!((found.path(), num_named), (before.as_path(), 1));
     Checkpoint::open(before).unwrap();
 }
 
@@ -186,9 +186,9 @@ fn every_verb_that_reads_a_model_refuses_a_damaged_one() {
             };
             with(&["score", "--input", "train.csv"], &model);
             with(&["evaluate", "--data", "train.csv"], &model);
-            with(&["explain", "--entity", "user_1", "--ip", "1.2.3.4"], &model);
+            with(&["explain"], &[&model[..], &["user_1", "1.2.3.4"]].concat());
             with(&["inspect"], &model);
-            with(&["compare", "--data", "train.csv"], &["--old", "whole/model", "--new", "whole/model"]);
+            with(&["compare", "whole/model", "whole/model", "--data", "train.csv"], &[]);
             with(&["train", "--config", "small.toml", "--output", "next"], &["--init-from", "whole/model"]);
         }
         fs::write(&path, good).unwrap();
