@@ -164,7 +164,7 @@ fn a_checkpoint_with_any_byte_changed_or_missing_is_named_and_passed_over() {
     fs::write(path, bytes).unwrap();
     let mut num_named = 0;
     let found = checkpoint::last_good(&checkpoints, &run, &mut |_, _| num_named += 1).unwrap().unwrap();
-    assert_eq!((found.path(), num_named), (&before[..], 1));
+    assert_eq!((found.path(), num_named), (before.as_path(), 1));
     Checkpoint::open(before).unwrap();
 }
 
