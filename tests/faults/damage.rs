@@ -186,7 +186,7 @@ fn every_verb_that_reads_a_model_refuses_a_damaged_one() {
             };
             with(&["score", "--input", "train.csv"], &model);
             with(&["evaluate", "--data", "train.csv"], &model);
-            with(&["explain", "--entity", "user_1", "--ip", "1.2.3.4"], &model);
+            with(&["explain", "user_1", "1.2.3.4"], &model);
             with(&["inspect"], &model);
             with(&["compare", "--data", "train.csv"], &["--old", "whole/model", "--new", "whole/model"]);
             with(&["train", "--config", "small.toml", "--output", "next"], &["--init-from", "whole/model"]);
