@@ -92,7 +92,7 @@ def main():
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        run("generate", "--users", str(USERS), "--days", str(DAYS), "--seed", "1", "--output", folder, "--overwrite")
+        run("generate", "--users", str(USERS), "--days", str(DAYS), "--seed", "1", "--output", folder)
         logins = (folder / "train.csv").read_text()
         rng = random.Random(1)
         victims = rng.sample(sorted({line.split(",")[0] for line in logins.splitlines()}), NUM_VICTIMS)

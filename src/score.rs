@@ -153,7 +153,7 @@ impl Scorer {
         events.iter().position(|event| !self.entity_seen(event.entity))
     }
 
-    /// Whether the model was trained on the entity: `false` is certain, and `true` is wrong of one stranger in
+    /// Whether the model was trained on the entity: `false` is certain, and `true` is wrong of less than one stranger in
     /// 10,000 ([`crate::entity_filter`]). Without a [`Population`] it says whether the entity's row was trained, which may be
     /// the doing of another entity that shares it.
     pub fn entity_seen(&self, entity: u64) -> bool {

@@ -174,7 +174,7 @@ fn the_prior_tells_the_logins_of_strangers_better_than_the_rows_of_others() {
         figures["auc"].as_f64().unwrap()
     };
     let (prior, row) = (auc("prior"), auc("flag"));
-    assert!(prior > row + 0.03, "{prior} and {row}");
+    assert!(prior > row + 0.02, "{prior} and {row}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::file::{EarlyStopping, SweepPlan};
 use super::journal::{Ending, Journal};
 use super::outcome::{self, PreparedData};
-use super::scheduler::{Scheduler, UnderWay, Work};
+use super::scheduler::{self, Scheduler, UnderWay, Work};
 use super::space::Assignment;
 use super::study::{Study, Trial, TrialState};
 use super::trial::{Launch, Leg, LegEnd, LegEvent, Stopper, run_folder};
@@ -482,6 +482,12 @@ impl<'scope> Sweep<'scope> {
         ending: Ending,
         on_event: &mut dyn FnMut(&SweepEvent, &Study) -> Result<()>,
     ) -> Result<()> {
+        // A kill may have come between the last epoch's report and this figure.
+        let seeds = self.inputs.plan.file.seeds_per_trial as u64;
+        let trained = scheduler::trained_epochs(&self.study.trials[trial], seeds);
+        if trained > 0 {
+            self.journal.set_figure(&mut self.study, trial, TRAINED_EPOCHS, json!(trained))?;
+        }
         self.journal.finish(&mut self.study, trial, ending, now())?;
         // The journal knows first: what is cut off from here on is made good at the next start.
         let is_best = self.study.best().is_some_and(|best| best.number == trial);

@@ -144,7 +144,7 @@ fn pause_of_last_leg(trial: &Trial) -> Option<u32> {
 }
 
 /// Epochs that all trainings of a trial have behind them together.
-fn trained_epochs(trial: &Trial, seeds: u64) -> u64 {
+pub(super) fn trained_epochs(trial: &Trial, seeds: u64) -> u64 {
     let of_figures = trial.figures.get(TRAINED_EPOCHS).and_then(serde_json::Value::as_u64);
     of_figures.unwrap_or(0).max(seeds * u64::from(num_epochs(trial)))
 }

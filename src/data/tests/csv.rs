@@ -132,7 +132,7 @@ fn a_bad_row_is_refused_with_file_line_reason_and_mend() {
         ("a", "too few columns: `a` | expected entity,ipv4"),
         ("a,1.2.3.4:80", "IPv4 with a port: `a,1.2.3.4:80` | remove the port"),
         ("a,1.2.3.0/24", "IPv4 with a prefix length: `a,1.2.3.0/24` | give one address"),
-        ("a,2001:db8::1", "IPv6 address: `a,2001:db8::1` | only IPv4"),
+        ("a,2001:db8::1", "IPv6 address: `a,2001:db8::1` | IPv6 is not supported"),
         ("a,16909060", "integer: `a,16909060` | write the address as four numbers"),
         ("a,1.2.3.04", "IPv4 with leading zeros: `a,1.2.3.04` | write the octets without"),
         ("a,host", "not an IPv4 address: `a,host` | an IPv4 address is"),
