@@ -54,7 +54,8 @@ fn prepare_and_train_keep_the_same_events() {
 
     fs::write(root.join("small.toml"), CONFIG).unwrap();
     let train = ["train", "--config", "small.toml", "--output"];
-    ipsight(root, &[&train[..], &["by_train"], &LIMITS].concat(), b"").expect(0, &["270 events of 1 addresses"]);
+    ipsight(root, &[&train[..], &["by_train"], &LIMITS].concat(), b"")
+        .expect(0, &["270 events of 1 addresses"]);
     let prepared = ["by_prepare", "--train", "limited.arrow"];
     ipsight(root, &[&train[..], &prepared].concat(), b"").expect(0, &[]);
     let keys = ["by_keys", "--set", "data.max_events_per_entity=50", "--set", "data.max_events_per_ip=30"];
@@ -97,5 +98,6 @@ fn the_heaviest_are_named() {
     assert_eq!(again["entities"][0]["hash"], report["entities"][0]["hash"]);
     assert!(again["entities"][0]["entity"].is_null());
     assert_eq!(again["ips"][0]["num_events"], 300);
-    ipsight(root, &["prepare", "all.arrow", "--output", "x.arrow", "--json"], b"").expect(2, &["--report-heaviest"]);
+    ipsight(root, &["prepare", "all.arrow", "--output", "x.arrow", "--json"], b"")
+        .expect(2, &["--report-heaviest"]);
 }

@@ -1,7 +1,7 @@
 //! A signal while a checkpoint is being written and while a validation runs, and a second one.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -41,10 +41,13 @@ fn wait_for(child: &mut Child, mut is_there: impl FnMut() -> bool) -> bool {
     }
 }
 
-/// Hidden folders of checkpoints that are being written.
-fn half_written(run: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(run.join("checkpoints")).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).filter(|path| path.to_string_lossy().ends_with(".tmp")).collect()
+/// Waits until the process is writing a checkpoint of the run, or has ended.
+fn wait_for_checkpoint(child: &mut Child, run: &Path) -> bool {
+    let end = format!(".{}.tmp", child.id());
+    wait_for(child, || {
+        let mut entries = fs::read_dir(run.join("checkpoints")).into_iter().flatten().flatten();
+        entries.any(|entry| entry.file_name().to_string_lossy().ends_with(&end))
+    })
 }
 
 #[test]
@@ -64,7 +67,7 @@ fn a_signal_while_a_checkpoint_is_being_written_leaves_a_whole_one_and_goes_on()
             ];
             let mut child = start(root, &output, &more);
             let run = root.join(&output);
-            if !wait_for(&mut child, || !half_written(&run).is_empty()) {
+            if !wait_for_checkpoint(&mut child, &run) {
                 continue; // it was too fast
             }
             signal(&child, name);
@@ -102,7 +105,7 @@ fn a_second_signal_ends_a_run_at_once() {
     ];
     let mut child = start(root, "run", &more);
     let run = root.join("run");
-    assert!(wait_for(&mut child, || !half_written(&run).is_empty()));
+    assert!(wait_for_checkpoint(&mut child, &run));
     signal(&child, "-TERM");
     signal(&child, "-INT");
     // Whichever is handled first, it ends by one of them.
@@ -110,7 +113,7 @@ fn a_second_signal_ends_a_run_at_once() {
     assert!(matches!(code, Some(130 | 143)), "{code:?}");
     // And the folder can be gone on with: the same command, until it is stopped.
     let mut child = start(root, "run", &more);
-    assert!(wait_for(&mut child, || !half_written(&run).is_empty()));
+    assert!(wait_for_checkpoint(&mut child, &run));
     signal(&child, "-TERM");
     assert_eq!(child.wait().unwrap().code(), Some(143));
     assert_eq!(super::left_over(&run), [""; 0]);
