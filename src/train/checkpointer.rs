@@ -95,7 +95,7 @@ impl<'a> Checkpointer<'a> {
     }
 
     /// Copies the state and leaves it to the thread. `unread` are the sums of the loss that are on the device, `entities`
-    /// those of the run, which are the same each time. A state with a number that is not finite is not written: the
+    /// those of the run, which are the same each time. A state with a weight that is not finite is not written: the
     /// inner error is the name of its tensor.
     ///
     /// # Errors
@@ -251,7 +251,7 @@ enum Sent {
     All,
     /// Nobody takes them any more.
     NotTaken,
-    /// This tensor holds a number that is not finite.
+    /// This tensor holds a weight that is not finite.
     NotFinite(&'static str),
 }
 
@@ -268,7 +268,8 @@ fn send_all(
             for start in (0..num_rows).step_by(rows_at_once) {
                 let rows = start..(start + rows_at_once).min(num_rows);
                 let piece = read_data(part.clone().slice([rows, 0..width]))?;
-                if !is_finite(&piece) {
+                // A moment that overflows keeps its weight where it is, and the loss finite.
+                if !name.ends_with("_moment") && !is_finite(&piece) {
                     return Ok(Sent::NotFinite(name));
                 }
                 if pieces.send(piece).is_err() {

@@ -494,10 +494,12 @@ impl<'a> Run<'a> {
     /// one; the mini-batch, by which it can be found again; and from where to begin again.
     fn not_finite(&mut self, what: String, step: Option<usize>) -> Error {
         let steps_per_epoch = self.inputs.events.len().div_ceil(self.hyperparameters().mini_batch_size);
+        const SINCE: &str =
+            "in a step since the last checkpoint or the beginning of the epoch, at the latest in";
         let (when, epoch, step) = match (step, self.progress.epoch, self.progress.num_steps) {
             (Some(step), epoch, _) => ("in", epoch, step),
-            (None, epoch, 0) => ("after", epoch.saturating_sub(1), steps_per_epoch - 1),
-            (None, epoch, num_steps) => ("after", epoch, num_steps - 1),
+            (None, epoch, 0) => (SINCE, epoch.saturating_sub(1), steps_per_epoch - 1),
+            (None, epoch, num_steps) => (SINCE, epoch, num_steps - 1),
         };
         let (order, positions) = self.mini_batch(epoch, step);
         let (first, num_events) = (positions.start, positions.len());
@@ -506,7 +508,9 @@ impl<'a> Run<'a> {
         let (checkpoint, from) = match checkpoint.map(|path| path.display().to_string()) {
             Some(path) => (
                 format!("the last good checkpoint is {path}"),
-                format!(", anew or from there: --init-from {path} and another --output"),
+                format!(
+                    ", anew; or, if the loss was small there, from the checkpoint: --init-from {path} and another --output"
+                ),
             ),
             None => ("there is no checkpoint yet".into(), ", anew".into()),
         };

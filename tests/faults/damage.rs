@@ -186,9 +186,9 @@ fn every_verb_that_reads_a_model_refuses_a_damaged_one() {
             };
             with(&["score", "--input", "train.csv"], &model);
             with(&["evaluate", "--data", "train.csv"], &model);
-            with(&["explain"], &[&model[..], &["user_1", "1.2.3.4"]].concat());
+            with(&["explain", "user_1", "1.2.3.4"], &model);
             with(&["inspect"], &model);
-            with(&["compare", "whole/model", "whole/model", "--data", "train.csv"], &[]);
+            with(&["compare", "whole/model", "whole/model"], &["--data", "train.csv"]);
             with(&["train", "--config", "small.toml", "--output", "next"], &["--init-from", "whole/model"]);
         }
         fs::write(&path, good).unwrap();
