@@ -68,7 +68,8 @@ impl EntityFilter {
         keys.par_iter_mut().for_each(|key| *key >>= u64::BITS - key_bits);
         keys.par_sort_unstable();
         keys.dedup();
-        let bucket_bits = bits_of(keys.len());
+        // Where keys were the same, there may be too few for as many buckets, and yet the rests must not be longer.
+        let bucket_bits = bits_of(keys.len()).max(key_bits.saturating_sub(REST_BITS));
         let rest_bits = key_bits - bucket_bits;
         let mut offsets = Vec::with_capacity(8 * ((1 << bucket_bits) + 1));
         let mut start = 0u64;
@@ -210,6 +211,17 @@ mod tests {
         let filter = EntityFilter::of_keys([1u64 << 63, 1 << 63 | 1 << 40, 1 << 23].to_vec(), 40);
         assert_eq!(filter.num_entities(), 3);
         assert_eq!(filter.keys().collect::<Vec<_>>(), [0, 1 << 63, 1 << 63 | 1 << 40]);
+    }
+
+    #[test]
+    fn keys_that_are_the_same_leave_a_set_that_is_one() {
+        // 2^13 hashes would have 2^9 buckets, and one fewer 2^8.
+        let mut keys: Vec<u64> = (1..1 << 13).map(|i| i << 50).collect();
+        keys.push(keys[0] | 1);
+        let filter = EntityFilter::of_keys(keys, u64::BITS);
+        let (key_bits, offsets, rests) = filter.parts();
+        assert_eq!(filter.num_entities(), (1 << 13) - 1);
+        assert!(EntityFilter::of_parts(key_bits, offsets.clone(), rests.clone()).is_some());
     }
 
     #[test]

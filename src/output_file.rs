@@ -171,7 +171,9 @@ impl Write for OutputFile {
 /// Makes the rename itself durable, as far as the file system can: some refuse to sync a folder.
 fn sync_folder(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    match File::open(folder.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all()) {
+    // One that may be written and not read cannot be opened.
+    let Ok(folder) = File::open(folder.unwrap_or(Path::new("."))) else { return Ok(()) };
+    match folder.sync_all() {
         Err(error) if !matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
             Err(error)
         }

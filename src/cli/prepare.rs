@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
@@ -77,10 +77,10 @@ fn names(heaviest: &Heaviest, inputs: &[Input], options: &ReadOptions) -> Result
     }
     // Bad rows were dealt with in the first reading.
     let options = ReadOptions { on_bad_row: OnBadRow::Skip, max_bad_fraction: 1.0, ..options.clone() };
-    let wanted: Vec<u64> = heaviest.entities.iter().map(|heavy| heavy.key).collect();
+    let mut wanted: HashSet<u64> = heaviest.entities.iter().map(|heavy| heavy.key).collect();
     read_rows(&texts, &options, &mut |row, _| {
         let hash = hash_entity(row.entity);
-        if wanted.contains(&hash) && !names.contains_key(&hash) {
+        if wanted.remove(&hash) {
             names.insert(hash, String::from_utf8_lossy(row.entity).into_owned());
         }
         Ok(())

@@ -129,6 +129,13 @@ fn plan(args: &SweepArgs) -> Result<SweepPlan> {
         plan.base.training.device = device;
     }
     let data = &plan.base.data;
+    if data.max_events_per_entity.or(data.max_events_per_ip).is_some() {
+        return Err(Error::config(
+            args.config.display().to_string(),
+            "data.max_events_per_entity and data.max_events_per_ip are not for a sweep, whose trials map one file",
+            "apply them once: ipsight prepare --max-events-per-entity N --max-events-per-ip N, and sweep on its output",
+        ));
+    }
     if data.train.is_empty() && data.generated.is_none() {
         return Err(nothing_to_train_on());
     }
