@@ -119,17 +119,8 @@ fn checkpoints(output: &str) -> Vec<(usize, PathBuf)> {
     checkpoint::list(&root().join(output).join("checkpoints")).unwrap()
 }
 
-/// Figures without what a clock says.
 fn figures(output: &str) -> Vec<serde_json::Value> {
-    let text = fs::read_to_string(root().join(output).join("metrics.jsonl")).unwrap();
-    let without_clock = |line: &str| {
-        let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
-        for key in ["seconds", "positives_per_second"] {
-            line.as_object_mut().unwrap().remove(key);
-        }
-        line
-    };
-    text.lines().map(without_clock).collect()
+    support::figures(&root().join(output))
 }
 
 /// Everything in a folder, by its path below it.

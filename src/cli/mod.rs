@@ -36,6 +36,7 @@ mod truth;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use clap::{Parser, Subcommand};
 use ipsight::config::DeviceChoice;
@@ -125,7 +126,7 @@ pub fn report(error: &Error) -> ExitCode {
 #[derive(clap::Args)]
 struct DeviceArg {
     /// Where to compute: auto takes a hardware GPU if there is one, else the CPU [auto, wgpu, ndarray]
-    #[arg(long, value_name = "DEVICE", value_parser = parse_device, hide_possible_values = true)]
+    #[arg(long, value_name = "DEVICE", value_parser = parse_choice::<DeviceChoice>, hide_possible_values = true)]
     device: Option<DeviceChoice>,
 }
 
@@ -140,7 +141,7 @@ impl DeviceArg {
 struct UnseenArg {
     /// What to do with an entity that the model was not trained on: flag scores it by its row of the table, which others
     /// may share; prior as the mean of all entities; error refuses it [flag, prior, error]
-    #[arg(long, value_name = "CHOICE", default_value = "flag", value_parser = parse_unseen)]
+    #[arg(long, value_name = "CHOICE", default_value = "flag", value_parser = parse_choice::<Unseen>)]
     unseen: Unseen,
 }
 
@@ -150,10 +151,7 @@ fn check_seen(scorer: &Scorer, event: Event, at: impl std::fmt::Display) -> Resu
     scorer.first_refused(&[event]).map_or(Ok(()), |_| Err(Error::data(at.to_string(), what, help)))
 }
 
-fn parse_unseen(text: &str) -> std::result::Result<Unseen, String> {
-    text.parse().map_err(|error: Error| error.help().unwrap_or_default())
-}
-
-fn parse_device(text: &str) -> std::result::Result<DeviceChoice, String> {
+/// The value of a flag that takes one of some names; of what is none of them the help is told.
+fn parse_choice<T: FromStr<Err = Error>>(text: &str) -> std::result::Result<T, String> {
     text.parse().map_err(|error: Error| error.help().unwrap_or_default())
 }

@@ -3,6 +3,8 @@ use ipsight::Result;
 use ipsight::data::{Format, LeftOut, OnBadRow, ReadOptions, ReadReport};
 use ipsight::event::IpSyntax;
 
+use super::parse_choice;
+
 /// Flags of every verb that reads events.
 #[derive(Args, Default)]
 pub struct ReadArgs {
@@ -16,7 +18,7 @@ pub struct ReadArgs {
     #[arg(long)]
     pub ipv4_mapped: bool,
     /// Format of the input; by default told from its content [csv, jsonl, parquet, arrow]
-    #[arg(long, value_name = "FORMAT", value_parser = parse_format)]
+    #[arg(long, value_name = "FORMAT", value_parser = parse_choice::<Format>)]
     pub input_format: Option<Format>,
     /// What to do with a bad row [fail, skip, quarantine=FILE; default: fail]
     #[arg(long, value_name = "POLICY")]
@@ -72,10 +74,6 @@ pub fn talk_about(report: &ReadReport) {
     if report.num_bad > 0 {
         talk!("{report}");
     }
-}
-
-fn parse_format(text: &str) -> std::result::Result<Format, String> {
-    text.parse().map_err(|error: ipsight::Error| error.help().unwrap_or_default())
 }
 
 pub fn parse_fraction(text: &str) -> std::result::Result<f64, String> {

@@ -12,7 +12,7 @@ use super::training::{
     Formats, Log, Stop, Training, check_stdin, end, end_with_stdin, lay_inputs_over, load,
     nothing_to_train_on, summary, trained_model,
 };
-use super::{DeviceArg, output};
+use super::{DeviceArg, output, parse_choice};
 
 #[derive(Args)]
 pub struct TrainArgs {
@@ -38,7 +38,7 @@ pub struct TrainArgs {
     /// Whether to go on from the last good checkpoint of a run in the output folder that was cut off: auto does if
     /// there is one, must fails if there is none, and goes on with a run that came to its end, too [auto, never, must]
     #[arg(long, value_name = "WHEN", default_value = "auto", hide_default_value = true)]
-    #[arg(value_parser = parse_resume)]
+    #[arg(value_parser = parse_choice::<Resume>)]
     resume: Resume,
     /// Pause after this many epochs of the run, those of earlier commands included: a checkpoint is written and no
     /// model, and the same command with a later epoch, or none, goes on
@@ -78,10 +78,6 @@ impl TrainArgs {
             LogFormat::People => Log::People,
         }
     }
-}
-
-fn parse_resume(text: &str) -> std::result::Result<Resume, String> {
-    text.parse().map_err(|error: Error| error.help().unwrap_or_default())
 }
 
 pub fn run(args: TrainArgs) -> Result<()> {

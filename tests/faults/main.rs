@@ -11,7 +11,7 @@ mod support;
 use std::fs;
 use std::path::Path;
 
-use support::{command, outcome};
+use support::{command, figures, outcome};
 use tempfile::TempDir;
 
 /// 20 steps an epoch, a checkpoint every 3, figures every 4: a training of some hundredths of a second.
@@ -85,19 +85,6 @@ fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
 fn left_over(folder: &Path) -> Vec<String> {
     let names = contents(folder).into_iter().map(|(path, _)| path);
     names.filter(|path| path.starts_with('.') || path.contains("/.")).collect()
-}
-
-/// Figures of a run without what a clock says.
-fn figures(run: &Path) -> Vec<serde_json::Value> {
-    let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
-    let without_clock = |line: &str| {
-        let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
-        for key in ["seconds", "positives_per_second"] {
-            line.as_object_mut().unwrap().remove(key);
-        }
-        line
-    };
-    text.lines().map(without_clock).collect()
 }
 
 /// How a run differs from one that nothing disturbed; none where it does not.
