@@ -7,13 +7,15 @@ use bytes::Bytes;
 
 use super::account::{Account, Heading};
 use super::bits::BitReader;
-use super::chain::{CHAINS, family};
+use super::chain::family;
 use super::container::Directory;
 use super::info::{FamilySummary, Info, days_between};
-use super::own::{LevelOwn, OwnVisitor};
-use super::population::{LevelPopulation, PopulationVisitor, Widths};
+use super::own::{self, LevelOwn};
+use super::population::Widths;
+use super::population_read::{self, LevelPopulation};
+use super::prefetch::{CACHE_LINE, prefetch};
 use super::table::Table;
-use super::trie_read::Trie;
+use super::trie_read::{Trie, Walk};
 use super::usage::{LevelUsage, NUM_LEVELS, Usage};
 use crate::data::map_file;
 use crate::event::Address;
@@ -116,9 +118,6 @@ pub struct AddressTimes {
     pub days: u32,
 }
 
-/// Lookups that are under way together, so that they wait for memory at the same time.
-const NUM_AT_ONCE: usize = 32;
-
 impl History {
     /// Maps a history.
     ///
@@ -172,58 +171,39 @@ impl History {
     /// What is known of a pair before an event at `now`, in Unix seconds.
     pub fn usage(&self, account: u64, address: Address, now: Option<i64>) -> Usage {
         let mut usage = Usage::default();
-        self.look_up(self.table.find(account), address, now, &mut usage);
+        let (family, bits) = (family(address), address.bits());
+        let heading = self.table.find(account).map(|index| self.heading_at(self.table.position(index)));
+        let own = match heading.as_ref().and_then(|heading| Some((heading, heading.trie(family)?))) {
+            Some((heading, trie)) => own::levels(&trie, heading.widths, &Walk::through(&trie, bits), bits),
+            None => [own::NONE; NUM_LEVELS],
+        };
+        let population = match self.population_trie(family) {
+            Some(trie) => population_read::levels(&trie, &Walk::through(&trie, bits), bits),
+            None => Default::default(),
+        };
+        self.fill(&mut usage, heading.as_ref(), &own, &population, now);
         usage
     }
 
-    /// Does as [`History::usage`] for many pairs, on one core. Give each core some hundred pairs at a time.
-    ///
-    /// # Panics
-    ///
-    /// Where the columns have other lengths than `usages`.
-    pub fn usages(&self, pairs: &Pairs<'_>, usages: &mut [Usage]) {
-        let num = usages.len();
-        assert_eq!((pairs.accounts.len(), pairs.addresses.len()), (num, num), "columns of equal length");
-        assert!(pairs.seconds.is_none_or(|seconds| seconds.len() == num), "columns of equal length");
-        for (at, usages) in (0..).step_by(NUM_AT_ONCE).zip(usages.chunks_mut(NUM_AT_ONCE)) {
-            let range = at..at + usages.len();
-            let found = self.find_accounts(&pairs.accounts[range.clone()]);
-            for ((i, usage), found) in range.zip(usages).zip(found) {
-                let now = pairs.seconds.map(|seconds| pairs.time_base + i64::from(seconds[i]));
-                self.look_up(found, pairs.addresses[i], now, usage);
-            }
-        }
-    }
-
-    /// Finds accounts, and has the CPU fetch their blocks.
-    fn find_accounts(&self, accounts: &[u64]) -> [Option<usize>; NUM_AT_ONCE] {
-        let mut found = [None; NUM_AT_ONCE];
-        for (found, account) in found.iter_mut().zip(accounts) {
-            *found = self.table.find(*account);
-        }
-        found
-    }
-
     #[inline]
-    fn look_up(&self, account: Option<usize>, address: Address, now: Option<i64>, usage: &mut Usage) {
+    pub(super) fn fill(
+        &self,
+        usage: &mut Usage,
+        heading: Option<&Heading<'_>>,
+        own: &[LevelOwn; NUM_LEVELS],
+        population: &[LevelPopulation; NUM_LEVELS],
+        now: Option<i64>,
+    ) {
         let num_totals = (self.info.events, self.info.accounts, self.info.top_prefixes);
         (usage.total_events, usage.total_accounts, usage.total_top_prefixes) = num_totals;
-        let population = self.population(address);
-        let Some(index) = account else {
+        let Some(heading) = heading else {
             (usage.num_events, usage.distinct) = (0, [0; NUM_LEVELS]);
             (usage.days_since_first, usage.days_since_last) = (-1., -1.);
-            for (level, population) in usage.levels.iter_mut().zip(&population) {
-                *level = LevelUsage { days_since_use: -1., events_since_use: -1., ..LevelUsage::default() };
-                level.add(population);
+            for (level, population) in usage.levels.iter_mut().zip(population) {
+                *level = LevelUsage::of(&own::NONE, population, |_| -1.);
             }
             return;
         };
-        let heading = self.heading(index);
-        let reader = BitReader::new(&self.blocks);
-        let mut own = OwnVisitor::new(reader, &heading, self.info.clock);
-        if let Some(trie) = &heading.tries[family(address)] {
-            trie.look_up(address.bits(), &mut own);
-        }
         usage.num_events = heading.events;
         usage.distinct = heading.distinct;
         let clock = self.info.clock;
@@ -235,33 +215,36 @@ impl History {
         };
         usage.days_since_last = days_since(0);
         usage.days_since_first = days_since(heading.last - heading.first);
-        for ((level, own), population) in usage.levels.iter_mut().zip(&own.levels).zip(&population) {
-            *level = LevelUsage::of(own, &days_since);
-            level.add(population);
+        for ((level, own), population) in usage.levels.iter_mut().zip(own).zip(population) {
+            *level = LevelUsage::of(own, population, days_since);
         }
     }
 
+    /// The tree of a family's addresses of all accounts.
     #[inline(always)]
-    fn population(&self, address: Address) -> [LevelPopulation; NUM_LEVELS] {
-        let reader = BitReader::new(&self.population);
-        let mut visitor = PopulationVisitor::new(reader, self.widths);
-        let family = family(address);
-        if let Some(root) = self.info.roots[family] {
-            let trie = Trie { reader, chain: &CHAINS[family], root: root as usize, start: 0 };
-            trie.look_up(address.bits(), &mut visitor);
-        }
-        visitor.levels
+    pub(super) fn population_trie(&self, family: usize) -> Option<Trie<'_>> {
+        let (reader, value_bytes) = (BitReader::new(&self.population), self.widths.value_bytes());
+        let root = self.info.roots[family]? as usize;
+        Some(Trie::new(reader, family, root, value_bytes))
     }
 
+    /// The heading that starts at a byte of the accounts' blocks.
     #[inline(always)]
-    fn heading(&self, index: usize) -> Heading<'_> {
-        let reader = BitReader::new(&self.blocks);
-        Heading::read(reader, self.table.block_start(index), self.table.position(index), self.info.clock)
+    pub(super) fn heading_at(&self, at: usize) -> Heading<'_> {
+        Heading::read(BitReader::new(&self.blocks), at, self.info.clock)
+    }
+
+    /// Has the CPU fetch a heading and the end of the tree before it.
+    #[inline(always)]
+    pub(super) fn prefetch_block(&self, at: usize) {
+        prefetch(&self.blocks, at);
+        prefetch(&self.blocks, at.wrapping_sub(CACHE_LINE));
     }
 
     /// What is counted of the account at an index of the table.
     pub(super) fn account_at(&self, index: usize) -> Account {
-        self.heading(index).read_all(self.table.hash(index), self.info.clock)
+        let start = self.table.block_start(index);
+        self.heading_at(self.table.position(index)).read_all(self.table.hash(index), start, self.info.clock)
     }
 
     /// All that is known of an account.
@@ -305,21 +288,16 @@ impl History {
 
 impl LevelUsage {
     #[inline(always)]
-    fn of(own: &LevelOwn, days_since: impl Fn(u32) -> f32) -> Self {
+    fn of(own: &LevelOwn, population: &LevelPopulation, days_since: impl Fn(u32) -> f32) -> Self {
         let is_used = own.events > 0;
         Self {
             own_events: own.events,
             own_children: own.children,
             days_since_use: if is_used { days_since(own.seconds_before_last) } else { -1. },
             events_since_use: if is_used { own.events_since as f32 } else { -1. },
-            ..Self::default()
+            all_events: population.events,
+            all_accounts: population.accounts,
+            all_children: population.children,
         }
-    }
-
-    #[inline(always)]
-    fn add(&mut self, population: &LevelPopulation) {
-        self.all_events = population.events;
-        self.all_accounts = population.accounts;
-        self.all_children = population.children;
     }
 }

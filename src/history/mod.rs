@@ -6,6 +6,7 @@
 mod account;
 mod assemble;
 mod base;
+mod batch;
 mod bits;
 mod build;
 mod chain;
@@ -17,6 +18,8 @@ mod merge;
 mod own;
 mod part;
 mod population;
+mod population_read;
+mod prefetch;
 mod population_write;
 #[cfg(test)]
 mod reference;
