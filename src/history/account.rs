@@ -2,18 +2,19 @@
 //!
 //! ```text
 //! block:   tree of IPv4 addresses | tree of IPv6 addresses | heading
-//! heading: 2 bytes: bytes of events, seconds, prefixes and distances, 3, 3, 3 and 4 bits; has IPv4, has IPv6: 1 bit each
-//!          events - 1 | distinct prefixes of each level | first event: 4 bytes | last - first | distance of each root
+//! heading: 2 bytes: bytes of events, seconds, prefixes and distances in 3, 3, 3 and 4 bits; has IPv4: 1; has IPv6: 1
+//!          events - 1 | distinct prefixes of each level | first event: 4 bytes | last - first
+//!          distance of the root of each family that it has
 //! node:    events - 1 | events since use | seconds since use
 //! bucket:  note: width of events
 //!          (events since use | seconds since use | events - 1) of each address
 //!          widths: 6, 6 | (days from first use to last | days of use - 1) of each address of several events
 //! ```
 //!
-//! Numbers of headings and nodes are whole bytes; in buckets they have bits. Events have as many as the account's number of events
-//! needs, seconds as many as the time between its first event and its last, from which they count back. Distinct
-//! prefixes have no bytes where all are 1. Where events have no times, seconds have no bits, and the first and the last event and
-//! days are left out.
+//! Numbers of headings and nodes are whole bytes; in buckets they have bits. Events have as many as the
+//! account's number of events needs, seconds as many as the time between its first event and its last, from
+//! which they count back. Distinct prefixes have no bytes where all are 1. Where events have no times,
+//! seconds have no bits, and the first and the last event and days are left out.
 
 use super::bits::{BitReader, BitWriter, mask, num_bytes, width};
 use super::chain::{CHAINS, NUM_FAMILIES, shared};

@@ -9,14 +9,14 @@ use super::account::{Account, Heading};
 use super::bits::BitReader;
 use super::chain::family;
 use super::container::Directory;
-use super::info::{FamilySummary, Info, days_between};
-use super::own::{self, LevelOwn};
+use super::info::{FamilySummary, Info};
+use super::own::{self, Since};
 use super::population::Widths;
-use super::population_read::{self, LevelPopulation};
+use super::population_read;
 use super::prefetch::{CACHE_LINE, prefetch};
 use super::table::Table;
 use super::trie_read::{Trie, Walk};
-use super::usage::{LevelUsage, NUM_LEVELS, Usage};
+use super::usage::{NUM_LEVELS, Usage};
 use crate::data::map_file;
 use crate::event::Address;
 use crate::{Error, Result};
@@ -31,7 +31,8 @@ pub(super) mod section {
     pub(in super::super) const POPULATION: &str = "population";
 }
 
-/// The exact counts of all events up to some moment. It is mapped from its file, so many of one file share memory.
+/// The exact counts of all events up to some moment. It is mapped from its file, so many of one file share
+/// memory.
 pub struct History {
     pub(super) info: Info,
     pub(super) table: Table,
@@ -123,9 +124,9 @@ impl History {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] where the file cannot be read; [`Error::Data`] where it is no history, another version's, or
-    /// damaged in its directory, totals or table of accounts. Damage of other bytes shows by wrong counts only: compare the
-    /// file's digest with that of the manifest.
+    /// [`Error::Io`] where the file cannot be read; [`Error::Data`] where it is no history, another
+    /// version's, or damaged in its directory, totals or table of accounts. Damage of other bytes shows by
+    /// wrong counts only: compare the file's digest with that of the manifest.
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(Error::io("open", path))?;
         let bytes = map_file(&file).map_err(Error::io("map", path))?;
@@ -173,51 +174,41 @@ impl History {
         let mut usage = Usage::default();
         let (family, bits) = (family(address), address.bits());
         let heading = self.table.find(account).map(|index| self.heading_at(self.table.position(index)));
-        let own = match heading.as_ref().and_then(|heading| Some((heading, heading.trie(family)?))) {
-            Some((heading, trie)) => own::levels(&trie, heading.widths, &Walk::through(&trie, bits), bits),
-            None => [own::NONE; NUM_LEVELS],
-        };
-        let population = match self.population_trie(family) {
-            Some(trie) => population_read::levels(&trie, &Walk::through(&trie, bits), bits),
-            None => Default::default(),
-        };
-        self.fill(&mut usage, heading.as_ref(), &own, &population, now);
+        let since = self.start(&mut usage, heading.as_ref(), now);
+        match heading.as_ref().and_then(|heading| Some((heading.widths, heading.trie(family)?))) {
+            Some((widths, trie)) => {
+                let mut walk = Walk::new(&trie);
+                let take = |node, usage: &mut Usage| own::take_node(node, since, usage);
+                while walk.step(&trie, bits, |node| take(node, &mut usage)).is_some() {}
+                own::finish(&trie, widths, &walk, bits, since, &mut usage);
+            }
+            None => own::set_unused(&mut usage.levels),
+        }
+        if let Some(trie) = self.population_trie(family) {
+            let mut walk = Walk::new(&trie);
+            while walk.step(&trie, bits, |node| population_read::take_node(node, &mut usage)).is_some() {}
+            population_read::finish(&trie, &walk, bits, &mut usage);
+        }
         usage
     }
 
-    #[inline]
-    pub(super) fn fill(
-        &self,
-        usage: &mut Usage,
-        heading: Option<&Heading<'_>>,
-        own: &[LevelOwn; NUM_LEVELS],
-        population: &[LevelPopulation; NUM_LEVELS],
-        now: Option<i64>,
-    ) {
+    /// Sets what does not depend on the address.
+    #[inline(always)]
+    pub(super) fn start(&self, usage: &mut Usage, heading: Option<&Heading<'_>>, now: Option<i64>) -> Since {
         let num_totals = (self.info.events, self.info.accounts, self.info.top_prefixes);
         (usage.total_events, usage.total_accounts, usage.total_top_prefixes) = num_totals;
         let Some(heading) = heading else {
             (usage.num_events, usage.distinct) = (0, [0; NUM_LEVELS]);
             (usage.days_since_first, usage.days_since_last) = (-1., -1.);
-            for (level, population) in usage.levels.iter_mut().zip(population) {
-                *level = LevelUsage::of(&own::NONE, population, |_| -1.);
-            }
-            return;
+            return Since { times: None };
         };
+        let last = self.info.unix(heading.last);
+        let since = Since { times: last.zip(now) };
         usage.num_events = heading.events;
         usage.distinct = heading.distinct;
-        let clock = self.info.clock;
-        let now = now.filter(|_| clock.is_timed);
-        // Seconds before the account's last event.
-        let days_since = |seconds: u32| {
-            let then = clock.base + i64::from(heading.last) - i64::from(seconds);
-            now.map_or(-1., |now| days_between(then, now))
-        };
-        usage.days_since_last = days_since(0);
-        usage.days_since_first = days_since(heading.last - heading.first);
-        for ((level, own), population) in usage.levels.iter_mut().zip(own).zip(population) {
-            *level = LevelUsage::of(own, population, days_since);
-        }
+        usage.days_since_last = since.days(0);
+        usage.days_since_first = since.days(heading.last - heading.first);
+        since
     }
 
     /// The tree of a family's addresses of all accounts.
@@ -283,21 +274,5 @@ impl History {
         let times = self.info.unix(first).zip(self.info.unix(last)).filter(|_| events > 0);
         let (bytes, sections) = (self.num_bytes, self.sections.clone());
         Summary { accounts, events, dropped_pairs, times, ipv4, ipv6, bytes, sections }
-    }
-}
-
-impl LevelUsage {
-    #[inline(always)]
-    fn of(own: &LevelOwn, population: &LevelPopulation, days_since: impl Fn(u32) -> f32) -> Self {
-        let is_used = own.events > 0;
-        Self {
-            own_events: own.events,
-            own_children: own.children,
-            days_since_use: if is_used { days_since(own.seconds_before_last) } else { -1. },
-            events_since_use: if is_used { own.events_since as f32 } else { -1. },
-            all_events: population.events,
-            all_accounts: population.accounts,
-            all_children: population.children,
-        }
     }
 }

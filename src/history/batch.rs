@@ -3,66 +3,68 @@
 use super::account::Heading;
 use super::base::{History, Pairs};
 use super::chain::family;
-use super::own;
+use super::own::{self, Since};
 use super::population_read;
-use super::trie_read::{Trie, Walk};
-use super::usage::{NUM_LEVELS, Usage};
-use crate::event::Address;
+use super::trie_read::{NodeValues, Trie, Walk};
+use super::usage::Usage;
 
 /// Lookups that are under way together.
 const NUM_AT_ONCE: usize = 16;
 
-/// Two walks for each lookup: through the account's tree, and behind all of these through the trees of all accounts.
-const NUM_WALKS: usize = 2 * NUM_AT_ONCE;
-
-/// Lookups that are under way.
-struct Lookups<'a> {
-    headings: [Option<Heading<'a>>; NUM_AT_ONCE],
-    addresses: [u64; NUM_WALKS],
-    tries: [Trie<'a>; NUM_WALKS],
-    walks: [Walk; NUM_WALKS],
-    /// Walks that have not passed all nodes.
-    active: [usize; NUM_WALKS],
+/// Walks that are under way together: each passes one node in turn.
+struct Walks<'a> {
+    addresses: [u64; NUM_AT_ONCE],
+    tries: [Trie<'a>; NUM_AT_ONCE],
+    walks: [Walk; NUM_AT_ONCE],
+    /// Those that have not passed all nodes.
+    active: [usize; NUM_AT_ONCE],
     num_active: usize,
 }
 
-impl<'a> Lookups<'a> {
+impl<'a> Walks<'a> {
     fn new() -> Self {
         Self {
-            headings: [const { None }; NUM_AT_ONCE],
-            addresses: [0; NUM_WALKS],
-            tries: [Trie::none(); NUM_WALKS],
-            walks: std::array::from_fn(|_| Walk::new()),
-            active: [0; NUM_WALKS],
+            addresses: [0; NUM_AT_ONCE],
+            tries: [Trie::none(); NUM_AT_ONCE],
+            walks: [Walk::default(); NUM_AT_ONCE],
+            active: [0; NUM_AT_ONCE],
             num_active: 0,
         }
     }
 
-    fn start(&mut self, walk: usize, trie: Option<Trie<'a>>, address: u64) {
-        let Some(trie) = trie else { return };
-        self.tries[walk] = trie;
-        self.addresses[walk] = address;
-        trie.prefetch(self.walks[walk].start(&trie));
-        self.active[self.num_active] = walk;
+    #[inline(always)]
+    fn start(&mut self, index: usize, trie: &Trie<'a>, address: u64) {
+        self.tries[index] = *trie;
+        self.addresses[index] = address;
+        self.walks[index] = Walk::new(trie);
+        trie.prefetch(self.walks[index].at());
+        self.active[self.num_active % NUM_AT_ONCE] = index;
         self.num_active += 1;
     }
 
-    /// Walks all trees down, one node of each at a time.
-    fn walk(&mut self) {
-        while self.num_active > 0 {
-            let mut num_left = 0;
-            for place in 0..self.num_active {
-                let index = self.active[place % NUM_WALKS] % NUM_WALKS;
-                let trie = &self.tries[index];
-                let next = self.walks[index].step(trie, self.addresses[index]);
-                // Of one that has passed all nodes it does no harm.
-                trie.prefetch(next.unwrap_or(0));
-                self.active[num_left % NUM_WALKS] = index;
-                num_left += usize::from(next.is_some());
-            }
-            self.num_active = num_left;
+    /// Passes one node of each.
+    #[inline(always)]
+    fn step(&mut self, mut take: impl FnMut(usize, NodeValues)) {
+        let mut num_left = 0;
+        for place in 0..self.num_active {
+            let index = self.active[place % NUM_AT_ONCE] % NUM_AT_ONCE;
+            let trie = &self.tries[index];
+            let next = self.walks[index].step(trie, self.addresses[index], |node| take(index, node));
+            // Of one that has passed all nodes it does no harm.
+            trie.prefetch(next.unwrap_or(0));
+            self.active[num_left % NUM_AT_ONCE] = index;
+            num_left += usize::from(next.is_some());
         }
+        self.num_active = num_left;
     }
+}
+
+/// Lookups that are under way.
+struct Lookups<'a> {
+    headings: [Option<Heading<'a>>; NUM_AT_ONCE],
+    since: [Since; NUM_AT_ONCE],
+    own: Walks<'a>,
+    population: Walks<'a>,
 }
 
 impl History {
@@ -75,7 +77,12 @@ impl History {
         let num = usages.len();
         assert_eq!((pairs.accounts.len(), pairs.addresses.len()), (num, num), "columns of equal length");
         assert!(pairs.seconds.is_none_or(|seconds| seconds.len() == num), "columns of equal length");
-        let mut lookups = Lookups::new();
+        let mut lookups = Lookups {
+            headings: [const { None }; NUM_AT_ONCE],
+            since: [Since { times: None }; NUM_AT_ONCE],
+            own: Walks::new(),
+            population: Walks::new(),
+        };
         for (start, usages) in (0..).step_by(NUM_AT_ONCE).zip(usages.chunks_mut(NUM_AT_ONCE)) {
             self.look_up_together(pairs, start, usages, &mut lookups);
         }
@@ -90,50 +97,41 @@ impl History {
         lookups: &mut Lookups<'a>,
     ) {
         let addresses = &pairs.addresses[start..start + usages.len()];
+        for (i, address) in addresses.iter().enumerate() {
+            if let Some(trie) = self.population_trie(family(*address)) {
+                lookups.population.start(i, &trie, address.bits());
+            }
+        }
         self.read_headings(&pairs.accounts[start..start + usages.len()], &mut lookups.headings);
-        for (i, address) in addresses.iter().enumerate() {
-            let own = lookups.headings[i].as_ref().and_then(|heading| heading.trie(family(*address)));
-            lookups.start(i, own, address.bits());
-        }
-        for (i, address) in addresses.iter().enumerate() {
-            let population = self.population_trie(family(*address));
-            lookups.start(NUM_AT_ONCE + i, population, address.bits());
-        }
-        lookups.walk();
-        for (i, (usage, address)) in usages.iter_mut().zip(addresses).enumerate() {
+        for (i, (address, usage)) in addresses.iter().zip(&mut *usages).enumerate() {
             let now = pairs.seconds.map(|seconds| pairs.time_base + i64::from(seconds[start + i]));
-            self.finish(lookups, i, *address, now, usage);
+            let heading = lookups.headings[i].as_ref();
+            lookups.since[i] = self.start(usage, heading, now);
+            match heading.and_then(|heading| heading.trie(family(*address))) {
+                Some(trie) => lookups.own.start(i, &trie, address.bits()),
+                None => own::set_unused(&mut usage.levels),
+            }
         }
-    }
-
-    fn finish(
-        &self,
-        lookups: &Lookups<'_>,
-        index: usize,
-        address: Address,
-        now: Option<i64>,
-        usage: &mut Usage,
-    ) {
-        let (family, bits) = (family(address), address.bits());
-        let heading = lookups.headings[index].as_ref();
-        let own = match heading.filter(|heading| heading.has_family(family)) {
-            Some(heading) => own::levels(&lookups.tries[index], heading.widths, &lookups.walks[index], bits),
-            None => [own::NONE; NUM_LEVELS],
-        };
-        let walk = NUM_AT_ONCE + index;
-        let population = match self.info.roots[family] {
-            Some(_) => population_read::levels(&lookups.tries[walk], &lookups.walks[walk], bits),
-            None => Default::default(),
-        };
-        self.fill(usage, heading, &own, &population, now);
+        while lookups.own.num_active + lookups.population.num_active > 0 {
+            lookups.own.step(|i, node| own::take_node(node, lookups.since[i], &mut usages[i]));
+            lookups.population.step(|i, node| population_read::take_node(node, &mut usages[i]));
+        }
+        for (i, (address, usage)) in addresses.iter().zip(usages).enumerate() {
+            let (family, bits) = (family(*address), address.bits());
+            if let Some(heading) = lookups.headings[i].as_ref().filter(|heading| heading.has_family(family)) {
+                let (trie, walk) = (&lookups.own.tries[i], &lookups.own.walks[i]);
+                own::finish(trie, heading.widths, walk, bits, lookups.since[i], usage);
+            }
+            let (trie, walk) = (&lookups.population.tries[i], &lookups.population.walks[i]);
+            match self.info.roots[family] {
+                Some(_) => population_read::finish(trie, walk, bits, usage),
+                None => population_read::set_unused(&mut usage.levels),
+            }
+        }
     }
 
     /// Reads the headings of accounts, one step of all at a time.
-    fn read_headings<'a>(
-        &'a self,
-        accounts: &[u64],
-        headings: &mut [Option<Heading<'a>>; NUM_AT_ONCE],
-    ) {
+    fn read_headings<'a>(&'a self, accounts: &[u64], headings: &mut [Option<Heading<'a>>; NUM_AT_ONCE]) {
         for account in accounts {
             self.table.prefetch_start(*account);
         }

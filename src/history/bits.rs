@@ -1,11 +1,13 @@
-//! Values of any width, one after the other: bits fill each byte from the lowest up, as little-endian words do.
+//! Values of any width, one after the other: bits fill each byte from the lowest up, as little-endian words
+//! do.
 
 use super::prefetch::{CACHE_LINE, prefetch};
 
 /// Widest value that [`BitReader::narrow`] reads.
 pub(super) const MAX_NARROW: u32 = 57;
 
-/// Zero bytes that must follow the last value: [`BitReader`] reads whole words, and a bucket is read as if it were full.
+/// Zero bytes that must follow the last value: [`BitReader`] reads whole words, and a bucket is read as if it
+/// were full.
 pub(super) const PADDING: usize = 256;
 
 /// Bits that hold `value`; none for 0.
@@ -142,12 +144,6 @@ impl<'a> BitReader<'a> {
         low | self.narrow(at.wrapping_add(32), width - 32) << 32
     }
 
-    /// Reads one value after the other from the byte `byte`.
-    #[inline(always)]
-    pub(super) fn cursor(self, byte: usize) -> Cursor<'a> {
-        Cursor { reader: self, at: byte.wrapping_mul(8) }
-    }
-
     /// Has the CPU fetch the cache line of a byte and the next one.
     #[inline(always)]
     pub(super) fn prefetch(self, byte: usize) {
@@ -203,12 +199,6 @@ impl Cursor<'_> {
         value
     }
 
-    /// The next bit.
-    #[inline(always)]
-    pub(super) fn flag(&mut self) -> bool {
-        self.narrow(1) != 0
-    }
-
     #[inline(always)]
     pub(super) fn skip(&mut self, num_bits: usize) {
         self.at = self.at.wrapping_add(num_bits);
@@ -234,7 +224,7 @@ mod tests {
             let mut bytes = writer.finish();
             let num_bytes = bytes.len();
             bytes.extend([0; PADDING]);
-            let mut cursor = BitReader::new(&bytes).cursor(0);
+            let mut cursor = Cursor { reader: BitReader::new(&bytes), at: 0 };
             for &(value, width, aligned) in &values {
                 prop_assert_eq!(cursor.read(width), value & mask(width));
                 if aligned {
@@ -252,6 +242,6 @@ mod tests {
         assert_eq!(reader.read(0, 57), mask(57));
         assert_eq!(reader.read(8, 64), 0);
         assert_eq!(reader.read(usize::MAX, 64), 0);
-        assert_eq!(reader.cursor(usize::MAX).read(64), 0);
+        assert_eq!(reader.read(8 * 7, 64), 0);
     }
 }

@@ -1,10 +1,11 @@
 //! Adds histories up, and leaves accounts out.
 //!
-//! All counts are exact. So are the order of an account's events and its days of use where, for each account, no part has an event
-//! between two of another: the parts then follow each other by time, and where all their events have one time, or none, in the order in
-//! which the parts are given. Where parts overlap in time, the account's order is as near as it can be known: an event counts
-//! as many events of another part before it as that part is known to have had by then, at the last uses of its addresses,
-//! and the days of an address are the sum of its parts, or all days from the first to the last if these are fewer.
+//! All counts are exact. So are the order of an account's events and its days of use where, for each account,
+//! no part has an event between two of another: the parts then follow each other by time, and where all their
+//! events have one time, or none, in the order in which the parts are given. Where parts overlap in time, the
+//! account's order is as near as it can be known: an event counts as many events of another part before it as
+//! that part is known to have had by then, at the last uses of its addresses, and the days of an address are
+//! the sum of its parts, or all days from the first to the last if these are fewer.
 //! [`MergeReport::overlapping_accounts`] counts such accounts.
 
 use std::collections::HashSet;
@@ -58,7 +59,11 @@ fn check(account: &Account, clock: Clock) -> Result<()> {
         return Ok(());
     }
     let what = format!("what it has of the account with hash {:016x} contradicts itself", account.account);
-    Err(Error::data("history", what, "build the history again, or take the model folder from where it was copied"))
+    Err(Error::data(
+        "history",
+        what,
+        "build the history again, or take the model folder from where it was copied",
+    ))
 }
 
 /// The sum of several sources, without some accounts.
@@ -107,7 +112,11 @@ fn shift(account: &mut Account, seconds: u32) -> Result<()> {
     for time in times.chain([&mut account.first, &mut account.last]) {
         *time = time.checked_add(seconds).ok_or_else(|| {
             let what = "their events lie more than 136 years apart";
-            Error::data("histories", what, "check the times of the events, and leave out those that are wrong")
+            Error::data(
+                "histories",
+                what,
+                "check the times of the events, and leave out those that are wrong",
+            )
         })?;
     }
     Ok(())

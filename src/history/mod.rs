@@ -1,7 +1,7 @@
 //! The exact counts of how accounts use addresses: a sorted, compact index that is mapped from a file.
 //!
-//! [`HistoryBuilder`] counts events, [`History`] answers what is known of an account, an address and the networks around it;
-//! [`merge()`] adds histories up and [`forget`] leaves accounts out of one.
+//! [`HistoryBuilder`] counts events, [`History`] answers what is known of an account, an address and the
+//! networks around it; [`merge()`] adds histories up and [`forget`] leaves accounts out of one.
 
 mod account;
 mod assemble;
@@ -19,8 +19,8 @@ mod own;
 mod part;
 mod population;
 mod population_read;
-mod prefetch;
 mod population_write;
+mod prefetch;
 #[cfg(test)]
 mod reference;
 mod spill;

@@ -1,7 +1,8 @@
 //! Accounts of a range of hashes, written.
 //!
-//! The hashes are cut into [`NUM_PARTITIONS`] ranges. Every step works on one range at a time, on as many cores as there are, and
-//! the results follow each other in the order of the ranges: the bytes do not depend on the number of threads.
+//! The hashes are cut into [`NUM_PARTITIONS`] ranges. Every step works on one range at a time, on as many
+//! cores as there are, and the results follow each other in the order of the ranges: the bytes do not depend
+//! on the number of threads.
 
 use super::account::{Account, Clock, count_distinct, write_account};
 use super::bits::BitWriter;
@@ -23,7 +24,7 @@ pub(super) fn partition(account: u64) -> usize {
 
 /// The lowest hash of a range; none for the range behind the last.
 pub(super) fn first_hash(partition: usize) -> Option<u64> {
-    (partition < NUM_PARTITIONS).then(|| (partition as u64) << (u64::BITS - PARTITION_BITS))
+    (partition < NUM_PARTITIONS).then_some((partition as u64) << (u64::BITS - PARTITION_BITS))
 }
 
 /// Yields the accounts of one range of hashes at a time.

@@ -1,8 +1,8 @@
 //! How many accounts and events each prefix has, of all accounts, and how that is written.
 //!
-//! Numbers of accounts of several addresses do not add up, because an account may use many of them. What adds up: for each level,
-//! the accounts for which the address is the first one, in ascending order, of its prefix of that level and of all longer
-//! ones. An account is counted at a prefix once, at its first address there.
+//! Numbers of accounts of several addresses do not add up, because an account may use many of them. What adds
+//! up: for each level, the accounts for which the address is the first one, in ascending order, of its prefix
+//! of that level and of all longer ones. An account is counted at a prefix once, at its first address there.
 //!
 //! ```text
 //! node:   events | accounts
@@ -10,8 +10,8 @@
 //!         level of each address: 3 each | widths of the values of exceptions: 6, 6 | exceptions
 //! ```
 //!
-//! An address of one event has the level of its only account; others are exceptions, at level 7: their events less 1, and the
-//! number of accounts of each level.
+//! An address of one event has the level of its only account; others are exceptions, at level 7: their events
+//! less 1, and the number of accounts of each level.
 
 use super::account::{Pair, num_shared_before};
 use super::bits::{BitWriter, num_bytes, width};

@@ -2,36 +2,40 @@
 
 use super::bits::{BitReader, Cursor, mask};
 use super::population::EXCEPTION;
-use super::trie_read::{Bucket, BucketAt, Trie, Walk};
+use super::trie_read::{Bucket, BucketAt, NodeValues, Trie, Walk};
 use super::trie_write::{LEVEL_BITS, MAX_BUCKET, WIDTH_BITS};
-use super::usage::NUM_LEVELS;
+use super::usage::{LevelUsage, NUM_LEVELS, Usage};
 
-/// What all accounts have of one prefix.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct LevelPopulation {
-    pub(super) events: u64,
-    pub(super) accounts: u64,
-    pub(super) children: u64,
+/// Says of levels that no account uses them.
+#[inline(always)]
+pub(super) fn set_unused(levels: &mut [LevelUsage]) {
+    for level in levels {
+        (level.all_events, level.all_accounts, level.all_children) = (0, 0, 0);
+    }
 }
 
-/// What all accounts have of each level, after a walk through their tree.
+/// Takes the values of a node.
 #[inline(always)]
-pub(super) fn levels(trie: &Trie<'_>, walk: &Walk, address: u64) -> [LevelPopulation; NUM_LEVELS] {
-    let chain = trie.chain();
-    let mut levels = [LevelPopulation::default(); NUM_LEVELS];
-    for (level, population) in levels.iter_mut().enumerate() {
-        let ([events, accounts, _], children) = walk.level(trie, chain, level);
-        *population = LevelPopulation { events, accounts, children };
+pub(super) fn take_node(node: NodeValues, usage: &mut Usage) {
+    let [events, accounts, _] = node.values;
+    for index in node.start..node.end.min(NUM_LEVELS) {
+        let children = if index + 1 == node.end { node.num_last_children } else { 1 };
+        let level = &mut usage.levels[index];
+        (level.all_events, level.all_accounts, level.all_children) = (events, accounts, children);
     }
-    if let Some(bucket) = walk.bucket() {
-        read_bucket(trie, bucket, address, &mut levels);
-    }
-    levels
 }
 
-/// Sets the levels below the base of a bucket.
+/// Takes what is below the nodes that were passed.
 #[inline(always)]
-fn read_bucket(trie: &Trie<'_>, at: BucketAt, address: u64, levels: &mut [LevelPopulation; NUM_LEVELS]) {
+pub(super) fn finish(trie: &Trie<'_>, walk: &Walk, address: u64, usage: &mut Usage) {
+    match walk.bucket() {
+        Some(bucket) => read_bucket(trie, bucket, address, usage),
+        None => set_unused(&mut usage.levels[walk.num_shared()..]),
+    }
+}
+
+#[inline(always)]
+fn read_bucket(trie: &Trie<'_>, at: BucketAt, address: u64, usage: &mut Usage) {
     let bucket = Bucket::read(trie, at);
     let values = Values::read(trie.reader, bucket.note, bucket.values_at(), bucket.num_leaves());
     let mut sums = Sums { base: at.base, ..Sums::default() };
@@ -40,20 +44,22 @@ fn read_bucket(trie: &Trie<'_>, at: BucketAt, address: u64, levels: &mut [LevelP
         if level == EXCEPTION {
             values.add_exception(index, num_shared, &mut sums);
         } else {
-            sums.by_shared[num_shared].events += 1;
+            sums.events[num_shared] += 1;
             sums.add_accounts(1, level as usize, num_shared);
         }
-        sums.by_shared[num_shared].children += u64::from(num_before <= num_shared);
+        sums.children[num_shared] += u64::from(num_before <= num_shared);
     });
-    sums.finish(levels);
+    sums.finish(&mut usage.levels);
 }
 
 /// What addresses of a bucket have that share more than `base` levels with the one that is looked up.
 #[derive(Default)]
 struct Sums {
     base: usize,
-    /// By the number of levels shared; accounts are not counted there.
-    by_shared: [LevelPopulation; NUM_LEVELS + 1],
+    /// By the number of levels shared.
+    events: [u64; NUM_LEVELS + 1],
+    /// Prefixes of the first level not shared, by the number of levels shared.
+    children: [u64; NUM_LEVELS + 1],
     /// Accounts of a level less those of the level before it.
     accounts: [u64; NUM_LEVELS + 1],
 }
@@ -68,17 +74,17 @@ impl Sums {
     }
 
     #[inline(always)]
-    fn finish(&self, levels: &mut [LevelPopulation; NUM_LEVELS]) {
+    fn finish(&self, levels: &mut [LevelUsage; NUM_LEVELS]) {
         let (mut events, mut accounts) = (0_u64, 0_u64);
-        for level in (0..NUM_LEVELS).rev() {
-            let shared = self.by_shared[level + 1];
-            let children = if level + 1 < NUM_LEVELS { shared.children + u64::from(events > 0) } else { 0 };
-            events = events.wrapping_add(shared.events);
+        for index in (self.base..NUM_LEVELS).rev() {
+            // Those that share more are one child.
+            let children = self.children[index + 1] + u64::from(events > 0);
+            events = events.wrapping_add(self.events[index + 1]);
             // From the last level on backwards: what the levels behind add has to go.
-            accounts = accounts.wrapping_sub(self.accounts[level + 1]);
-            if level >= self.base {
-                levels[level] = LevelPopulation { events, accounts, children };
-            }
+            accounts = accounts.wrapping_sub(self.accounts[index + 1]);
+            let level = &mut levels[index];
+            level.all_children = if index + 1 < NUM_LEVELS { children } else { 0 };
+            (level.all_events, level.all_accounts) = (events, accounts);
         }
     }
 }
@@ -132,8 +138,7 @@ impl<'a> Values<'a> {
         let at = self.exceptions_at.wrapping_add(num_before * num_bits);
         let mut cursor = Cursor { reader: self.reader, at };
         let events = cursor.read(self.events_width).wrapping_add(1);
-        let all = &mut sums.by_shared[num_shared].events;
-        *all = all.wrapping_add(events);
+        sums.events[num_shared] = sums.events[num_shared].wrapping_add(events);
         for level in 0..num_shared {
             sums.add_accounts(cursor.read(self.accounts_width), level, num_shared);
         }

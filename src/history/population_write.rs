@@ -124,14 +124,18 @@ impl PopulationWriter {
     /// Writes the roots.
     pub(super) fn finish<W: Write>(mut self, out: &mut SectionWriter<W>) -> io::Result<Written> {
         let mut roots = [None; NUM_FAMILIES];
-        for family in 0..NUM_FAMILIES {
+        for (family, root) in roots.iter_mut().enumerate() {
             if self.roots[family].num_addresses > 0 {
-                roots[family] = Some(self.write_root(family, out)?);
+                *root = Some(self.write_root(family, out)?);
             }
         }
         let [ipv4, ipv6] = &self.roots;
         let top_prefixes = ipv4.num_children + u64::from(ipv6.num_addresses > 0);
-        Ok(Written { roots, num_addresses: self.roots.each_ref().map(|root| root.num_addresses), top_prefixes })
+        Ok(Written {
+            roots,
+            num_addresses: self.roots.each_ref().map(|root| root.num_addresses),
+            top_prefixes,
+        })
     }
 
     fn write_root<W: Write>(&mut self, family: usize, out: &mut SectionWriter<W>) -> io::Result<u64> {

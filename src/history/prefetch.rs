@@ -4,8 +4,8 @@
 /// Bytes that a CPU fetches together.
 pub(super) const CACHE_LINE: usize = 64;
 
-/// Fetches the cache line of a byte, which may lie beyond the end. Lookups jump about in a history: waiting for each jump would cost
-/// more than the arithmetic.
+/// Fetches the cache line of a byte, which may lie beyond the end. Lookups jump about in a history: waiting
+/// for each jump would cost more than the arithmetic.
 #[inline(always)]
 pub(super) fn prefetch(bytes: &[u8], at: usize) {
     fetch(bytes.as_ptr().wrapping_add(at));

@@ -24,7 +24,8 @@ pub(super) struct SpilledRun {
     places: Vec<Place>,
 }
 
-/// Where the accounts of one range of hashes lie: their hashes, the positions of their headings, and their blocks.
+/// Where the accounts of one range of hashes lie: their hashes, the positions of their headings, and their
+/// blocks.
 struct Place {
     offset: u64,
     num_accounts: usize,

@@ -1,8 +1,8 @@
 //! Finds an account's block by the account's hash.
 //!
-//! Three sections: the hashes in ascending order; the byte of the heading of each block, in as many bits as the blocks' length has;
-//! and for each value of the first bits of a hash the number of hashes below, so that a search begins near its end. Hashes
-//! spread evenly.
+//! Three sections: the hashes in ascending order; the byte of the heading of each block, in as many bits as
+//! the blocks' length has; and for each value of the first bits of a hash the number of hashes below, so that
+//! a search begins near its end. Hashes spread evenly.
 
 use std::ops::Range;
 
@@ -156,7 +156,8 @@ impl Table {
     /// The byte at which an account's heading starts.
     #[inline(always)]
     pub(super) fn position(&self, index: usize) -> usize {
-        BitReader::new(&self.positions).narrow(index * self.position_width as usize, self.position_width) as usize
+        BitReader::new(&self.positions).narrow(index * self.position_width as usize, self.position_width)
+            as usize
     }
 
     /// The byte before which nothing of the account's block lies.

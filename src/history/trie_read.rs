@@ -1,7 +1,8 @@
-//! Looks an address up in a tree of prefixes, and reads all of one. [`super::trie_write`] says how it is laid out.
+//! Looks an address up in a tree of prefixes, and reads all of one. [`super::trie_write`] says how it is laid
+//! out.
 //!
-//! Nothing here trusts the bytes: damaged ones give wrong values, and the work stays bounded. Branches that a CPU cannot
-//! foresee cost more than arithmetic, so a lookup has few.
+//! Nothing here trusts the bytes: damaged ones give wrong values, and the work stays bounded. Branches that a
+//! CPU cannot foresee cost more than arithmetic, so a lookup has few.
 
 use super::bits::{BitReader, Window, mask};
 use super::chain::{CHAINS, Chain};
@@ -190,6 +191,18 @@ fn count_u8(numbers: &[u8; SYMBOLS_AT_ONCE], num: usize, last: u8) -> usize {
 
 const INDICES_U8: [u8; SYMBOLS_AT_ONCE] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
 
+/// The values that a node has for the levels that it shares with an address and the nodes above do not.
+pub(super) struct NodeValues {
+    /// The first of these levels.
+    pub(super) start: usize,
+    /// The level behind the last.
+    pub(super) end: usize,
+    /// The same for each.
+    pub(super) values: [u64; MAX_VALUES],
+    /// Children at the last of these levels; at the others it is one.
+    pub(super) num_last_children: u64,
+}
+
 /// A bucket whose addresses share `base` levels with the one looked up.
 #[derive(Clone, Copy)]
 pub(super) struct BucketAt {
@@ -199,57 +212,48 @@ pub(super) struct BucketAt {
 }
 
 /// The way of a lookup through the nodes of a tree.
+#[derive(Clone, Copy, Default)]
 pub(super) struct Walk {
     /// The byte at which the next node or the bucket starts.
     at: usize,
-    base: usize,
+    /// Levels that the nodes so far share with the address.
+    num_shared: usize,
     has_bucket: bool,
-    /// Of each level the number of the node that it has its values from; 0 where it has none.
-    node_of_level: [u8; 16],
-    num_nodes: usize,
-    /// The byte at which each node starts. The first is none.
-    nodes: [usize; Self::NUM_NODES],
+    num_nodes: u32,
 }
 
 impl Walk {
-    const NUM_NODES: usize = 16;
-
-    /// Before the first lookup.
-    pub(super) fn new() -> Self {
-        let nodes = [usize::MAX; Self::NUM_NODES];
-        Self { at: 0, base: 0, has_bucket: false, node_of_level: [0; 16], num_nodes: 0, nodes }
+    /// Starts a lookup.
+    #[inline(always)]
+    pub(super) fn new(trie: &Trie<'_>) -> Self {
+        Self { at: trie.root, ..Self::default() }
     }
 
-    /// Looks an address up.
+    /// Passes one node, whose values `take` gets. Returns the byte that is read next; none where the lookup
+    /// has passed all.
     #[inline(always)]
-    pub(super) fn through(trie: &Trie<'_>, address: u64) -> Self {
-        let mut walk = Self::new();
-        walk.start(trie);
-        while walk.step(trie, address).is_some() {}
-        walk
-    }
-
-    /// Starts a lookup. Returns the byte that is read next.
-    #[inline(always)]
-    pub(super) fn start(&mut self, trie: &Trie<'_>) -> usize {
-        (self.at, self.base, self.has_bucket, self.num_nodes) = (trie.root, 0, false, 0);
-        self.set_node_from(0, 0);
-        self.at
-    }
-
-    /// Passes one node. Returns the byte that is read next; none where the lookup has passed all.
-    #[inline(always)]
-    pub(super) fn step(&mut self, trie: &Trie<'_>, address: u64) -> Option<usize> {
+    pub(super) fn step(
+        &mut self,
+        trie: &Trie<'_>,
+        address: u64,
+        take: impl FnMut(NodeValues),
+    ) -> Option<usize> {
         // Constants for each family.
         if trie.family == 0 {
-            self.step_in(&CHAINS[0], trie, address)
+            self.step_in(&CHAINS[0], trie, address, take)
         } else {
-            self.step_in(&CHAINS[1], trie, address)
+            self.step_in(&CHAINS[1], trie, address, take)
         }
     }
 
     #[inline(always)]
-    fn step_in(&mut self, chain: &Chain, trie: &Trie<'_>, address: u64) -> Option<usize> {
+    fn step_in(
+        &mut self,
+        chain: &Chain,
+        trie: &Trie<'_>,
+        address: u64,
+        mut take: impl FnMut(NodeValues),
+    ) -> Option<usize> {
         let window = trie.reader.window_at(self.at);
         let head = window.word(0);
         if head & 1 == 0 {
@@ -257,52 +261,40 @@ impl Walk {
             return None;
         }
         let node = Node::read(chain, self.at, window, head);
-        let num_shared = chain.shared(address ^ node.address).min(node.num_shared);
+        let start = self.num_shared;
+        self.num_shared = chain.shared(address ^ node.address).min(node.num_shared);
         self.num_nodes += 1;
-        let number = self.num_nodes % Self::NUM_NODES;
-        self.nodes[number] = self.at;
-        // Deeper levels are those of the nodes that follow.
-        self.set_node_from(self.base, number as u8);
-        self.set_node_from(num_shared, 0);
+        let is_whole = self.num_shared == node.num_shared;
+        take(NodeValues {
+            start,
+            end: self.num_shared,
+            values: node.values(trie, chain),
+            num_last_children: if is_whole { node.num_children(chain) } else { 1 },
+        });
         // Every node shares more levels than the one above it, but the first.
-        if num_shared < node.num_shared || self.num_nodes > NUM_LEVELS {
+        if !is_whole || self.num_nodes > NUM_LEVELS as u32 {
             return None;
         }
-        self.base = num_shared;
-        self.at = node.find(trie, chain, chain.symbol(address, num_shared))?;
+        self.at = node.find(trie, chain, chain.symbol(address, self.num_shared))?;
         Some(self.at)
-    }
-
-    /// Sets the number of the node of all levels from one on.
-    #[inline(always)]
-    fn set_node_from(&mut self, level: usize, number: u8) {
-        let level = level % 8;
-        self.node_of_level[level..level + 8].copy_from_slice(&[number; 8]);
     }
 
     /// The bucket at which the lookup ended.
     #[inline(always)]
     pub(super) fn bucket(&self) -> Option<BucketAt> {
-        self.has_bucket.then_some(BucketAt { at: self.at, base: self.base })
+        self.has_bucket.then_some(BucketAt { at: self.at, base: self.num_shared })
     }
 
-    /// The values and the number of children of a level, all 0 where no node shares it.
+    /// Levels that nodes share with the address.
     #[inline(always)]
-    pub(super) fn level(&self, trie: &Trie<'_>, chain: &Chain, level: usize) -> ([u64; MAX_VALUES], u64) {
-        let number = usize::from(self.node_of_level[level]) % Self::NUM_NODES;
-        let at = self.nodes[number];
-        let window = trie.reader.window_at(at);
-        let node = Node::read(chain, at, window, window.word(0));
-        // At a level before its last a node has one child.
-        let is_last = level + 1 == node.num_shared;
-        let num_children = if is_last { node.num_children(chain) } else { u64::from(number > 0) };
-        (node.values(trie, chain), num_children)
+    pub(super) fn num_shared(&self) -> usize {
+        self.num_shared
     }
 
-    /// Whether a node shares a level.
+    /// The byte that is read next.
     #[inline(always)]
-    pub(super) fn has_node(&self, level: usize) -> bool {
-        self.node_of_level[level] != 0
+    pub(super) fn at(&self) -> usize {
+        self.at
     }
 }
 
@@ -344,8 +336,8 @@ impl<'a> Bucket<'a> {
         8 * self.rests_at.wrapping_add(self.num_leaves * self.rest_bytes)
     }
 
-    /// Calls `take` with each address that shares more levels than the base with the one looked up: its index, how many it
-    /// shares, and how many it shares with the address before it in the bucket.
+    /// Calls `take` with each address that shares more levels than the base with the one looked up: its
+    /// index, how many it shares, and how many it shares with the address before it in the bucket.
     #[inline(always)]
     pub(super) fn for_each_shared(&self, address: u64, mut take: impl FnMut(usize, usize, usize)) {
         let rests: &[u8; RESTS_BYTES + 8] = self.reader.array_at(self.rests_at);
@@ -393,8 +385,8 @@ impl Trie<'_> {
         }
     }
 
-    /// Reads the subtree at byte `at`, no part of which starts before byte `start`, under a node with one of its addresses. Thus no
-    /// byte is read as part of two subtrees, whatever the distances say.
+    /// Reads the subtree at byte `at`, no part of which starts before byte `start`, under a node with one of
+    /// its addresses. Thus no byte is read as part of two subtrees, whatever the distances say.
     fn read_from(
         &self,
         at: usize,
@@ -417,7 +409,8 @@ impl Trie<'_> {
         let is_listed = node.is_listed();
         let num = if is_listed { node.num_listed(chain) } else { 1 << chain.step(node.num_shared) };
         for index in 0..num {
-            // Where they are not listed, one segment may be that of several symbols, and symbols may have none.
+            // Where they are not listed, one segment may be that of several symbols, and symbols may have
+            // none.
             match node.segment(self.reader, distances_at, index) {
                 Some(segment) if segment >= start => {
                     self.read_from(segment, start, node.num_shared, node.address, false, buckets);

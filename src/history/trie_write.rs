@@ -1,24 +1,25 @@
 //! Writes a set of addresses of one family, with values, as a tree of prefixes.
 //!
-//! Up to [`MAX_BUCKET`] addresses lie in a *bucket*: each is written as the number of levels that it shares with the
-//! one before it and the bits behind these. More addresses make a *node*, which is the longest prefix of the chain that
-//! all share: it has their values and a list of *segments* by the symbol of the next level. A segment is a node, for the one
-//! symbol whose addresses do not fit a bucket, or a bucket of one or several symbols; a symbol's addresses never
-//! lie in two.
+//! Up to [`MAX_BUCKET`] addresses lie in a *bucket*: each is written as the number of levels that it shares
+//! with the one before it and the bits behind these. More addresses make a *node*, which is the longest
+//! prefix of the chain that all share: it has their values and a list of *segments* by the symbol of the next
+//! level. A segment is a node, for the one symbol whose addresses do not fit a bucket, or a bucket of one or
+//! several symbols; a symbol's addresses never lie in two.
 //!
-//! A segment is written before the node that refers to it, by distance: every subtree can be written on its own and
-//! moved.
+//! A segment is written before the node that refers to it, by distance: every subtree can be written on its
+//! own and moved.
 //!
 //! ```text
 //! bucket: 0 | count - 1: 4 | note: 11 | end of each address | values
-//! node:   1 | levels: 3 | listed: 1 | bytes of a distance - 1: 3 | children - 1 | segments - 1 | address | values
-//!         | first symbols, where they are listed | distances
+//! node:   1 | levels: 3 | listed: 1 | bytes of a distance - 1: 3 | children - 1 | segments - 1 | address
+//!         values | first symbols, where they are listed | distances
 //! ```
 //!
-//! All numbers but values in buckets are whole bytes. The end of an address is what is beyond the levels that all addresses of the node
-//! above share, in 2, 4 or 8 bytes. The address of a node is one of its addresses, in as many bytes as the family's have;
-//! children, segments and symbols have as many as the family's longest symbol. A node that does not list its segments has a
-//! distance for each symbol, 0 where there is no segment.
+//! All numbers but values in buckets are whole bytes. The end of an address is what is beyond the levels that
+//! all addresses of the node above share, in 2, 4 or 8 bytes. The address of a node is one of its addresses,
+//! in as many bytes as the family's have; children, segments and symbols have as many as the family's longest
+//! symbol. A node that does not list its segments has a distance for each symbol, 0 where there is no
+//! segment.
 
 use super::bits::{BitWriter, mask, num_bytes};
 use super::chain::Chain;
@@ -78,7 +79,8 @@ pub(super) struct TrieWriter<'a, C> {
 }
 
 impl<C: Codec> TrieWriter<'_, C> {
-    /// Writes a tree of at least one address; they ascend and are distinct. Returns the byte at which its root starts.
+    /// Writes a tree of at least one address; they ascend and are distinct. Returns the byte at which its
+    /// root starts.
     pub(super) fn write(&mut self, leaves: &[C::Leaf]) -> usize {
         if leaves.len() <= MAX_BUCKET { self.write_bucket(leaves, 0) } else { self.write_subtree(leaves) }
     }
@@ -145,7 +147,8 @@ impl<C: Codec> TrieWriter<'_, C> {
         let step = self.chain.step(node.num_shared);
         let distance = |segment: &Segment| (at - segment.at) as u64;
         // The first segment is the farthest.
-        let distance_bytes = node.segments.first().map_or(1, |segment| num_bytes(distance(segment)).max(1)) as usize;
+        let distance_bytes =
+            node.segments.first().map_or(1, |segment| num_bytes(distance(segment)).max(1)) as usize;
         let num = node.segments.len();
         let symbol_bytes = self.chain.symbol_bytes;
         // Symbols of 4 bits are not worth a list.
