@@ -1,68 +1,39 @@
-//! The reference of [`crate::folded`]: the same loss and gradients in the plain form, pair by pair, in float64.
+//! The reference: the same loss and gradients in the plain form, pair by pair, in float64.
 //!
 //! ```text
-//! logit = e · v + m,  v = h_L W_L + b_L    dv = g e,  de += g v        and down the layers from dv as usual
-//! m: the cells of the pair                 dcell += g for each of them
-//! or common + ln(exp(that) + exp(x))       common, x and their parts of g: as in `elsewhere`
+//! logit = e · v,  v = h_L W_L + b_L    dv = g e,  de += g v        and down the layers from dv as usual
 //! ```
 
 use std::ops::Range;
 
-use crate::bits::{NUM_BITS, bits_on_slices};
-use crate::elsewhere::{OFFSET, PREFIX_SCALE, mix_reference, row_cell};
-use crate::folded::{FoldedInputs, FoldedOutputs};
-use crate::memory::MEMORY_SCALE;
+use super::inputs::{FoldedInputs, FoldedOutputs};
+use crate::bits::bits_on_slices;
 use crate::pair_loss::LossSums;
-use crate::shape::ModelShape;
+use crate::shape::{ModelShape, NUM_BITS};
 
-/// The logits, `[B, P]`, the gradients of the table's rows, `[U, d + cells]`, and the rest.
+/// The logits, `[B, P]`, the gradients of the entity rows, `[U, d]`, and the rest.
 pub fn folded_reference(inputs: FoldedInputs<'_>, rows: &[f32]) -> (Vec<f32>, Vec<f32>, FoldedOutputs) {
     let d = inputs.shape.vector_dim;
-    let num_pairs = inputs.mask.len() / inputs.segments[inputs.segments.len() - 1] as usize;
+    let num_pairs = inputs.num_pairs();
     let num_counting: f64 = inputs.mask.iter().map(|counts| *counts as f64).sum();
-    let (width, memory, elsewhere) = (inputs.shape.row_width(), inputs.shape.memory, inputs.shape.elsewhere);
-    let prefix_weights = inputs.shape.prefix_weights();
     let mut of_rows = vec![0.0f64; rows.len()];
     let mut of_parameters = vec![0.0f64; inputs.parameters.len()];
     let (mut logits, mut sums) = (Vec::new(), LossSums::default());
-    for (u, row) in rows.chunks_exact(width).enumerate() {
-        let (e, cells) = row.split_at(d);
-        let (row_cells, cells) = cells.split_at(elsewhere.num_row_cells());
+    for (u, (e, of_row)) in rows.chunks_exact(d).zip(of_rows.chunks_exact_mut(d)).enumerate() {
         let pairs: Range<usize> =
             inputs.segments[u] as usize * num_pairs..inputs.segments[u + 1] as usize * num_pairs;
         for pair in pairs {
-            let (ip, tag) = (inputs.pair_ips[pair], inputs.tags[pair / num_pairs]);
-            let layers = forward(&inputs.shape, inputs.parameters, ip);
+            let layers = forward(&inputs.shape, inputs.parameters, inputs.pair_ips[pair]);
             let v = &layers[layers.len() - 1];
-            let pair_cells: Vec<usize> = memory.lengths.iter().map(|l| memory.cell(tag, ip, l)).collect();
-            let remembered: f64 =
-                pair_cells.iter().map(|cell| MEMORY_SCALE as f64 * cells[*cell] as f64).sum();
-            let usual = e.iter().zip(v).map(|(e, v)| *e as f64 * v).sum::<f64>() + remembered;
-            let (mut logit, mut share) = (usual, 1.0);
-            if elsewhere.exists() {
-                (logit, share) = mix_reference(usual, (OFFSET + row_cells[row_cell(tag)]) as f64);
-                for (_, place) in elsewhere.places(ip) {
-                    logit += PREFIX_SCALE as f64 * inputs.parameters[prefix_weights.start + place] as f64;
-                }
-            }
+            let logit = e.iter().zip(v).map(|(e, v)| *e as f64 * v).sum::<f64>();
             logits.push(logit as f32);
             let (is_positive, counts) = (pair % num_pairs == 0, inputs.mask[pair] as f64);
             let margin = if is_positive { logit } else { -logit };
             sums.cross_entropy += counts * ((-margin).max(0.0) + (-margin.abs()).exp().ln_1p());
             sums.num_correct += counts * f64::from((logit > 0.0) == is_positive);
             sums.num_pairs += counts;
-            let g_all = counts * (1.0 / (1.0 + (-logit).exp()) - f64::from(is_positive)) / num_counting;
-            let (g, g_elsewhere) = (share * g_all, (1.0 - share) * g_all);
-            let (of_vector, of_cells) = of_rows[u * width..(u + 1) * width].split_at_mut(d);
-            let (of_row_cells, of_cells) = of_cells.split_at_mut(elsewhere.num_row_cells());
-            of_vector.iter_mut().zip(v).for_each(|(sum, v)| *sum += g * v);
-            pair_cells.iter().for_each(|cell| of_cells[*cell] += MEMORY_SCALE as f64 * g);
-            if elsewhere.exists() {
-                of_row_cells[row_cell(tag)] += g_elsewhere;
-                for (_, place) in elsewhere.places(ip) {
-                    of_parameters[prefix_weights.start + place] += PREFIX_SCALE as f64 * g_all;
-                }
-            }
+            let g = counts * (1.0 / (1.0 + (-logit).exp()) - f64::from(is_positive)) / num_counting;
+            of_row.iter_mut().zip(v).for_each(|(sum, v)| *sum += g * v);
             let dv = e.iter().map(|e| g * *e as f64).collect();
             backward(&inputs.shape, inputs.parameters, &layers, dv, &mut of_parameters);
         }
