@@ -11,40 +11,32 @@
 
 #![recursion_limit = "256"]
 
-pub mod artifact;
-pub mod calibration;
 pub mod compare;
 pub mod config;
 pub mod data;
 pub mod device;
-pub mod embeddings;
-pub mod entity_filter;
+mod durable;
 mod error;
 pub mod evaluate;
 pub mod event;
-pub mod explain;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz_targets;
 pub mod import;
-mod interval;
-mod manifest;
-mod mixing;
+pub mod inference;
 pub mod model;
-mod output_file;
+pub mod model_folder;
 mod report;
 pub mod sagemaker;
-pub mod score;
 pub mod serve;
 pub mod sweep;
 pub mod synth;
+pub mod tensors;
 pub mod thresholds;
 pub mod train;
-pub mod unseen;
 
 pub use config::Config;
+pub use durable::OutputFile;
 pub use error::{Error, Result, nearest};
 pub use event::Event;
-pub use output_file::OutputFile;
-pub use score::{Scorer, anomaly_score};
+pub use inference::{LoadedModel, Scorer, Unseen, anomaly_score};
 pub use train::train;
-pub use unseen::Unseen;

@@ -9,7 +9,6 @@ use super::file::{EarlyStopping, SweepPlan};
 use super::report;
 use super::study::Study;
 use super::trial::run_folder;
-use crate::artifact;
 use crate::config::{Config, DataConfig};
 use crate::{OutputFile, Result};
 
@@ -92,7 +91,7 @@ impl PreparedData {
 /// Moves a trial's model to the best's place, where it is not there yet, and writes the configuration that trains it.
 pub(super) fn keep_best(folder: &Path, model: &Path, config: &Config) -> Result<()> {
     if model.exists() {
-        artifact::replace(model, &folder.join(BEST))?;
+        crate::durable::replace(model, &folder.join(BEST))?;
     }
     write(&folder.join(BEST_CONFIG), &config.to_toml())
 }

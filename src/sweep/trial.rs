@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Map, Value, json};
 
-use crate::artifact;
 use crate::config::{Config, DeviceChoice};
+use crate::model_folder;
 use crate::train::FolderLock;
 use crate::{Error, Result};
 
@@ -147,7 +147,7 @@ impl Leg {
             let folder = run_folder(&self.folder, training);
             // One that a sweep before this one left behind may still come to its end.
             wait_until_free(&folder)?;
-            if !artifact::is_completed(&folder.join("model"))
+            if !model_folder::is_completed(&folder.join("model"))
                 && let Err(ended) = self.train(training, config, launch, stopper, tell)?
             {
                 return Ok(ended.into());
@@ -160,7 +160,7 @@ impl Leg {
             for figures in &epochs {
                 tell(LegEvent::Epoch { training, figures: figures.clone() });
             }
-            if !artifact::is_completed(&folder.join("model")) {
+            if !model_folder::is_completed(&folder.join("model")) {
                 continue; // it has paused
             }
             let evaluation = match &launch.evaluation {
@@ -334,6 +334,6 @@ fn figures_of(folder: &Path, epochs: &[Value]) -> Result<Value> {
     figures.insert("positives_per_second".into(), json!(num_positives / seconds.max(1e-9)));
     figures.insert("seconds".into(), json!(seconds));
     figures.insert("num_epochs".into(), json!(epochs.len()));
-    figures.insert("model_bytes".into(), json!(artifact::num_tensor_bytes(&model)?));
+    figures.insert("model_bytes".into(), json!(model_folder::num_tensor_bytes(&model)?));
     Ok(Value::Object(figures))
 }

@@ -11,8 +11,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::{Evaluation, Figures};
-use crate::artifact::Manifest;
 use crate::config::Config;
+use crate::model_folder::Manifest;
 use crate::report::raster;
 use crate::{Error, OutputFile, Result};
 

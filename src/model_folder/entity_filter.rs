@@ -19,7 +19,7 @@
 use bytes::Bytes;
 use rayon::prelude::*;
 
-use crate::mixing::mix;
+use crate::event::mix;
 
 /// Bits of the rest of a key, at most.
 const REST_BITS: u32 = 32;

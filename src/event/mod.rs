@@ -36,6 +36,14 @@ pub fn entity_tag(entity: u64) -> u32 {
     (entity >> 32) as u32
 }
 
+/// A bijection of 64-bit integers that looks random: the finalizer of SplitMix64 (Steele, Lea and Flood, "Fast
+/// Splittable Pseudorandom Number Generators", 2014).
+pub(crate) fn mix(value: u64) -> u64 {
+    let value = (value ^ value >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ value >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ value >> 31
+}
+
 /// Which texts are taken as an IPv4 address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IpSyntax {

@@ -2,18 +2,19 @@
 
 use std::ops::Range;
 
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use ipsight_kernels::gather::gather;
 use ipsight_kernels::scores::{fold, lookup_tables, scores};
 use ipsight_kernels::shape::ModelShape;
 use rayon::prelude::*;
 
+use super::parts::Parts;
+use super::unseen::{Population, Unseen};
 use crate::data::segments;
 use crate::event::{entity_row, entity_tag};
-use crate::explain::Parts;
-use crate::model::{EntityEmbedding, IpEncoder, IpInsights, Sharding, index_tensor};
-use crate::unseen::{Population, Unseen};
-use crate::{Error, Event, Result};
+use crate::model::{EntityEmbedding, IpEncoder, IpInsights, Sharding, fold_entities, index_tensor};
+use crate::tensors::{ip_tensor, read_floats};
+use crate::{Event, Result};
 
 /// Pairs that are scored at once, at most: enough for all cores and for a device.
 pub const PAIRS_PER_BATCH: usize = 32_768;
@@ -63,13 +64,6 @@ pub struct FoldedEntities {
     pub shards: Vec<Tensor<2>>,
     /// Which shard has which rows.
     pub sharding: Sharding,
-}
-
-/// Folds the encoder's output layer into the entities of a model on a plain device, shard by shard:
-/// `[rows, width + 1 + cells]`.
-pub fn fold_entities(model: &IpInsights) -> impl Iterator<Item = Tensor<2>> {
-    let (shape, parameters) = (model.shape(), model.ip_encoder.parameters());
-    model.entity_embedding.shards.iter().map(move |shard| fold(shard.val(), parameters.clone(), shape))
 }
 
 /// Pairs of one shard.
@@ -154,7 +148,7 @@ impl Scorer {
     }
 
     /// Whether the model was trained on the entity: `false` is certain, and `true` is wrong of less than one stranger in
-    /// 10,000 ([`crate::entity_filter`]). Without a [`Population`] it says whether the entity's row was trained, which may be
+    /// 10,000 ([`crate::model_folder::entity_filter`]). Without a [`Population`] it says whether the entity's row was trained, which may be
     /// the doing of another entity that shares it.
     pub fn entity_seen(&self, entity: u64) -> bool {
         let in_filter = || self.population.as_ref().is_none_or(|known| known.filter.contains(entity));
@@ -175,7 +169,7 @@ impl Scorer {
     ///
     /// # Errors
     ///
-    /// [`Error::Device`] where the device fails.
+    /// [`crate::Error::Device`] where the device fails.
     pub fn dot_products(&self, events: &[Event]) -> Result<Vec<f32>> {
         let at_once = self.pairs_at_once();
         let mut scores = if events.len() <= at_once && !events.is_empty() {
@@ -324,30 +318,3 @@ impl Scorer {
         scores(folded.clone(), pairs, self.tables.clone(), self.parameters.clone(), self.shape)
     }
 }
-
-/// Uploads addresses, or other numbers, as unsigned 32-bit integers.
-pub fn ip_tensor(ips: Vec<u32>, device: &Device) -> Tensor<1, Int> {
-    let len = ips.len();
-    Tensor::from_data(TensorData::new(ips, [len]), (device, DType::U32))
-}
-
-/// Reads floats back from the device.
-///
-/// # Errors
-///
-/// [`Error::Device`] where the device lost the work, for example for want of memory.
-pub fn read_floats<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
-    read_data(tensor)?.try_into_vec::<f32>().map_err(|e| device_failed(format!("{e:?}")))
-}
-
-/// As [`read_floats`], as the bytes that they are.
-pub(crate) fn read_data<const D: usize>(tensor: Tensor<D>) -> Result<TensorData> {
-    tensor.try_into_data().map_err(|e| device_failed(e.to_string()))
-}
-
-fn device_failed(reason: String) -> Error {
-    Error::device(format!("the device failed: {reason}"), DEVICE_FAILED_HELP)
-}
-
-const DEVICE_FAILED_HELP: &str =
-    "lower mini_batch_size, num_entity_vectors, vector_dim or model.memory_cells, or take --device ndarray";

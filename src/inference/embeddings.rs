@@ -6,17 +6,17 @@ use bytes::Bytes;
 use crate::Result;
 use crate::event::entity_row;
 use crate::model::IpEncoder;
-use crate::score::{ip_tensor, read_floats};
+use crate::tensors::{ip_tensor, read_floats};
 
 /// The entity and IP embeddings of a model. Their dot product is the score of the plain model, and the part
-/// `vectors` of the score of any ([`crate::explain::Parts`]).
+/// `vectors` of the score of any ([`super::parts::Parts`]).
 #[derive(Debug)]
 pub struct Embeddings {
     ip_encoder: IpEncoder,
     device: Device,
     /// `[N, d]`, 32-bit floats in the byte order of the file.
     vectors: Bytes,
-    /// Of [`crate::unseen::prior_entity`], `[d]`.
+    /// Of [`crate::model::prior_entity`], `[d]`.
     prior: Vec<f32>,
 }
 

@@ -1,4 +1,4 @@
-//! Entities that a model was not trained on: what is known of them, and what is done with them.
+//! The entity that stands for those that a model was not trained on, and the folding of entities.
 //!
 //! The prior entity is the mean of those that were trained, `[vector | cells]`:
 //!
@@ -11,70 +11,19 @@
 //! Its score is therefore `common + ln(exp(mean of e_r · v(ip)) + exp(OFFSET + a))`, or the mean score over the trained
 //! rows in a model of bits alone.
 
-use std::str::FromStr;
-
 use burn::tensor::{Tensor, TensorData};
 use ipsight_kernels::scores::fold;
 use rayon::prelude::*;
 
-use crate::entity_filter::EntityFilter;
-use crate::model::IpInsights;
-use crate::score::read_floats;
-use crate::{Error, Result, nearest};
+use super::ip_insights::IpInsights;
+use crate::Result;
+use crate::tensors::read_floats;
 
-/// What is done with an event of an entity that the model was not trained on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Unseen {
-    /// It is scored by whatever the entity's table row holds, and `entity_seen` is false.
-    #[default]
-    Flag,
-    /// It is scored as an event of the [`Population::prior`], and `entity_seen` is false.
-    Prior,
-    /// It is refused.
-    Error,
-}
-
-impl Unseen {
-    /// Every choice.
-    pub const ALL: [Unseen; 3] = [Unseen::Flag, Unseen::Prior, Unseen::Error];
-
-    /// The name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Unseen::Flag => "flag",
-            Unseen::Prior => "prior",
-            Unseen::Error => "error",
-        }
-    }
-
-    /// Why an event is refused, and what to do about it.
-    pub const REFUSED: [&str; 2] = [
-        "the model was not trained on this entity",
-        "train again with its events, or choose --unseen flag or --unseen prior",
-    ];
-}
-
-impl FromStr for Unseen {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        Unseen::ALL.into_iter().find(|choice| choice.name() == text).ok_or_else(|| {
-            let names = Unseen::ALL.map(Unseen::name);
-            let near = nearest(text, names).map_or(String::new(), |near| format!("did you mean `{near}`? "));
-            let help = format!("{near}there are {}", names.join(", "));
-            Error::config("--unseen", format!("no such choice `{text}`"), help)
-        })
-    }
-}
-
-/// What a model folder knows of the entities as a whole.
-#[derive(Debug)]
-pub struct Population {
-    /// Those that the model was trained on.
-    pub filter: EntityFilter,
-    /// `[1, width + 1 + cells]`: the entity as which one that was not seen can be scored, folded
-    /// ([`prior_entity`]).
-    pub prior: Tensor<2>,
+/// Folds the encoder's output layer into the entities of a model on a plain device, shard by shard:
+/// `[rows, width + 1 + cells]`.
+pub fn fold_entities(model: &IpInsights) -> impl Iterator<Item = Tensor<2>> {
+    let (shape, parameters) = (model.shape(), model.ip_encoder.parameters());
+    model.entity_embedding.shards.iter().map(move |shard| fold(shard.val(), parameters.clone(), shape))
 }
 
 /// The entity that stands for those that were not seen, as a row of the table, `[vector_dim + cells]`. `row_counts` are the
@@ -82,7 +31,7 @@ pub struct Population {
 ///
 /// # Errors
 ///
-/// [`Error::Device`] where the weights cannot be read back.
+/// [`crate::Error::Device`] where the weights cannot be read back.
 pub fn prior_entity(model: &IpInsights, row_counts: &[u32]) -> Result<Vec<f32>> {
     let (shape, table) = (model.shape(), &model.entity_embedding);
     let width = shape.row_width();

@@ -1,4 +1,4 @@
-//! Files that appear whole or not at all.
+//! Files and folders that appear whole or not at all: a temporary name, sync, rename, and sync of the folder.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, BufWriter, Write};
@@ -92,10 +92,7 @@ impl OutputFile {
             }
             _ => {}
         }
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
+        let folder = parent_of(path);
         let temp = tempfile::Builder::new()
             .prefix(TEMPORARY_PREFIX)
             .permissions(Permissions::from_mode(0o644))
@@ -148,7 +145,7 @@ impl OutputFile {
         }
         temp.as_file().sync_all().map_err(Error::io("write", &path))?;
         temp.persist(&path).map_err(|error| Error::io("rename", &path)(error.error))?;
-        sync_folder(&path).map_err(Error::io("sync the folder of", &path))
+        sync_folder_of(&path)
     }
 }
 
@@ -168,16 +165,95 @@ impl Write for OutputFile {
     }
 }
 
-/// Makes the rename itself durable, as far as the file system can: some refuse to sync a folder.
-fn sync_folder(path: &Path) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+/// Renames a whole folder into place. Where the file system can, one that is there already changes places with it, so
+/// that there is a whole one at any time.
+pub(crate) fn exchange(temporary: &Path, folder: &Path) -> Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        if renameat_with(CWD, temporary, CWD, folder, RenameFlags::EXCHANGE).is_ok() {
+            // The new one is in place; what is left of the old one does no harm.
+            let _ = fs::remove_dir_all(temporary);
+            return sync_folder_of(folder);
+        }
+    }
+    replace(temporary, folder)
+}
+
+/// Renames a whole folder into place. A folder that is there already is moved aside first and removed last.
+pub(crate) fn replace(temporary: &Path, folder: &Path) -> Result<()> {
+    let old = temporary.with_extension("old");
+    let replaces = folder.exists();
+    if replaces {
+        // One that was cut off here has left it.
+        match fs::remove_dir_all(&old) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::io("remove", &old)(error));
+            }
+            _ => {}
+        }
+        fs::rename(folder, &old).map_err(Error::io("rename", folder))?;
+    }
+    if let Err(error) = fs::rename(temporary, folder) {
+        if replaces {
+            let _ = fs::rename(&old, folder); // the first error is the one to tell
+        }
+        return Err(Error::io("rename", temporary)(error));
+    }
+    if replaces {
+        // The new model is in place; what is left of the old one does no harm.
+        let _ = fs::remove_dir_all(&old);
+    }
+    sync_folder_of(folder)
+}
+
+/// Removes what runs that were killed while they saved `folder` left beside it. An old model that was moved aside, and
+/// not replaced, goes back to its place.
+pub(crate) fn remove_half_written(folder: &Path) -> Result<()> {
+    let parent = parent_of(folder);
+    let start = format!(".{}.", folder.file_name().unwrap_or_default().to_string_lossy());
+    let entries = match fs::read_dir(parent) {
+        // A folder that may be written and not listed: nothing can be found in it.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
+        entries => entries.map_err(Error::io("read", parent))?,
+    };
+    for entry in entries {
+        let path = entry.map_err(Error::io("read", parent))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if !name.starts_with(&start) {
+            continue;
+        }
+        if name.ends_with(".old") && !folder.exists() {
+            fs::rename(&path, folder).map_err(Error::io("rename", &path))?;
+        } else if name.ends_with(".tmp") || name.ends_with(".old") {
+            fs::remove_dir_all(&path).map_err(Error::io("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Has the disk take a file or a folder's list of names.
+pub(crate) fn sync(path: &Path) -> Result<()> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(Error::io("sync", path))
+}
+
+/// Makes the rename to `path` durable, as far as the file system can: some refuse to sync a folder.
+fn sync_folder_of(path: &Path) -> Result<()> {
     // One that may be written and not read cannot be opened.
-    let Ok(folder) = File::open(folder.unwrap_or(Path::new("."))) else { return Ok(()) };
+    let Ok(folder) = File::open(parent_of(path)) else { return Ok(()) };
     match folder.sync_all() {
         Err(error) if !matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
-            Err(error)
+            Err(Error::io("sync the folder of", path)(error))
         }
         _ => Ok(()),
+    }
+}
+
+/// The folder that holds `path`.
+fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
     }
 }
 

@@ -9,10 +9,14 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::artifact::Manifest;
-use crate::calibration::Calibration;
-use crate::interval::wilson;
-use crate::{Error, OutputFile, Result};
+use self::calibration::Calibration;
+use crate::durable::OutputFile;
+use crate::{Error, Result};
+
+pub mod calibration;
+mod interval;
+
+pub(crate) use interval::{Z, wilson};
 
 /// The file's name in the model folder.
 pub const THRESHOLDS: &str = "thresholds.json";
@@ -242,7 +246,7 @@ impl Thresholds {
     /// [`Error::Data`] where a score is infinite.
     pub fn updated(
         known: Option<Self>,
-        manifest: &Manifest,
+        weights: &str,
         new: &[Threshold],
         calibration: Calibration,
     ) -> Result<Self> {
@@ -250,7 +254,7 @@ impl Thresholds {
         thresholds.retain(|known| new.iter().all(|new| new.name != known.name));
         thresholds.extend_from_slice(new);
         thresholds.sort_by(|a, b| b.value.total_cmp(&a.value).then_with(|| a.name.cmp(&b.name)));
-        let updated = Self { model: weights_of(manifest)?.into(), thresholds, calibration, odds_ratio: 1.0 };
+        let updated = Self { model: weights.into(), thresholds, calibration, odds_ratio: 1.0 };
         match updated.find_fault() {
             None => Ok(updated),
             Some(fault) => Err(Error::data(
@@ -266,8 +270,8 @@ impl Thresholds {
     /// # Errors
     ///
     /// [`Error::Io`] where it cannot be read, [`Error::Data`] where it is damaged, of another version, or of other
-    /// weights than those that `manifest` names.
-    pub fn load(folder: &Path, manifest: &Manifest) -> Result<Option<Self>> {
+    /// weights than those that the manifest names, by their digest.
+    pub fn load(folder: &Path, weights: &str) -> Result<Option<Self>> {
         let path = folder.join(THRESHOLDS);
         let text = match fs::read(&path) {
             Ok(text) => text,
@@ -275,7 +279,7 @@ impl Thresholds {
             Err(error) => return Err(Error::io("read", &path)(error)),
         };
         let at = path.display().to_string();
-        Self::read(&at, &text, weights_of(manifest)?).map(Some)
+        Self::read(&at, &text, weights).map(Some)
     }
 
     fn read(at: &str, text: &[u8], weights: &str) -> Result<Self> {
@@ -390,16 +394,10 @@ fn seal(body: &[u8]) -> String {
     format!("  \"blake3\": \"{}\"\n}}\n", blake3::hash(body).to_hex())
 }
 
-fn weights_of(manifest: &Manifest) -> Result<&str> {
-    manifest.weights_digest().ok_or_else(|| {
-        Error::data("manifest.json", "it names no weights", "the folder is damaged: copy it again")
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::calibration::CalibrationBuilder;
+    use crate::thresholds::calibration::CalibrationBuilder;
 
     fn threshold(name: &str, value: f32) -> Threshold {
         Threshold {
