@@ -31,7 +31,6 @@ mod manifest;
 mod mixing;
 pub mod model;
 mod output_file;
-mod report;
 pub mod sagemaker;
 pub mod score;
 pub mod serve;

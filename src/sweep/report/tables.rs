@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::domains::{choice, choice_text, condition_text, domain_text};
-use crate::report::page::{significant, strings, table};
 use crate::sweep::space::{Parameter, Space};
 use crate::sweep::study::{Study, Trial, TrialState};
+use ipsight_report::page::{strings, table};
+use ipsight_report::text::significant;
 
 /// The trials as a CSV file: `number,state,value`, the parameters by their names, the figures by theirs,
 /// `constraints,failure,started,ended`. Numbers are whole; what a trial does not have is empty. Violations of

@@ -1,6 +1,8 @@
-//! The frame of a page, and the pieces of HTML that it is made of.
+//! The frame of an HTML page, and the parts that it is made of.
 
-/// Nothing may be fetched, and no script may run.
+use crate::text::escaped;
+
+/// The page's content security policy: it fetches nothing and runs no script.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 
 const STYLE: &str = "\
@@ -35,8 +37,8 @@ dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:.35rem}}\
 .plots{grid-template-columns:1fr 1fr}table{font-size:7.5px}th,td{padding:.15rem .3rem}thead th{min-width:0}\
 th:first-child{position:static}.screen,summary{display:none}}";
 
-/// A whole page. `style` comes after that of all reports.
-pub(crate) fn document(title: &str, style: &str, body: &str) -> String {
+/// A whole HTML document. `style` is CSS that comes after the style of all reports, `body` is HTML.
+pub fn document(title: &str, style: &str, body: &str) -> String {
     let title = escaped(title);
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -46,36 +48,36 @@ pub(crate) fn document(title: &str, style: &str, body: &str) -> String {
     )
 }
 
-/// A heading, a text under it where there is one, and the content, which is HTML.
-pub(crate) fn section(title: &str, text: &str, content: &str) -> String {
+/// A section: a heading, a text below it unless that is empty, and `content`, which is HTML.
+pub fn section(title: &str, text: &str, content: &str) -> String {
     let text =
         if text.is_empty() { String::new() } else { format!("<p class=\"soft\">{}</p>\n", escaped(text)) };
     format!("<section>\n<h2>{}</h2>\n{text}{content}</section>\n", escaped(title))
 }
 
-/// A figure at the top of a page: its name, the value, and a note.
-pub(crate) fn tile(name: &str, value: &str, note: &str) -> String {
+/// A figure at the top of a page: its name, its value, and a note.
+pub fn tile(name: &str, value: &str, note: &str) -> String {
     let [name, value, note] = [name, value, note].map(escaped);
     format!("<div class=\"tile\">{name}<b>{value}</b><span class=\"soft\">{note}</span></div>\n")
 }
 
-/// A drawing with a caption, both of them markup.
-pub(crate) fn figure(svg: &str, caption: &str) -> String {
+/// A plot with a caption: SVG and HTML.
+pub fn figure(svg: &str, caption: &str) -> String {
     format!("<figure>\n{svg}<figcaption>{caption}</figcaption>\n</figure>\n")
 }
 
-/// A link that holds a CSV file.
-pub(crate) fn csv_link(file_name: &str, text: &str, csv: &str) -> String {
-    let csv = percent_encoded(csv);
+/// A link that holds a whole CSV file and saves it under `file_name`.
+pub fn csv_link(file_name: &str, text: &str, csv: &str) -> String {
+    let ([file_name, text], csv) = ([file_name, text].map(escaped), percent_encoded(csv));
     format!(
         "<p class=\"screen\"><a download=\"{file_name}\" href=\"data:text/csv;charset=utf-8,{csv}\">{text}</a></p>\n"
     )
 }
 
-/// A table whose first column names the rows.
-pub(crate) fn table(header: &[String], rows: &[Vec<String>]) -> String {
+/// A table. The first cell of each row is its name; what follows a line feed in a cell is shown below it in small
+/// letters.
+pub fn table(header: &[String], rows: &[Vec<String>]) -> String {
     let cells = |tag: &str, cells: &[String]| -> String {
-        // What stands behind a line feed, an interval, goes below in small letters.
         let cell = |cell: &String| match cell.split_once('\n') {
             Some((value, more)) => {
                 format!("<{tag}>{}<br><small>{}</small></{tag}>", escaped(value), escaped(more))
@@ -97,62 +99,9 @@ pub(crate) fn table(header: &[String], rows: &[Vec<String>]) -> String {
     )
 }
 
-pub(crate) fn strings<const N: usize>(texts: [&str; N]) -> Vec<String> {
+/// Owned texts, as [`table`] takes its header.
+pub fn strings<const N: usize>(texts: [&str; N]) -> Vec<String> {
     texts.map(String::from).to_vec()
-}
-
-/// A count with thousands separated.
-pub(crate) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
-    groups.join(",")
-}
-
-/// A number to six significant digits.
-pub(crate) fn significant(value: f64) -> String {
-    const DIGITS: i32 = 6;
-    if value == 0.0 || !value.is_finite() {
-        return (value + 0.0).to_string(); // a negative 0 becomes one without a sign
-    }
-    let trimmed = |text: &str| match text.contains('.') {
-        true => text.trim_end_matches('0').trim_end_matches('.').to_string(),
-        false => text.to_string(),
-    };
-    let scientific = format!("{:.*e}", DIGITS as usize - 1, value);
-    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    match exponent.parse::<i32>() {
-        // What is rounded up to the next power of ten has its exponent.
-        Ok(exponent) if (-4..=DIGITS).contains(&exponent) => {
-            trimmed(&format!("{:.*}", (DIGITS - 1 - exponent).max(0) as usize, value))
-        }
-        _ => format!("{}e{exponent}", trimmed(mantissa)),
-    }
-}
-
-/// Text of at most so many characters.
-pub(crate) fn shortened(text: &str, num_chars: usize) -> String {
-    if text.chars().count() <= num_chars {
-        return text.into();
-    }
-    text.chars().take(num_chars.saturating_sub(1)).chain(['\u{2026}']).collect()
-}
-
-/// Text as it may stand in XML and HTML, in attributes too.
-pub(crate) fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for char in text.chars() {
-        match char {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            // XML has no place for these, not even escaped.
-            char if char.is_control() && !matches!(char, '\n' | '\t') => escaped.push('\u{FFFD}'),
-            char => escaped.push(char),
-        }
-    }
-    escaped
 }
 
 /// Text as it may stand in a URL, all but letters, digits and a few marks encoded.
@@ -176,37 +125,5 @@ mod tests {
     #[test]
     fn urls_hold_nothing_that_ends_them() {
         assert_eq!(percent_encoded("a,1.5\n\"é#&"), "a,1.5%0A%22%C3%A9%23%26");
-    }
-
-    #[test]
-    fn text_cannot_become_markup() {
-        assert_eq!(escaped("<a b='c'>&\"\u{1}"), "&lt;a b=&#39;c&#39;&gt;&amp;&quot;\u{FFFD}");
-    }
-
-    #[test]
-    fn numbers_have_six_digits() {
-        let numbers = [
-            (0.0, "0"),
-            (-0.0, "0"),
-            (0.98765449, "0.987654"),
-            (-1.5, "-1.5"),
-            (0.0001234, "0.0001234"),
-            (0.00001234567, "1.23457e-5"),
-            (999_999.7, "1000000"),
-            (1_234_567.0, "1234567"),
-            (2e7, "2e7"),
-            (123_456_789.0, "1.23457e8"),
-            (f64::NAN, "NaN"),
-        ];
-        for (number, text) in numbers {
-            assert_eq!(significant(number), text);
-        }
-    }
-
-    #[test]
-    fn long_texts_are_cut_between_characters() {
-        assert_eq!(shortened("\u{e9}t\u{e9}s", 4), "\u{e9}t\u{e9}s");
-        assert_eq!(shortened("\u{e9}t\u{e9}s!", 4), "\u{e9}t\u{e9}\u{2026}");
-        assert_eq!(shortened("ab", 0), "\u{2026}");
     }
 }
