@@ -2,9 +2,9 @@
 
 use std::fmt;
 
+use ipsight_search::study::Goal;
 use serde_json::Value;
 
-use super::study::Goal;
 use crate::config::suggest;
 use crate::evaluate::{FPR_TARGETS, MODEL, TPR_TARGETS};
 

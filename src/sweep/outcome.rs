@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::Path;
 
+use ipsight_search::study::Study;
 use serde::{Deserialize, Serialize};
 
-use super::file::{EarlyStopping, SweepPlan};
+use super::plan::{EarlyStopping, SweepPlan};
 use super::report;
-use super::study::Study;
 use super::trial::run_folder;
 use crate::artifact;
 use crate::config::{Config, DataConfig};
@@ -148,6 +148,6 @@ pub fn write_files(folder: &Path, plan: &SweepPlan, study: &Study) -> Result<()>
     write(&folder.join(REPORT), &page)
 }
 
-pub(super) fn write(path: &Path, text: &str) -> Result<()> {
+fn write(path: &Path, text: &str) -> Result<()> {
     OutputFile::write_all_to(path, text.as_bytes())
 }

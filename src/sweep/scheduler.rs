@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use super::file::{EarlyStopping, SweepPlan};
-use super::run::{TRAINED_EPOCHS, UNTIL_EPOCH};
-use super::sampler::Sampler;
-use super::space::Assignment;
-use super::study::{Study, Trial, TrialState};
+use ipsight_search::sampler::Sampler;
+use ipsight_search::space::Assignment;
+use ipsight_search::study::{Study, Trial, TrialState};
+
+use super::figures::{num_epochs, trained_epochs, until_epoch};
+use super::plan::{EarlyStopping, SweepPlan};
 
 /// What a free worker does.
 #[derive(Clone, Debug, PartialEq)]
@@ -103,7 +104,7 @@ impl<'a> Scheduler<'a> {
 
     fn next_pause(&self, trial: &Trial) -> Option<u32> {
         match &self.plan.early_stopping {
-            EarlyStopping::Asha(_) => pause_of_last_leg(trial).or_else(|| self.first_pause()),
+            EarlyStopping::Asha(_) => until_epoch(trial).or_else(|| self.first_pause()),
             EarlyStopping::Median(_) | EarlyStopping::Off => None,
         }
     }
@@ -113,7 +114,7 @@ impl<'a> Scheduler<'a> {
     fn is_paused(&self, trial: &Trial) -> bool {
         match &self.plan.early_stopping {
             EarlyStopping::Asha(asha) => {
-                let until = pause_of_last_leg(trial);
+                let until = until_epoch(trial);
                 until.is_some_and(|until| until == num_epochs(trial) && until < asha.max_epochs)
             }
             EarlyStopping::Median(_) | EarlyStopping::Off => false,
@@ -136,22 +137,4 @@ impl<'a> Scheduler<'a> {
         };
         study.trials.iter().map(of_trial).sum()
     }
-}
-
-/// Where a trial's last leg was to pause.
-fn pause_of_last_leg(trial: &Trial) -> Option<u32> {
-    u32::try_from(trial.figures.get(UNTIL_EPOCH)?.as_u64()?).ok()
-}
-
-/// Epochs that all trainings of a trial have behind them together.
-pub(super) fn trained_epochs(trial: &Trial, seeds: u64) -> u64 {
-    let of_figures = trial.figures.get(TRAINED_EPOCHS).and_then(serde_json::Value::as_u64);
-    of_figures.unwrap_or(0).max(seeds * u64::from(num_epochs(trial)))
-}
-
-/// Epochs that each of a trial's trainings has behind it.
-pub fn num_epochs(trial: &Trial) -> u32 {
-    let of_figures = trial.figures.get("num_epochs").and_then(serde_json::Value::as_u64);
-    let of_curve = trial.intermediate.last_key_value().map_or(0, |(epoch, _)| *epoch);
-    of_curve.max(of_figures.map_or(0, |epochs| u32::try_from(epochs).unwrap_or(u32::MAX)))
 }

@@ -3,14 +3,14 @@
 use ipsight_report::page::{csv_link, document, figure, section, tile};
 use ipsight_report::svg::NAMESPACE;
 use ipsight_report::text::{escaped, grouped, significant};
+use ipsight_search::importance::{MIN_TRIALS, fanova};
+use ipsight_search::study::{Study, TrialState};
 
 use super::domains;
 use super::parallel::parallel;
 use super::plots::{self, KEY, completed_axis, goal_text, metric_axis};
 use super::subject::Subject;
 use super::tables;
-use crate::sweep::importance::{MIN_TRIALS, fanova};
-use crate::sweep::study::{Study, TrialState};
 
 /// Trials that are shown without being asked for.
 const MAX_OPEN_ROWS: usize = 100;

@@ -2,12 +2,13 @@
 
 use std::fmt::Write;
 
-use super::domains::{axis, choice, choice_text};
-use super::tables::state;
-use crate::sweep::space::Parameter;
-use crate::sweep::study::{Goal, Study, Trial, TrialState};
 use ipsight_report::svg::{Axis, Mark, Outline, Plot, Scale, document};
 use ipsight_report::text::{escaped, shortened, significant};
+use ipsight_search::space::Parameter;
+use ipsight_search::study::{Goal, Study, Trial, TrialState};
+
+use super::domains::{axis, choice, choice_text};
+use super::tables::state;
 
 const COMPLETE: Mark = Mark { outline: Outline::Dot, colour: "c0", radius: 4.0 };
 const PRUNED: Mark = Mark { outline: Outline::Ring, colour: "soft", radius: 3.5 };

@@ -1,7 +1,7 @@
 //! What a report is about.
 
-use crate::sweep::space::Space;
-use crate::sweep::study::Study;
+use ipsight_search::space::Space;
+use ipsight_search::study::Study;
 
 /// What the report is about. All of it may be any text: it is escaped.
 #[derive(Clone, Copy, Debug)]

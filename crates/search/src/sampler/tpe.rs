@@ -14,8 +14,8 @@ use std::cmp::{Ordering, Reverse};
 use rand::Rng;
 
 use super::parzen::Parzen;
-use crate::sweep::space::{Assignment, Choice, Parameter, Space};
-use crate::sweep::study::{Study, Trial, TrialState};
+use crate::space::{Assignment, Choice, Parameter, Space};
+use crate::study::{Study, Trial, TrialState};
 
 /// Trials with a result before which values are random, as in Optuna. (Hyperopt has 20.)
 const NUM_STARTUP_TRIALS: usize = 10;
@@ -124,8 +124,8 @@ impl Rank {
 
 #[cfg(test)]
 mod tests {
-    use crate::sweep::sampler::tests::{trial, trial_at};
-    use crate::sweep::study::Goal;
+    use crate::sampler::tests::{trial, trial_at};
+    use crate::study::Goal;
 
     use super::*;
 

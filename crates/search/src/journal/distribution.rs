@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::sweep::space::{Choice, Domain};
+use crate::space::{Choice, Domain};
 
 use super::json;
 

@@ -1,7 +1,7 @@
-//! How the next trial's values are chosen: a grid, at random, a Sobol sequence, or TPE.
+//! Samplers choose the values of the next trial: a grid, random search, a Sobol sequence, or TPE.
 //!
-//! A sampler holds no generator state. What it chooses depends on the seed, the trial's number and, for TPE, on the
-//! trials before it. A resumed sweep therefore chooses as an uninterrupted one with the same trials would.
+//! A sampler holds no generator state. Its choice depends on the seed, the trial's number and, for TPE, on the trials
+//! before it. A resumed search therefore chooses as an uninterrupted one with the same trials does.
 
 mod grid;
 mod parzen;
@@ -10,8 +10,8 @@ mod tpe;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::space::{Assignment, Space};
-use super::study::Study;
+use crate::space::{Assignment, Space};
+use crate::study::Study;
 
 /// How the next trial's values are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,14 +20,14 @@ pub enum Method {
     Grid,
     /// Independent uniform draws.
     Random,
-    /// An Owen-scrambled Sobol sequence: as random, but spread more evenly.
+    /// An Owen-scrambled Sobol sequence: like random search, but more even.
     Sobol,
-    /// The tree-structured Parzen estimator: random at first, then more of what went well.
+    /// The tree-structured Parzen estimator: random at first, then near the best trials.
     Tpe,
 }
 
 impl Method {
-    /// All of them.
+    /// All methods.
     pub const ALL: [Method; 4] = [Method::Grid, Method::Random, Method::Sobol, Method::Tpe];
 
     /// The name in configuration files.
@@ -55,13 +55,13 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// A sampler of `space`. Samplers of different seeds choose independently; a grid has no use for the seed.
+    /// A sampler of `space`. Samplers with different seeds choose independently; a grid ignores the seed.
     pub fn new(method: Method, space: Space, seed: u64) -> Self {
         Self { method, space, seed }
     }
 
-    /// How many trials there are before values would repeat: the combinations of a grid, at most `u64::MAX`. None for
-    /// the other methods, and for a grid over real numbers, which has no combinations.
+    /// The number of combinations of a grid, at most `u64::MAX`. `None` for the other methods, and for a grid with a
+    /// parameter over real numbers.
     pub fn num_trials(&self) -> Option<u64> {
         match self.method {
             Method::Grid => grid::num_combinations(&self.space),
@@ -69,8 +69,8 @@ impl Sampler {
         }
     }
 
-    /// The values of trial `number` (from 0); none where the grid has no such trial. Of the study only the trials
-    /// with lower numbers are looked at, and only by TPE.
+    /// The values of trial `number` (from 0); `None` if the grid has fewer combinations. Only TPE looks at the study, and
+    /// there only at trials with lower numbers.
     ///
     /// # Panics
     ///

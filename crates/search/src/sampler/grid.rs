@@ -1,6 +1,6 @@
 //! Every combination of values once, found by its number without making those before it.
 
-use crate::sweep::space::{Assignment, Choice, Domain, Parameter, Space};
+use crate::space::{Assignment, Choice, Domain, Parameter, Space};
 
 /// How many combinations there are, at most `u64::MAX`; none where a parameter's values cannot be counted.
 pub(super) fn num_combinations(space: &Space) -> Option<u64> {

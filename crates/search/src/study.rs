@@ -1,10 +1,10 @@
-//! A study: what is looked for, and the trials so far. The journal is its lasting form.
+//! A study: the goal, and the trials so far.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::space::Assignment;
+use crate::space::Assignment;
 
 /// Which way a metric is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub enum Goal {
 }
 
 impl Goal {
-    /// Whether `a` is better than `b`; a number that is none is never better.
+    /// Whether `a` is better than `b`. NaN is worse than every number.
     pub fn is_better(self, a: f64, b: f64) -> bool {
         match self {
             Goal::Maximize => a > b || (b.is_nan() && !a.is_nan()),
@@ -24,7 +24,7 @@ impl Goal {
         }
     }
 
-    /// The value turned so that less is better.
+    /// The value with the sign under which less is better.
     pub fn loss(self, value: f64) -> f64 {
         match self {
             Goal::Maximize => -value,
@@ -33,63 +33,79 @@ impl Goal {
     }
 }
 
-/// Where a trial is.
+/// The state of a trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrialState {
-    /// Under way, or paused at a rung: it may go on.
+    /// It trains, or it has paused and may train further.
     Running,
-    /// It came to its end.
+    /// It has finished.
     Complete,
     /// It was stopped early.
     Pruned,
-    /// It has no result: see [`Trial::failure`].
+    /// It has no result; [`Trial::failure`] has the reason.
     Failed,
 }
 
-/// One configuration that is tried.
+/// A configuration that is tried, and its results so far.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trial {
-    /// From 0, in the order in which they were made.
+    /// From 0, in the order in which trials began.
     pub number: usize,
-    /// Where it is.
+    /// Its state.
     pub state: TrialState,
-    /// What it takes of each parameter.
+    /// The value of each parameter.
     pub assignment: Assignment,
-    /// The metric that is watched for early stopping, by the number of epochs that were trained (from 1): the mean
-    /// over the seeds.
+    /// The metric that early stopping compares, by the number of epochs trained (from 1).
     pub intermediate: BTreeMap<u32, f64>,
-    /// The metric that is looked for, once the trial is at its end; the last intermediate one where it was pruned.
+    /// The metric that the goal is about, once the trial has ended. Of a pruned trial it is the last intermediate value,
+    /// if both are the same metric.
     pub value: Option<f64>,
-    /// For each constraint how far it is violated: above 0 it is, at 0 or below it holds.
+    /// The violation of each constraint: above 0 the constraint is violated, at 0 or below it holds.
     pub constraints: Vec<f64>,
-    /// Figures beside the metric, by name: `seconds`, `epochs`, `positives_per_second`, `model_bytes`, ….
+    /// Other figures by their names, as the caller sets them.
     pub figures: Map<String, Value>,
     /// Why there is no result.
     pub failure: Option<String>,
-    /// Seconds since 1970 (UTC) at which it began.
+    /// When it began, in seconds since 1970 (UTC).
     pub started: f64,
-    /// And at which it ended.
+    /// When it ended, in the same unit.
     pub ended: Option<f64>,
 }
 
 impl Trial {
-    /// Whether all constraints hold. A trial that has none yet is taken for one that is.
+    /// A trial that has just begun, at `started` seconds since 1970.
+    pub fn new(number: usize, assignment: Assignment, started: f64) -> Self {
+        Self {
+            number,
+            state: TrialState::Running,
+            assignment,
+            intermediate: BTreeMap::new(),
+            value: None,
+            constraints: Vec::new(),
+            figures: Map::new(),
+            failure: None,
+            started,
+            ended: None,
+        }
+    }
+
+    /// Whether all constraints hold. A trial without violations counts as feasible, so one that has not ended does.
     pub fn is_feasible(&self) -> bool {
         self.constraints.iter().all(|violation| *violation <= 0.0)
     }
 
-    /// Whether it has come to an end, whichever.
+    /// Whether it has ended, in any state.
     pub fn is_finished(&self) -> bool {
         self.state != TrialState::Running
     }
 }
 
-/// The trials so far, by their numbers.
+/// The goal, and the trials so far.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Study {
     /// Which way the metric is better.
     pub goal: Goal,
-    /// By their numbers.
+    /// The trials, in the order of their numbers.
     pub trials: Vec<Trial>,
 }
 
@@ -99,7 +115,7 @@ impl Study {
         Self { goal, trials: Vec::new() }
     }
 
-    /// The best of the completed trials whose constraints hold; of equals the first.
+    /// The best of the complete trials whose constraints hold; of equal ones the first.
     pub fn best(&self) -> Option<&Trial> {
         let done = self.trials.iter().filter(|t| t.state == TrialState::Complete && t.is_feasible());
         let valued = done.filter_map(|trial| Some((trial, trial.value?)));
@@ -114,18 +130,8 @@ mod tests {
     use super::*;
 
     fn trial(number: usize, state: TrialState, value: f64, violation: f64) -> Trial {
-        Trial {
-            number,
-            state,
-            assignment: Vec::new(),
-            intermediate: BTreeMap::new(),
-            value: Some(value),
-            constraints: vec![violation],
-            figures: Map::new(),
-            failure: None,
-            started: 0.0,
-            ended: None,
-        }
+        let constraints = vec![violation];
+        Trial { state, value: Some(value), constraints, ..Trial::new(number, Vec::new(), 0.0) }
     }
 
     #[test]

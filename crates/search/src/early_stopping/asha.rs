@@ -1,27 +1,28 @@
-use crate::sweep::study::{Study, Trial, TrialState};
+use crate::study::{Study, Trial, TrialState};
 
 /// Asynchronous successive halving: Li et al. 2018, "A System for Massively Parallel Hyperparameter Tuning"
 /// (arXiv 1810.05934), algorithm 2.
 ///
-/// Trials train up to a rung, pause, and the best share of those in the rung goes on to the next. No worker waits for
-/// a rung to fill: when nothing can be promoted, a new trial begins. A trial is in a rung when it has a value at its
-/// epochs; with its later values it stays there, as it keeps its place among those that were promoted.
+/// Trials train up to a rung and pause, and the best of those in the rung are promoted to the next. No worker waits for
+/// a rung to fill: when no trial can be promoted, a new one begins. A trial is in a rung when it has a value at the
+/// rung's epochs, and stays in it when it is promoted.
 ///
-/// A trial that failed after it had reached a rung is in it with the worst value, and so is one with a value that is
-/// no finite number: both count towards the rung's size, and neither is promoted. One that failed before is not in it.
+/// A trial that failed after it had reached a rung is in it with the worst value, and so is one whose value is not
+/// finite: both count towards the rung's size, and neither is promoted. One that failed before is not in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asha {
     /// Epochs of the first rung (the paper's r), at least 1.
     pub min_epochs: u32,
     /// Epochs of the last rung, after which a trial is complete (R), at least `min_epochs`.
     pub max_epochs: u32,
-    /// One of so many is promoted, after so many times the epochs (η), at least 2.
+    /// One of this many trials is promoted, and each rung has this many times the epochs of the one before (η); at least
+    /// 2.
     pub reduction_factor: u32,
 }
 
 impl Asha {
-    /// How many epochs trials have at the end of each rung: r η^k, as many as there are up to R, of which the last is
-    /// R itself. So a promotion always means at least η times the epochs.
+    /// The epochs of each rung: r η^k up to R, the last one replaced by R itself. So a promotion multiplies the epochs by
+    /// at least η.
     pub fn rungs(&self) -> Vec<u32> {
         let factor = self.reduction_factor.max(2);
         let next = |epochs: &u32| epochs.checked_mul(factor).filter(|epochs| *epochs <= self.max_epochs);
@@ -32,10 +33,11 @@ impl Asha {
         rungs
     }
 
-    /// The trial to train further and how many epochs it then has: from the highest rung in which one can be promoted
-    /// the best, of equals the one with the lower number. `running` says which trials a worker has now. Where none can
-    /// be promoted a free worker begins another trial; where that may not be, either, those that are paused have come to
-    /// their end, and are marked [`TrialState::Pruned`] by the caller.
+    /// The trial to train further, and the epochs that it then has: the best of the highest rung from which a trial can
+    /// be promoted, of equal ones the one with the lower number. `running` says whether a trial trains now.
+    ///
+    /// Where no trial can be promoted, a free worker begins another one. Where the budget does not allow that either, the
+    /// caller marks the paused trials as [`TrialState::Pruned`].
     pub fn promotion(&self, study: &Study, running: &dyn Fn(usize) -> bool) -> Option<(usize, u32)> {
         let rungs = self.rungs();
         rungs.windows(2).rev().find_map(|pair| {
@@ -67,7 +69,7 @@ mod tests {
 
     use super::super::testing::trial;
     use super::*;
-    use crate::sweep::study::Goal;
+    use crate::study::Goal;
 
     const TOY: Asha = Asha { min_epochs: 1, max_epochs: 9, reduction_factor: 3 };
 

@@ -1,66 +1,73 @@
-//! Reading a journal back.
+//! Reading a journal.
 
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use crate::sweep::space::{Assignment, Choice, Parameter, Space};
-use crate::sweep::study::{Goal, Study, TrialState};
+use crate::space::{Assignment, Choice, Parameter, Space};
+use crate::study::{Goal, Study, Trial, TrialState};
 use crate::{Error, Result};
 
 use super::distribution::{choice, distribution};
-use super::new_trial;
 use super::operations::{
     CONSTRAINTS, CREATE_STUDY, CREATE_TRIAL, FAILURE, Record, SET_STUDY_SYSTEM_ATTR, SET_STUDY_USER_ATTR,
     SET_TRIAL_INTERMEDIATE_VALUE, SET_TRIAL_STATE_VALUES, SET_TRIAL_SYSTEM_ATTR, SET_TRIAL_USER_ATTR,
     numbers,
 };
 
-const OTHER_SWEEP: &str =
-    "go on with the goal and the search space with which the sweep began, or begin another in a new folder";
-
 /// What a journal holds.
-pub(super) struct Replay<'a> {
-    space: &'a Space,
-    /// None before the first line.
+#[derive(Debug)]
+pub struct Contents {
+    /// The study's name; `None` before the first whole line.
     pub name: Option<String>,
+    /// The trials.
     pub study: Study,
+    /// The study's attributes by their names.
     pub attrs: Map<String, Value>,
-    /// Bytes of the lines up to the end of the last whole event.
+    /// The length of the part that counts: up to the end of the last whole event.
     pub num_whole_bytes: usize,
+}
+
+/// Reads the bytes of a journal. `path` is for messages only.
+///
+/// # Errors
+///
+/// [`Error::OtherStudy`] and [`Error::Corrupt`], as of the journal's `open`.
+pub fn read(path: &Path, bytes: &[u8], goal: Goal, space: &Space) -> Result<Contents> {
+    let contents = Contents { name: None, study: Study::new(goal), attrs: Map::new(), num_whole_bytes: 0 };
+    let mut replay = Replay { space, contents, ending: None };
+    let mut num_bytes = 0;
+    for (number, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
+        if !line.ends_with(b"\n") {
+            break;
+        }
+        replay.apply(&Record::read(format!("{}:{}", path.display(), number + 1), line)?)?;
+        num_bytes += line.len();
+        if replay.ending.is_none() {
+            replay.contents.num_whole_bytes = num_bytes;
+        }
+    }
+    Ok(replay.contents)
+}
+
+/// The lines that were read so far.
+struct Replay<'a> {
+    space: &'a Space,
+    contents: Contents,
     ending: Option<PartOfEnding>,
 }
 
-/// The lines of a trial's ending before the one that makes it count.
+/// The lines of a trial's ending before its last one.
 struct PartOfEnding {
     trial: usize,
     failure: Option<String>,
     constraints: Vec<f64>,
 }
 
-impl<'a> Replay<'a> {
-    /// Reads all whole lines.
-    pub fn of(path: &Path, bytes: &[u8], goal: Goal, space: &'a Space) -> Result<Self> {
-        let study = Study::new(goal);
-        let mut replay =
-            Replay { space, name: None, study, attrs: Map::new(), num_whole_bytes: 0, ending: None };
-        let mut num_bytes = 0;
-        for (number, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
-            if !line.ends_with(b"\n") {
-                break;
-            }
-            replay.apply(&Record::read(format!("{}:{}", path.display(), number + 1), line)?)?;
-            num_bytes += line.len();
-            if replay.ending.is_none() {
-                replay.num_whole_bytes = num_bytes;
-            }
-        }
-        Ok(replay)
-    }
-
+impl Replay<'_> {
     fn apply(&mut self, record: &Record) -> Result<()> {
         let operation = record.integer("op_code")?;
-        if self.name.is_none() && operation != CREATE_STUDY {
+        if self.contents.name.is_none() && operation != CREATE_STUDY {
             return Err(record.error("the first line is not that of a study"));
         }
         if operation <= CREATE_TRIAL {
@@ -75,10 +82,10 @@ impl<'a> Replay<'a> {
             CREATE_STUDY => self.create_study(record),
             SET_STUDY_USER_ATTR => {
                 let (key, value) = record.attr("user_attr")?;
-                self.attrs.insert(key.into(), value.clone());
+                self.contents.attrs.insert(key.into(), value.clone());
                 Ok(())
             }
-            // Names of metrics, and notes that somebody took in optuna-dashboard.
+            // Names of metrics, and notes of optuna-dashboard.
             SET_STUDY_SYSTEM_ATTR => Ok(()),
             CREATE_TRIAL => self.create_trial(record),
             SET_TRIAL_STATE_VALUES => self.end_trial(record),
@@ -91,18 +98,19 @@ impl<'a> Replay<'a> {
 
     fn create_study(&mut self, record: &Record) -> Result<()> {
         let name = record.text("study_name")?;
-        match &self.name {
-            // Optuna's `create_study` with `load_if_exists` leaves such a line.
+        match &self.contents.name {
+            // Optuna's `create_study` with `load_if_exists` writes such a line.
             Some(own) if own == name => return Ok(()),
             Some(_) => return Err(record.error(format!("there is a second study, `{name}`"))),
             None => {}
         }
         let goal = record.goal()?;
-        if goal != self.study.goal {
-            let what = format!("the journal is of a sweep to {goal:?}, not to {:?}", self.study.goal);
-            return Err(Error::config(&record.at, what.to_lowercase(), OTHER_SWEEP));
+        if goal != self.contents.study.goal {
+            let what =
+                format!("the journal is of a sweep to {goal:?}, not to {:?}", self.contents.study.goal);
+            return Err(Error::OtherStudy { at: record.at.clone(), what: what.to_lowercase() });
         }
-        self.name = Some(name.into());
+        self.contents.name = Some(name.into());
         Ok(())
     }
 
@@ -112,11 +120,11 @@ impl<'a> Replay<'a> {
         }
         let assignment = self.assignment(record)?;
         let started = record.time("datetime_start")?;
-        self.study.trials.push(new_trial(self.study.trials.len(), assignment, started));
+        self.contents.study.trials.push(Trial::new(self.contents.study.trials.len(), assignment, started));
         Ok(())
     }
 
-    /// What a trial takes, after the check that it was of the same space.
+    /// The values of a trial, whose parameters have to be those of the space.
     fn assignment(&self, record: &Record) -> Result<Assignment> {
         let (distributions, params) = (record.object("distributions")?, record.object("params")?);
         let parameters = &self.space.parameters;
@@ -141,7 +149,7 @@ impl<'a> Replay<'a> {
     }
 
     fn check_conditions(&self, record: &Record, assignment: &Assignment) -> Result<()> {
-        // Where a parameter has to vary and does not, any choice makes the difference.
+        // If a parameter should vary and does not, any choice shows the difference.
         let expected =
             self.space.assign(|position, _| assignment[position].unwrap_or(Choice::Index(usize::MAX)));
         match assignment.iter().zip(&expected).position(|(found, expected)| found != expected) {
@@ -158,7 +166,7 @@ impl<'a> Replay<'a> {
         let trial = self.running(record)?;
         let epoch = u32::try_from(record.integer("step")?);
         let epoch = epoch.map_err(|_| record.error("`step` is not an epoch"))?;
-        self.study.trials[trial].intermediate.insert(epoch, record.float("intermediate_value")?);
+        self.contents.study.trials[trial].intermediate.insert(epoch, record.float("intermediate_value")?);
         Ok(())
     }
 
@@ -169,7 +177,7 @@ impl<'a> Replay<'a> {
             let failure = value.as_str().ok_or_else(|| record.error("`failure` is not a text"))?;
             self.ending(trial).failure = Some(failure.into());
         } else {
-            self.study.trials[trial].figures.insert(key.into(), value.clone());
+            self.contents.study.trials[trial].figures.insert(key.into(), value.clone());
         }
         Ok(())
     }
@@ -191,7 +199,7 @@ impl<'a> Replay<'a> {
         if state == TrialState::Complete && value.is_none() {
             return Err(record.error("the trial is complete, but has no value"));
         }
-        let trial = &mut self.study.trials[number];
+        let trial = &mut self.contents.study.trials[number];
         if let Some(ending) = self.ending.take() {
             (trial.failure, trial.constraints) = (ending.failure, ending.constraints);
         }
@@ -199,13 +207,13 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    /// The number of the trial that a line is about. It runs.
+    /// The number of the trial that a line is about, which has to be running.
     fn running(&self, record: &Record) -> Result<usize> {
         let number = record.integer("trial_id")? as usize;
         if let Some(ending) = self.ending.as_ref().filter(|ending| ending.trial != number) {
             return Err(record.error(not_whole(ending)));
         }
-        match self.study.trials.get(number) {
+        match self.contents.study.trials.get(number) {
             None => Err(record.error(format!("there is no trial {number}"))),
             Some(trial) if trial.is_finished() => {
                 Err(record.error(format!("trial {number} has ended before")))
@@ -224,9 +232,6 @@ fn not_whole(ending: &PartOfEnding) -> String {
 }
 
 fn other_space(record: &Record, parameter: &str, what: &str) -> Error {
-    Error::config(
-        &record.at,
-        format!("the journal is of another search space: `{parameter}` {what}"),
-        OTHER_SWEEP,
-    )
+    let what = format!("the journal is of another search space: `{parameter}` {what}");
+    Error::OtherStudy { at: record.at.clone(), what }
 }

@@ -1,11 +1,11 @@
 //! The journal's lines: the operations of Optuna's `JournalStorage`, `optuna/storages/journal/_storage.py` of
 //! Optuna 5.0.
 
+use chrono::{DateTime, NaiveDateTime, SecondsFormat};
 use serde_json::{Map, Value, json};
 
-use crate::data::{rfc3339_utc, unix_seconds};
-use crate::sweep::space::Assignment;
-use crate::sweep::study::{Goal, TrialState};
+use crate::space::Assignment;
+use crate::study::{Goal, TrialState};
 use crate::{Error, Result};
 
 use super::distribution::internal;
@@ -28,7 +28,8 @@ pub(super) const FAILURE: &str = "failure";
 /// The system attribute that names what is looked for.
 const METRIC_NAMES: &str = "study:metric_names";
 
-pub(super) fn create_study(name: &str, goal: Goal) -> String {
+/// The line with which the journal of a new study begins, with its line feed.
+pub fn first_line(name: &str, goal: Goal) -> String {
     let (name, direction) = (json::string(name), direction(goal));
     line(CREATE_STUDY, &format!(r#""study_name":{name},"directions":[{direction}]"#))
 }
@@ -123,16 +124,18 @@ pub(super) fn seconds(micros: i64) -> f64 {
 
 /// As Python's `datetime.isoformat` writes it in UTC.
 fn time(micros: i64) -> String {
-    let whole = rfc3339_utc(micros.div_euclid(1_000_000));
-    format!("{}.{:06}+00:00", whole.trim_end_matches('Z'), micros.rem_euclid(1_000_000))
+    let time = DateTime::from_timestamp_micros(micros).expect("before the year 10000");
+    time.to_rfc3339_opts(SecondsFormat::Micros, false)
 }
 
+/// A time of RFC 3339; without an offset it is in UTC.
 fn micros_of(time: &str) -> Option<i64> {
-    let micros: i64 = time.split_once('.')?.1.get(..6)?.parse().ok()?;
-    unix_seconds(time.as_bytes())?.checked_mul(1_000_000)?.checked_add(micros)
+    let with_offset = DateTime::parse_from_rfc3339(time).map(|time| time.timestamp_micros());
+    let without = || NaiveDateTime::parse_from_str(time, "%Y-%m-%dT%H:%M:%S%.f");
+    with_offset.or_else(|_| without().map(|time| time.and_utc().timestamp_micros())).ok()
 }
 
-/// The name matters to those alone who write to one journal side by side.
+/// The worker's name only matters where several processes write to one journal.
 fn line(operation: u64, fields: &str) -> String {
     format!("{{\"op_code\":{operation},\"worker_id\":\"ipsight\",{fields}}}\n")
 }
@@ -154,13 +157,9 @@ impl Record {
         }
     }
 
-    /// The error that this line is not one of ours.
+    /// The error that a journal does not hold such a line.
     pub fn error(&self, what: impl Into<String>) -> Error {
-        Error::data(
-            &self.at,
-            what,
-            "restore the journal from a copy, or begin the sweep anew in another folder",
-        )
+        Error::Corrupt { at: self.at.clone(), what: what.into() }
     }
 
     pub fn integer(&self, name: &str) -> Result<u64> {
@@ -245,14 +244,9 @@ mod tests {
         assert_eq!(micros(1.000_000_4), 1_000_000);
         assert_eq!(time(micros(f64::INFINITY)), "9999-12-31T23:59:59.000000+00:00");
         assert_eq!((micros(-1.0), micros(f64::NAN)), (0, 0));
-        let others = [
-            "",
-            "1970-01-01T00:00:00+00:00",
-            "1970-01-01T00:00:00.0000+00:00",
-            "x.000000+00:00",
-            "9223372036854775807.000000",
-            "-9223372036854775808.000000",
-        ];
+        assert_eq!(micros_of("1970-01-01T01:00:00.5+01:00"), Some(500_000));
+        assert_eq!(micros_of("1970-01-01T00:00:01.000002"), Some(1_000_002));
+        let others = ["", "x.000000+00:00", "1970-02-30T00:00:00.000000+00:00", "9223372036854775807.000000"];
         for text in others {
             assert_eq!(micros_of(text), None, "{text}");
         }

@@ -1,4 +1,4 @@
-//! How much each parameter alone decides the metric: functional analysis of variance over a random forest.
+//! The importance of parameters: functional analysis of variance (fANOVA) over a random forest.
 //!
 //! After F. Hutter, H. Hoos and K. Leyton-Brown, "An Efficient Approach for Assessing Hyperparameter Importance", ICML
 //! 2014. A tree is constant within boxes of the unit cube, so that the mean over all other parameters at each place of
@@ -7,10 +7,10 @@
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::space::{Assignment, Space};
-use super::study::{Study, TrialState};
+use crate::space::{Assignment, Space};
+use crate::study::{Study, TrialState};
 
-/// Trials that it takes to say anything.
+/// The fewest complete trials of which importance can be computed.
 pub const MIN_TRIALS: usize = 8;
 
 const NUM_TREES: usize = 64;
@@ -22,12 +22,13 @@ const SEED: u64 = 2014;
 /// a thin slice of the parameter's range: the difference goes to the parameter of the condition.
 const INACTIVE: f64 = 0.5;
 
-/// The share of the metric's variance over the space, 0 to 1, that each parameter explains alone, in the order of the
-/// parameters. What remains to 1 is of interactions. A parameter counts evenly over its own scale: over the logarithm
-/// where the domain is logarithmic.
+/// The share of the metric's variance over the space that each parameter explains alone, 0 to 1, in the order of the
+/// parameters; interactions have the rest. A parameter is uniform over its own scale: over the logarithm if the domain is
+/// logarithmic.
 ///
-/// It counts completed trials with a finite value, feasible or not; pruned ones have the value of another number of
-/// epochs. None where those are fewer than [`MIN_TRIALS`] or all of one value.
+/// Complete trials with a finite value count, feasible or not; a pruned one has the value of another number of epochs.
+/// `None` if they are fewer than [`MIN_TRIALS`], or all have the same value. Deterministic: the same trials have the same
+/// shares.
 pub fn fanova(space: &Space, study: &Study) -> Option<Vec<f64>> {
     let points = Points::of(space, study)?;
     let (num_points, num_parameters) = (points.values.len(), space.parameters.len());
@@ -175,8 +176,8 @@ mod tests {
     use toml::Value;
 
     use super::*;
-    use crate::sweep::space::{Choice, Condition, Domain, Parameter};
-    use crate::sweep::study::{Goal, Trial};
+    use crate::space::{Choice, Condition, Domain, Parameter};
+    use crate::study::{Goal, Trial};
 
     const UNIT: Domain = Domain::Uniform { low: 0.0, high: 1.0 };
 
@@ -188,16 +189,9 @@ mod tests {
 
     fn study(trials: impl IntoIterator<Item = (Vec<Option<Choice>>, f64)>) -> Study {
         let trial = |(number, (assignment, value))| Trial {
-            number,
             state: TrialState::Complete,
-            assignment,
-            intermediate: Default::default(),
             value: Some(value),
-            constraints: vec![],
-            figures: Default::default(),
-            failure: None,
-            started: 0.0,
-            ended: None,
+            ..Trial::new(number, assignment, 0.0)
         };
         Study { goal: Goal::Minimize, trials: trials.into_iter().enumerate().map(trial).collect() }
     }
@@ -260,7 +254,8 @@ mod tests {
     /// differs in kind, their whole numbers' half intervals at both ends.
     #[test]
     fn shares_are_those_of_optuna() {
-        let golden: Json = serde_json::from_str(include_str!("../../tests/golden/importance.json")).unwrap();
+        let golden: Json =
+            serde_json::from_str(include_str!("../../../tests/golden/importance.json")).unwrap();
         let number = |json: &Json| json.as_f64().unwrap();
         let domain = |json: &Json| match json["kind"].as_str().unwrap() {
             "uniform" => Domain::Uniform { low: number(&json["low"]), high: number(&json["high"]) },

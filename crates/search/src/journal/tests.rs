@@ -5,7 +5,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::*;
-use crate::sweep::space::{Choice, Condition, Domain, Parameter};
+use crate::space::{Choice, Condition, Domain, Parameter};
 
 #[test]
 fn a_journal_cut_at_any_byte_is_the_study_after_the_last_whole_event() {
@@ -17,8 +17,7 @@ fn a_journal_cut_at_any_byte_is_the_study_after_the_last_whole_event() {
         fs::write(&cut_path, &bytes[..cut]).unwrap();
         let opened = Journal::open(&cut_path, Goal::Maximize, &space());
         if cut < first_line {
-            // `create` leaves no such file.
-            assert!(matches!(opened, Err(Error::Data { .. })), "{cut}");
+            assert!(matches!(opened, Err(Error::Empty { .. })), "{cut}");
             continue;
         }
         let (mut journal, mut study) = opened.unwrap_or_else(|error| panic!("{cut}: {error}"));
@@ -39,7 +38,7 @@ fn a_journal_cut_at_any_byte_is_the_study_after_the_last_whole_event() {
 }
 
 #[test]
-fn what_is_there_already_is_not_written_again() {
+fn a_value_that_is_set_already_is_not_written_again() {
     let Written { folder: _folder, path, mut journal, mut study, .. } = written();
     let length = fs::metadata(&path).unwrap().len();
     let running = study.trials.iter().position(|trial| !trial.is_finished()).unwrap();
@@ -48,15 +47,12 @@ fn what_is_there_already_is_not_written_again() {
     journal.set_figure(&mut study, running, "seconds", json!(1.5)).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().len(), length);
     assert_eq!(study.trials[running].intermediate[&1], 0.1 + 0.2);
-    let again = Journal::create(&path, "again", Goal::Maximize, &space());
-    assert!(matches!(again, Err(Error::Config { .. })), "{again:?}");
 }
 
 #[test]
-fn numbers_that_are_none_go_as_in_optuna() {
+fn nan_and_infinities_are_stored_as_in_optuna() {
     let (_folder, path) = empty_folder();
-    let mut journal = Journal::create(&path, "s", Goal::Minimize, &space()).unwrap();
-    let mut study = Study::new(Goal::Minimize);
+    let (mut journal, mut study) = begun(&path, "s", Goal::Minimize);
     let states = [TrialState::Complete, TrialState::Pruned, TrialState::Failed];
     for (trial, state) in states.into_iter().enumerate() {
         journal.begin_trial(&mut study, assignment(0), 1.0).unwrap();
@@ -76,7 +72,7 @@ fn numbers_that_are_none_go_as_in_optuna() {
 }
 
 #[test]
-fn what_optuna_adds_is_passed_over() {
+fn lines_that_optuna_adds_are_skipped() {
     let Written { folder: _folder, path, study, .. } = written();
     let lines = [
         r#"{"op_code":0,"worker_id":"w","study_name":"näme \"1\"","directions":[2]}"#,
@@ -94,7 +90,7 @@ fn a_journal_of_another_sweep_is_refused_by_the_parameter() {
         let mut other = space();
         change(&mut other.parameters);
         match Journal::open(&path, goal, &other) {
-            Err(Error::Config { at, what, .. }) => format!("{at} {what}"),
+            Err(Error::OtherStudy { at, what }) => format!("{at} {what}"),
             other => panic!("{other:?}"),
         }
     };
@@ -116,7 +112,7 @@ fn a_journal_of_another_sweep_is_refused_by_the_parameter() {
 }
 
 #[test]
-fn what_is_no_line_of_ours_is_refused_by_its_line() {
+fn a_line_that_no_journal_holds_is_refused_by_its_number() {
     let Written { folder: _folder, path, .. } = written();
     let whole = fs::read_to_string(&path).unwrap();
     let last = whole.lines().count() + 1;
@@ -144,7 +140,7 @@ fn what_is_no_line_of_ours_is_refused_by_its_line() {
     let refusal = |text: String| {
         fs::write(&path, text).unwrap();
         match Journal::open(&path, Goal::Maximize, &space()) {
-            Err(Error::Data { at, what, .. }) => (at, what),
+            Err(Error::Corrupt { at, what }) => (at, what),
             other => panic!("{other:?}"),
         }
     };
@@ -202,8 +198,7 @@ struct Written {
 
 fn written() -> Written {
     let (folder, path) = empty_folder();
-    let mut journal = Journal::create(&path, "näme \"1\"", Goal::Maximize, &space()).unwrap();
-    let mut study = Study::new(Goal::Maximize);
+    let (mut journal, mut study) = begun(&path, "näme \"1\"", Goal::Maximize);
     let mut snapshots = Vec::new();
     let mut keep = |journal: &Journal, study: &Study| {
         let length = fs::metadata(&path).unwrap().len() as usize;
@@ -246,6 +241,12 @@ fn written() -> Written {
         keep(&journal, &study);
     }
     Written { folder, path, journal, study, snapshots }
+}
+
+/// A journal with its first line.
+fn begun(path: &Path, name: &str, goal: Goal) -> (Journal, Study) {
+    fs::write(path, first_line(name, goal)).unwrap();
+    Journal::open(path, goal, &space()).unwrap()
 }
 
 fn empty_folder() -> (TempDir, PathBuf) {

@@ -7,7 +7,7 @@
 use rand::{Rng, RngExt};
 use rand_distr::StandardNormal;
 
-use crate::sweep::space::{Choice, Domain};
+use crate::space::{Choice, Domain};
 
 /// The density of a parameter's values. Whole numbers have it at the middle of their share.
 pub(super) enum Parzen<'a> {

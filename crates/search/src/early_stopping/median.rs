@@ -1,23 +1,21 @@
-use crate::sweep::study::{Goal, Study, Trial, TrialState};
+use crate::study::{Goal, Study, Trial, TrialState};
 
 /// The median stopping rule of Golovin et al. 2017, "Google Vizier: A Service for Black-Box Optimization", section
 /// 3.2.1: a trial ends early when its best value so far is strictly worse than the median of what the completed trials
 /// had on average by then.
 ///
-/// Pruned trials are not compared with, as in the paper: they did not complete, and each one pruned would make the
-/// rule more lenient to the next.
+/// As in the paper, pruned trials do not count: each of them would make the rule more lenient to the next trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Median {
-    /// No trial is stopped before it has trained for so many epochs.
+    /// No trial is stopped before this many epochs.
     pub min_epochs: u32,
-    /// No trial is stopped before so many others are there to compare it with; 0 is taken for 1.
+    /// No trial is stopped before this many others have completed; 0 counts as 1.
     pub min_trials: usize,
 }
 
 impl Median {
-    /// Whether the trial should stop after `epoch` epochs (from 1). Its later values are not looked at.
-    ///
-    /// A value that is no finite number counts as the worst there is.
+    /// Whether the trial should stop after `epoch` epochs (from 1). Its later values do not count, and a value that is not
+    /// finite is the worst.
     pub fn should_stop(&self, study: &Study, trial: &Trial, epoch: u32) -> bool {
         if epoch < self.min_epochs {
             return false;

@@ -1,13 +1,14 @@
-//! JSON as Python's `json` has it: with `NaN` and `Infinity`, and with floats that come back to the last bit.
-//! serde_json reads neither: without its feature `float_roundtrip`, one float in ten is off by its last bit.
+//! JSON as Python's module `json` writes it: with `NaN` and `Infinity`, and with floats that are read back exactly.
+//! serde_json knows no such numbers, and without its feature `float_roundtrip`, which slows all its readers, it reads one
+//! float in ten wrong in the last bit.
 
 use serde_json::{Number, Value};
 
-/// Begins a string that stands for a number that has to be read with care.
+/// Begins a string that stands for a number which serde_json would not read exactly.
 const MARK: char = '\0';
 
-/// The text of a number.
-pub(super) fn number(value: f64) -> String {
+/// The text of a number, the shortest that is read back as the same.
+pub fn number(value: f64) -> String {
     match value {
         _ if value.is_nan() => "NaN".into(),
         f64::INFINITY => "Infinity".into(),
@@ -16,20 +17,24 @@ pub(super) fn number(value: f64) -> String {
     }
 }
 
-/// The text of a string.
-pub(super) fn string(text: &str) -> String {
+/// The text of a string, with its quotes.
+pub fn string(text: &str) -> String {
     Value::from(text).to_string()
 }
 
-/// Reads a line. What no [`Value`] can hold, NaN and the infinities, only [`as_f64`] gives back.
-pub(super) fn read(line: &str) -> serde_json::Result<Value> {
+/// Reads a line. A [`Value`] cannot hold NaN and the infinities: [`as_f64`] returns them.
+///
+/// # Errors
+///
+/// Those of serde_json.
+pub fn read(line: &str) -> serde_json::Result<Value> {
     let mut value = serde_json::from_str(&with_marked_floats(line))?;
     restore_floats(&mut value);
     Ok(value)
 }
 
-/// A number that [`read`] gave, finite or not.
-pub(super) fn as_f64(value: &Value) -> Option<f64> {
+/// A number in a value of [`read`], finite or not.
+pub fn as_f64(value: &Value) -> Option<f64> {
     match value {
         Value::Number(number) => number.as_f64(),
         Value::String(text) => marked_float(text),
@@ -37,7 +42,7 @@ pub(super) fn as_f64(value: &Value) -> Option<f64> {
     }
 }
 
-/// The line with each number that is no integer as a string that begins with the mark.
+/// The line with each number except integers as a string that begins with the mark.
 fn with_marked_floats(line: &str) -> String {
     let mut marked = String::with_capacity(line.len() + 64);
     let mut rest = line;

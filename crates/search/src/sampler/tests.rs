@@ -1,26 +1,14 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::f64::consts::PI;
 
-use serde_json::Map;
 use toml::Value;
 
 use super::*;
-use crate::sweep::space::{Choice, Condition, Domain, Parameter};
-use crate::sweep::study::{Goal, Trial, TrialState};
+use crate::space::{Choice, Condition, Domain, Parameter};
+use crate::study::{Goal, Trial, TrialState};
 
 pub(super) fn trial(number: usize, state: TrialState, value: f64) -> Trial {
-    Trial {
-        number,
-        state,
-        assignment: Vec::new(),
-        intermediate: BTreeMap::new(),
-        value: Some(value),
-        constraints: Vec::new(),
-        figures: Map::new(),
-        failure: None,
-        started: 0.0,
-        ended: None,
-    }
+    Trial { state, value: Some(value), ..Trial::new(number, Vec::new(), 0.0) }
 }
 
 pub(super) fn trial_at(number: usize, state: TrialState, intermediate: &[(u32, f64)]) -> Trial {

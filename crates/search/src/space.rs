@@ -1,34 +1,34 @@
-//! The search space: which configuration keys vary, over what, and when.
+//! Search spaces: which configuration keys vary, over which values, and under which conditions.
 
 use toml::Value;
 
-/// What a parameter ranges over.
+/// The values that a parameter may have.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Domain {
-    /// One of these, at least one.
+    /// One of these; there is at least one.
     Values(Vec<Value>),
-    /// Evenly within `low..=high`.
+    /// Real numbers, uniform within `low..=high`.
     Uniform {
         /// The least value.
         low: f64,
         /// The greatest, above `low`.
         high: f64,
     },
-    /// Evenly in the logarithm within `low..=high`.
+    /// Real numbers whose logarithm is uniform, within `low..=high`.
     LogUniform {
         /// The least value, above 0.
         low: f64,
         /// The greatest, above `low`.
         high: f64,
     },
-    /// Whole numbers, evenly within `low..=high`.
+    /// Integers, uniform within `low..=high`.
     Int {
         /// The least value.
         low: i64,
         /// The greatest, at least `low`.
         high: i64,
     },
-    /// Whole numbers, evenly in the logarithm within `low..=high`.
+    /// Integers whose logarithm is uniform, within `low..=high`.
     LogInt {
         /// The least value, at least 1.
         low: i64,
@@ -48,33 +48,33 @@ pub enum Choice {
     Int(i64),
 }
 
-/// What a trial takes of each parameter of its [`Space`], in their order; none where the parameter's condition does
-/// not hold.
+/// A trial's value of each parameter of its [`Space`], in their order; `None` where the parameter's condition does not
+/// hold.
 pub type Assignment = Vec<Option<Choice>>;
 
-/// When a parameter varies; elsewhere its key stays as the base configuration has it.
+/// When a parameter varies. Otherwise its key keeps the value of the base configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Condition {
     /// The position of an earlier parameter with [`Domain::Values`].
     pub parameter: usize,
-    /// Positions among that parameter's values, one of which it has to have.
+    /// Positions among that parameter's values: the condition holds for these.
     pub indices: Vec<usize>,
 }
 
 /// A configuration key that varies.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameter {
-    /// The name in the sweep's file, in reports and in the journal.
+    /// The name in reports and in the journal.
     pub name: String,
     /// The configuration key, as in `hyperparameters.learning_rate`.
     pub key: String,
-    /// What it ranges over.
+    /// Its values.
     pub domain: Domain,
-    /// When it does; none: always.
+    /// When it varies; `None`: always.
     pub when: Option<Condition>,
 }
 
-/// All that varies. A parameter comes after those that its condition names.
+/// The parameters that vary. A parameter comes after the one that its condition names.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Space {
     /// The parameters, in the order of their positions.
@@ -82,7 +82,7 @@ pub struct Space {
 }
 
 impl Domain {
-    /// How many values there are; none where they are too many to count, or real numbers.
+    /// The number of values; `None` of real numbers, and of more than `u64::MAX` integers.
     pub fn num_values(&self) -> Option<u64> {
         match self {
             Domain::Values(values) => Some(values.len() as u64),
@@ -93,7 +93,8 @@ impl Domain {
         }
     }
 
-    /// The value at `u` in `0.0..1.0` of the domain's length, each value with its share of the interval.
+    /// The value at a position in the unit interval, of which each value has its share. A position outside counts as
+    /// the nearer end.
     pub fn from_unit(&self, u: f64) -> Choice {
         let u = u.clamp(0.0, 1.0);
         match *self {
@@ -115,7 +116,7 @@ impl Domain {
         }
     }
 
-    /// The middle of a value's share of the unit interval: [`Domain::from_unit`] gives the value back.
+    /// The middle of a value's share of the unit interval: [`Domain::from_unit`] returns the value for it.
     ///
     /// # Panics
     ///
@@ -139,7 +140,7 @@ impl Domain {
         unit.clamp(0.0, 1.0)
     }
 
-    /// The value itself, as a configuration has it.
+    /// The value itself, as a configuration file has it.
     ///
     /// # Panics
     ///
@@ -155,7 +156,7 @@ impl Domain {
 }
 
 impl Space {
-    /// Walks the parameters in their order and asks for the value of each whose condition holds.
+    /// An assignment: calls `choose` with the position of each parameter whose condition holds, in their order.
     pub fn assign(&self, mut choose: impl FnMut(usize, &Parameter) -> Choice) -> Assignment {
         let mut assignment: Assignment = Vec::with_capacity(self.parameters.len());
         for (position, parameter) in self.parameters.iter().enumerate() {
@@ -167,7 +168,7 @@ impl Space {
         assignment
     }
 
-    /// The parameters that vary in a trial, each with its value.
+    /// The parameters that vary under an assignment, each with its value.
     pub fn values(&self, assignment: &Assignment) -> impl Iterator<Item = (&Parameter, Value)> {
         self.parameters.iter().zip(assignment).filter_map(|(parameter, choice)| {
             choice.map(|choice| (parameter, parameter.domain.value(choice)))
