@@ -21,21 +21,21 @@ pub struct SweepFile {
     pub parameters: Table,
     /// How the next trial is chosen.
     pub method: String,
-    /// What is looked for.
+    /// The metric to optimise.
     pub metric: String,
-    /// Which way it is better: `maximize` or `minimize`; by default what its name says.
+    /// `maximize` or `minimize`; by default what is better for the metric.
     pub goal: Option<String>,
     /// Determines the trials.
     #[schemars(range(min = 0, max = i64::MAX))]
     pub seed: u64,
-    /// Trainings of a trial, which differ in `training.seed`; a trial's figures are their means.
+    /// The number of trainings of a trial, which differ in `training.seed`; a trial's figures are their means.
     #[schemars(range(min = 1, max = 100))]
     pub seeds_per_trial: usize,
     /// When the sweep ends.
     pub budget: Budget,
-    /// Trials that do badly are stopped early.
+    /// The rule that stops bad trials early.
     pub early_stopping: Option<EarlyStoppingFile>,
-    /// Bounds of metrics: a trial that violates one is not the best.
+    /// Bounds of metrics. A trial that violates one cannot be the best.
     pub constraints: BTreeMap<String, Bounds>,
     /// How models are evaluated, for metrics that begin with `evaluation.`.
     pub evaluation: Option<EvaluationFile>,
@@ -60,17 +60,17 @@ impl Default for SweepFile {
     }
 }
 
-/// When a sweep ends: at the first limit that is reached. One at least is needed, but for a grid.
+/// When a sweep ends: at the first limit that is reached. Every method but a grid needs at least one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Budget {
-    /// Trials that are begun.
+    /// The number of trials.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub trials: Option<u64>,
-    /// Hours of work; trials that are under way then are stopped.
+    /// Hours that the sweep runs; the trials that run then are stopped.
     #[schemars(range(min = 0.0001, max = 100_000.0))]
     pub hours: Option<f64>,
-    /// Epochs that are trained, of all trials; what is under way then comes to its end.
+    /// Epochs of all trials together; the trials that run then finish.
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub epochs: Option<u64>,
 }
@@ -81,16 +81,16 @@ pub struct Budget {
 pub struct EarlyStoppingFile {
     /// `asha` or `median`.
     pub method: String,
-    /// What is compared: a metric that is told after every epoch; by default the one that is looked for, and where
-    /// that comes at the end only, `discriminator_auc`, or `loss` where less is better.
+    /// The metric to compare, one that is known after every epoch; by default the metric to optimise, or if that is
+    /// known at the end only, `discriminator_auc`, or `loss` if less is better.
     pub metric: Option<String>,
     /// Epochs before which nothing is stopped.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub min_epochs: u32,
-    /// `asha`: of so many trials one goes on.
+    /// `asha`: one of this many trials is promoted.
     #[schemars(range(min = 2, max = 100))]
     pub reduction_factor: u32,
-    /// `median`: trials that must have ended before any is stopped.
+    /// `median`: the number of trials that must have completed before one is stopped.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub min_trials: usize,
 }
@@ -101,7 +101,7 @@ impl Default for EarlyStoppingFile {
     }
 }
 
-/// What a metric may be.
+/// The range that a metric may have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Bounds {
@@ -111,11 +111,11 @@ pub struct Bounds {
     pub max: Option<f64>,
 }
 
-/// What `ipsight evaluate` is given.
+/// How trials are evaluated.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct EvaluationFile {
-    /// Events; without any the validation events.
+    /// The events; if empty, the validation events.
     pub data: Vec<String>,
     /// Whether they carry labels.
     pub labels: bool,
@@ -123,7 +123,7 @@ pub struct EvaluationFile {
     pub label_column: Option<String>,
     /// The column of the attacks' kinds.
     pub kind_column: Option<String>,
-    /// Attacks that are added, as in `other_users=1`.
+    /// Attacks to add, as in `other_users=1`.
     pub attacks: Vec<String>,
     /// Seed of the attacks' addresses.
     #[schemars(range(min = 0, max = i64::MAX))]

@@ -23,7 +23,7 @@ const EPOCHS: &str = "hyperparameters.epochs";
 /// How trials are stopped early.
 #[derive(Clone, Debug, PartialEq)]
 pub enum EarlyStopping {
-    /// None is.
+    /// No trial is.
     Off,
     /// Asynchronous successive halving.
     Asha(Asha),
@@ -34,14 +34,14 @@ pub enum EarlyStopping {
 /// A bound of a metric.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Constraint {
-    /// Of what.
+    /// The metric.
     pub metric: Metric,
-    /// What it may be.
+    /// The range that it may have.
     pub bounds: Bounds,
 }
 
 impl Constraint {
-    /// How far a value is out of bounds, below 0 how far it is within. No value is out of all bounds.
+    /// The distance of a value from the bounds: above 0 outside, below 0 within. Without a value it is infinite.
     pub fn violation(&self, value: Option<f64>) -> f64 {
         let Some(value) = value.filter(|value| !value.is_nan()) else { return f64::INFINITY };
         let below = self.bounds.min.map_or(f64::NEG_INFINITY, |min| min - value);
@@ -50,24 +50,24 @@ impl Constraint {
     }
 }
 
-/// A sweep that was found to be one.
+/// A valid sweep.
 #[derive(Clone)]
 pub struct SweepPlan {
-    /// The file, with what flags laid over it.
+    /// The file.
     pub file: SweepFile,
-    /// The configuration that trials start from, with its inputs.
+    /// The base configuration, with its inputs.
     pub base: Config,
     /// What varies.
     pub space: Space,
-    /// How the next trial is chosen.
+    /// How the next trial's values are chosen.
     pub method: Method,
-    /// What is looked for.
+    /// The metric to optimise.
     pub metric: Metric,
-    /// Which way it is better.
+    /// Whether more or less of it is better.
     pub goal: Goal,
     /// How trials are stopped early.
     pub early_stopping: EarlyStopping,
-    /// What is compared for that.
+    /// The metric that early stopping compares.
     pub watched: Metric,
     /// Bounds of metrics.
     pub constraints: Vec<Constraint>,
@@ -79,16 +79,16 @@ impl SweepPlan {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] where a file cannot be read. [`Error::Config`] with file, line and key for all that is wrong in the
-    /// file: keys that there are not (with the nearest), empty ranges, values that the key cannot take, conditions on
-    /// what does not vary.
+    /// [`Error::Io`] where a file cannot be read. [`Error::Config`] with file, line and key for everything that is wrong
+    /// in the file: unknown keys (with the nearest name), empty ranges, values that the key cannot have, conditions on a
+    /// parameter that does not vary.
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self> {
         let mut layers = Layers::default();
         layers.add_file(path)?;
         Self::of_layers(path, layers, overrides)
     }
 
-    /// As [`SweepPlan::load`], of a file that was read.
+    /// As [`SweepPlan::load`], of a file that has been read.
     pub(super) fn of_layers(path: &Path, layers: Layers, overrides: &[String]) -> Result<Self> {
         let problems = check::check(&SCHEMA, layers.table());
         if !problems.is_empty() {
@@ -120,7 +120,7 @@ impl SweepPlan {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] where its values contradict each other, as no negatives of either kind.
+    /// [`Error::Config`] where its values contradict each other, such as no negatives of either kind.
     pub fn trial_config(&self, number: usize, assignment: &Assignment) -> Result<Config> {
         let mut layers = self.layers.clone();
         for (parameter, value) in self.space.values(assignment) {
@@ -143,7 +143,7 @@ impl SweepPlan {
         Ok(config)
     }
 
-    /// The first of the metrics that there are only with validation events.
+    /// The first metric that needs validation events.
     pub fn needs_validation(&self) -> Option<&Metric> {
         let has_own = self.file.evaluation.as_ref().is_some_and(|evaluation| !evaluation.data.is_empty());
         let needs = |metric: &&Metric| match metric.needs_evaluation() {
@@ -155,7 +155,7 @@ impl SweepPlan {
         [&self.metric].into_iter().chain(watched).chain(constrained).find(needs)
     }
 
-    /// The sweep as TOML, by which one that goes on knows that it is the same.
+    /// The sweep as TOML: a sweep that is resumed has to have the same.
     ///
     /// # Panics
     ///

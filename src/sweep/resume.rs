@@ -1,4 +1,4 @@
-//! The journal of a sweep that begins, and of one that goes on.
+//! The journal of a sweep that begins, and of one that is resumed.
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ use crate::{Error, OutputFile, Result};
 const SWEEP: &str = "sweep";
 const PREPARED: &str = "data";
 
-/// Keys in which a sweep that goes on may differ from what it was: when it ends, and where it computes.
+/// Keys in which a resumed sweep may differ: when it ends, and where it computes.
 fn may_differ(key: &str) -> bool {
     key.starts_with("budget.") || key == "config.training.device"
 }
@@ -39,13 +39,13 @@ pub fn begin(folder: &Path, plan: &SweepPlan, data: &PreparedData) -> Result<(Jo
     let (mut journal, study) = Journal::open(&path, plan.goal, &plan.space).map_err(of_journal)?;
     journal.set_metric_name(&plan.metric.to_string()).map_err(of_journal)?;
     journal.set_study_attr(PREPARED, json!(data)).map_err(of_journal)?;
-    // Last: a journal without it was cut off before it began.
+    // Last: without it the sweep was interrupted before it began.
     journal.set_study_attr(SWEEP, json!(plan.to_toml())).map_err(of_journal)?;
     Ok((journal, study))
 }
 
-/// Reads the journal of a sweep that was begun in a folder; none where there is none, or one that was cut off before it
-/// knew its data.
+/// Reads the journal of a sweep in a folder; `None` without one, or if the sweep was interrupted before its data were
+/// recorded.
 ///
 /// # Errors
 ///

@@ -3,20 +3,20 @@
 use ipsight_search::space::Space;
 use ipsight_search::study::Study;
 
-/// What the report is about. All of it may be any text: it is escaped.
+/// What a report is about. Every text is escaped.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
     /// The sweep's name.
     pub name: &'a str,
-    /// The metric that is looked for.
+    /// The metric to optimise.
     pub metric: &'a str,
-    /// The metric that is told after every epoch.
+    /// The metric that early stopping compares.
     pub watched: &'a str,
-    /// How configurations are chosen.
+    /// The method of the search.
     pub method: &'a str,
-    /// How trials are stopped early.
+    /// The rule of early stopping.
     pub early_stopping: &'a str,
-    /// What varies.
+    /// The search space.
     pub space: &'a Space,
     /// The trials so far.
     pub study: &'a Study,
