@@ -9,7 +9,8 @@ use std::sync::LazyLock;
 
 use burn::tensor::Device;
 use ipsight::config::DeviceChoice;
-use ipsight::explain::{NETWORK_LENGTH, Parts, PrefixPart, explain};
+use ipsight::inference::explain::{NETWORK_LENGTH, explain};
+use ipsight::inference::{Parts, PrefixPart};
 use ipsight::model::{IpInsights, IpInsightsConfig};
 use ipsight::{Event, Scorer, device};
 use ipsight_kernels::philox::philox4x32_10;

@@ -4,7 +4,7 @@ mod support;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use ipsight::model::index_tensor;
-use ipsight::score::{ip_tensor, read_floats};
+use ipsight::tensors::{ip_tensor, read_floats};
 use ipsight_kernels::bits::{bits_on_slices, ip_bits};
 use ipsight_kernels::elsewhere::ElsewhereShape;
 use ipsight_kernels::first_layer::{FirstLayer, first_layer_gradient_reference, first_layer_reference};

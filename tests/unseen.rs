@@ -9,11 +9,12 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use burn::tensor::{DType, Tensor, TensorData};
-use ipsight::artifact::{self, Artifact};
+use ipsight::LoadedModel;
 use ipsight::config::DeviceChoice;
 use ipsight::data::{EpochOrder, Events};
 use ipsight::event::{entity_tag, hash_entity};
 use ipsight::model::IpInsightsConfig;
+use ipsight::model_folder;
 use ipsight::train::TrainInputs;
 use ipsight::{Config, Event, Unseen, device};
 use safetensors::SafeTensors;
@@ -73,7 +74,7 @@ fn strangers_are_told_from_the_seen_where_rows_are_shared() {
         assert!(scored.iter().all(|row| row["entity_seen"] == is_seen), "{file}");
     }
     // Strangers by the thousand: at most one in 10,000 is taken for seen, though nearly every row is.
-    let Artifact { scorer, .. } = load("wide");
+    let LoadedModel { scorer, .. } = load("wide");
     let strangers = (0..200_000u32).map(|i| hash_entity(format!("stranger {i}").as_bytes()));
     let (mut num_taken, mut num_rows_trained) = (0, 0);
     for stranger in strangers {
@@ -84,9 +85,9 @@ fn strangers_are_told_from_the_seen_where_rows_are_shared() {
     assert!(num_rows_trained > 150_000, "{num_rows_trained} of 200,000");
 }
 
-fn load(model: &str) -> Artifact {
+fn load(model: &str) -> LoadedModel {
     let device = device::choose(DeviceChoice::Ndarray).unwrap();
-    artifact::load(&root().join(model).join("model"), &device).unwrap()
+    LoadedModel::load(&root().join(model).join("model"), &device).unwrap()
 }
 
 /// The formula of the prior, written out over the model's definition.
@@ -98,7 +99,7 @@ fn the_prior_is_the_score_of_the_mean_entity_on_every_device() {
         let ndarray = device::choose(DeviceChoice::Ndarray).unwrap();
         let folder = root().join(name).join("model");
         let expected = {
-            let (_, config) = artifact::read_and_verify(&folder).unwrap();
+            let (_, config) = model_folder::read_and_verify(&folder).unwrap();
             let bytes = fs::read(folder.join("model.safetensors")).unwrap();
             let tensors = SafeTensors::deserialize(&bytes).unwrap();
             let floats = |name: &str| -> Vec<f32> {
@@ -144,8 +145,8 @@ fn the_prior_is_the_score_of_the_mean_entity_on_every_device() {
             if choice == DeviceChoice::Wgpu && support::wgpu().is_none() {
                 continue;
             }
-            let Artifact { mut scorer, .. } =
-                artifact::load(&folder, &device::choose(choice).unwrap()).unwrap();
+            let LoadedModel { mut scorer, .. } =
+                LoadedModel::load(&folder, &device::choose(choice).unwrap()).unwrap();
             let of_row = scorer.dot_products(&events).unwrap();
             scorer.set_unseen(Unseen::Prior);
             let found = scorer.dot_products(&events).unwrap();

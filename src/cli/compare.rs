@@ -5,8 +5,7 @@ use ipsight::compare::{CompareOptions, Comparer, Comparison, NetworkMix};
 use ipsight::data::{ReadOptions, load_events, read_rows, resolve_inputs};
 use ipsight::evaluate::EvaluatedEvent;
 use ipsight::event::hash_entity;
-use ipsight::thresholds::Thresholds;
-use ipsight::{Error, Event, Result, artifact};
+use ipsight::{Error, Event, LoadedModel, Result};
 
 use super::attack_args::AttackArgs;
 use super::comparison_text;
@@ -60,10 +59,9 @@ pub fn run(args: CompareArgs) -> Result<()> {
     };
     let read = args.read.options()?;
     let device = args.device.choose()?;
-    let [old, new] = [artifact::load(&args.old, &device)?, artifact::load(&args.new, &device)?];
-    let thresholds = Thresholds::load(&args.old, &old.manifest)?;
+    let [old, new] = [LoadedModel::load(&args.old, &device)?, LoadedModel::load(&args.new, &device)?];
     let reference = read_reference(&args.reference, &read)?;
-    let mut comparer = Comparer::new([&old, &new], thresholds.as_ref(), reference.as_ref(), &options);
+    let mut comparer = Comparer::new([&old, &new], old.thresholds.as_ref(), reference.as_ref(), &options);
     let report = read_rows(&resolve_inputs(&args.data)?, &args.attacks.read_options(read), &mut |row, _| {
         let event = EvaluatedEvent {
             event: Event { entity: hash_entity(row.entity), ip: row.ip },

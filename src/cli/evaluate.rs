@@ -1,11 +1,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use ipsight::artifact::{self, Artifact};
 use ipsight::data::{Input, ReadOptions, Row, load_events, read_rows, resolve_inputs};
 use ipsight::evaluate::report::{Subject, write_html, write_plots};
 use ipsight::evaluate::{EvaluateOptions, EvaluatedEvent, Evaluation, Evaluator, Figures, History};
 use ipsight::event::hash_entity;
+use ipsight::inference::LoadedModel;
 use ipsight::thresholds::{Criterion, THRESHOLDS, Thresholds, WantedThreshold};
 use ipsight::{Error, Event, Result};
 
@@ -59,7 +59,7 @@ pub struct EvaluateArgs {
     /// Write a report: one HTML page with curves, histograms and tables that opens anywhere
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Write the report's drawings as SVG and PNG files into this folder
+    /// Write the report's plots as SVG files into this folder
     #[arg(long, value_name = "DIR")]
     plots: Option<PathBuf>,
     /// End at once when stdin is closed: for programs that run evaluations and may die
@@ -85,11 +85,10 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
     }
     let mut truth = args.truth.as_deref().map(Truth::open).transpose()?;
     let device = args.device.choose()?;
-    let Artifact { manifest, config, mut scorer, .. } = artifact::load(&args.model, &device)?;
+    let LoadedModel { manifest, config, mut scorer, thresholds, .. } =
+        LoadedModel::load(&args.model, &device)?;
     scorer.set_unseen(args.unseen.unseen);
     let wanted = wanted_thresholds(&args)?;
-    // Before the events are scored: what stands in the way is told at once.
-    let known = if wanted.is_empty() { None } else { Thresholds::load(&args.model, &manifest)? };
     let history = read_history(&args.history, &read)?;
     let mut evaluator = Evaluator::new(
         &scorer,
@@ -139,7 +138,8 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
         false => output::line(evaluation_text::text(&evaluation)),
     })?;
     if let Some(calibration) = evaluation.calibration.clone().filter(|_| !evaluation.thresholds.is_empty()) {
-        Thresholds::updated(known, &manifest, &evaluation.thresholds, calibration)?.save(&args.model)?;
+        Thresholds::updated(thresholds, manifest.weights_digest()?, &evaluation.thresholds, calibration)?
+            .save(&args.model)?;
         talk!("thresholds: {}", args.model.join(THRESHOLDS).display());
     }
     // Before the gates: whoever misses one wants to see why.

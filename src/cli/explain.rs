@@ -3,10 +3,9 @@ use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
 use clap::Args;
-use ipsight::artifact::{self, Artifact};
 use ipsight::event::{hash_entity, parse_ipv4};
-use ipsight::explain::Explained;
-use ipsight::thresholds::Thresholds;
+use ipsight::inference::LoadedModel;
+use ipsight::inference::explain::Explained;
 use ipsight::{Error, Event, Result};
 
 use super::explanation_text::text;
@@ -37,9 +36,8 @@ pub fn run(args: ExplainArgs) -> Result<()> {
         return Err(Error::config("ENTITY", "it is empty", "give the entity as it stands in the events"));
     }
     let device = args.device.choose()?;
-    let Artifact { manifest, mut scorer, .. } = artifact::load(&args.model, &device)?;
+    let LoadedModel { mut scorer, thresholds, .. } = LoadedModel::load(&args.model, &device)?;
     scorer.set_unseen(args.unseen.unseen);
-    let thresholds = Thresholds::load(&args.model, &manifest)?;
     let event = Event { entity: hash_entity(args.entity.as_encoded_bytes()), ip: args.ip };
     check_seen(&scorer, event, "ENTITY")?;
     let entity = args.entity.to_string_lossy();

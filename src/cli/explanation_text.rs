@@ -1,6 +1,7 @@
 //! What `explain` tells people.
 
-use ipsight::explain::{Explained, Network, Parts, PrefixPart, Step, UsualNetworks};
+use ipsight::inference::explain::{Explained, Network, Step, UsualNetworks};
+use ipsight::inference::{Parts, PrefixPart};
 
 use super::evaluation_text::table;
 use super::output::count;

@@ -1,10 +1,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use ipsight::artifact::Manifest;
 use ipsight::config::IpEncoderKind;
+use ipsight::model_folder::Manifest;
 use ipsight::thresholds::{THRESHOLDS, Threshold, Thresholds};
-use ipsight::{Result, artifact, device};
+use ipsight::{Result, device, model_folder};
 use serde::Serialize;
 
 use super::evaluation_text::{table, threshold_rows};
@@ -21,8 +21,8 @@ pub struct InspectArgs {
 }
 
 pub fn run(args: InspectArgs) -> Result<()> {
-    let (manifest, config) = artifact::read_and_verify(&args.model)?;
-    let thresholds = Thresholds::load(&args.model, &manifest)?;
+    let (manifest, config) = model_folder::read_and_verify(&args.model)?;
+    let thresholds = Thresholds::load(&args.model, manifest.weights_digest()?)?;
     if args.json {
         let thresholds = thresholds.as_ref().map(Thresholds::thresholds);
         return output::json(&Inspected { manifest: &manifest, thresholds });

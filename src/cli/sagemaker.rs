@@ -2,8 +2,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use ipsight::artifact;
 use ipsight::device::{self, MemoryPlan};
+use ipsight::model_folder;
 use ipsight::sagemaker::Container;
 use ipsight::serve::AtStart;
 use ipsight::train::{FolderLock, Resume};
@@ -101,7 +101,7 @@ fn train(container: &Container) -> Result<()> {
     };
     let trained = training.run()?;
     let (model, summary) = (container.model_path(), summary(&trained, events.len()));
-    artifact::save_in_place(&model, &trained_model(&trained), config, summary)?;
+    model_folder::save_in_place(&model, &trained_model(&trained), config, summary)?;
     talk!("model: {}", model.display());
     end(trained, &model)
 }

@@ -1,15 +1,14 @@
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
-use ipsight::artifact::{self, Artifact, Manifest};
+use clap::Args;
 use ipsight::data::{Input, Place, Row, read_rows, resolve_inputs};
 use ipsight::event::hash_entity;
-use ipsight::score::PAIRS_PER_BATCH;
+use ipsight::inference::{LoadedModel, PAIRS_PER_BATCH};
 use ipsight::thresholds::{THRESHOLDS, Thresholds};
 use ipsight::{Error, Event, Result, Scorer, anomaly_score};
 
 use super::read_args::{ReadArgs, talk_about};
-use super::scored_rows::{self, ScoredRow, ScoredRows};
+use super::scored_rows::{self, OutputFormat, ScoredRow, ScoredRows};
 use super::{DeviceArg, UnseenArg, check_seen};
 
 #[derive(Args)]
@@ -41,14 +40,6 @@ pub struct ScoreArgs {
     read: ReadArgs,
 }
 
-/// What `score` can write.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum OutputFormat {
-    Csv,
-    Jsonl,
-    Parquet,
-}
-
 pub fn run(args: ScoreArgs) -> Result<()> {
     if args.line_buffered {
         check_line_buffered(&args)?;
@@ -56,9 +47,9 @@ pub fn run(args: ScoreArgs) -> Result<()> {
     let device = args.device.choose()?;
     let options = args.read.options()?;
     let inputs: Vec<Input> = resolve_inputs(&args.input)?;
-    let Artifact { manifest, mut scorer, .. } = artifact::load(&args.model, &device)?;
+    let LoadedModel { mut scorer, thresholds, .. } = LoadedModel::load(&args.model, &device)?;
     scorer.set_unseen(args.unseen.unseen);
-    let thresholds = read_thresholds(&args, &manifest)?;
+    let thresholds = with_attack_prior(thresholds, &args)?;
     let out = scored_rows::create(&args.output, args.format, thresholds.is_some())?;
     let max_rows = if args.line_buffered { 1 } else { PAIRS_PER_BATCH };
     let mut batch =
@@ -84,8 +75,8 @@ fn check_line_buffered(args: &ScoreArgs) -> Result<()> {
     Ok(())
 }
 
-fn read_thresholds(args: &ScoreArgs, manifest: &Manifest) -> Result<Option<Thresholds>> {
-    let mut thresholds = Thresholds::load(&args.model, manifest)?;
+/// Moves the probabilities to the base rate of attacks that the caller gives.
+fn with_attack_prior(mut thresholds: Option<Thresholds>, args: &ScoreArgs) -> Result<Option<Thresholds>> {
     match (&mut thresholds, args.attack_prior) {
         (Some(thresholds), Some(prior)) => thresholds.set_attack_prior(prior),
         (None, Some(_)) => {

@@ -7,12 +7,19 @@ use std::sync::Arc;
 
 use arrow_array::builder::{BooleanBuilder, Float32Builder, StringBuilder};
 use arrow_array::{ArrayRef, RecordBatch};
+use clap::ValueEnum;
 use ipsight::thresholds::Verdict;
 use ipsight::{Error, OutputFile, Result, anomaly_score};
 use parquet::arrow::ArrowWriter;
 use parquet::errors::ParquetError;
 
-use super::score::OutputFormat;
+/// What `score` can write.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    Csv,
+    Jsonl,
+    Parquet,
+}
 
 const COLUMNS: [&str; 5] = ["entity", "ip", "dot_product", "anomaly_score", "entity_seen"];
 

@@ -1,9 +1,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use ipsight::artifact;
 use ipsight::config::Config;
 use ipsight::device::MemoryPlan;
+use ipsight::model_folder;
 use ipsight::train::{FolderLock, InitialModel, Resume, RunFolder, Trained};
 use ipsight::{Error, Result, device};
 
@@ -191,7 +191,7 @@ fn resolve_config(args: &TrainArgs) -> Result<Config> {
 /// Writes the model and says what came out.
 fn finish(args: &TrainArgs, path: &Path, trained: Trained, config: &Config, num_events: usize) -> Result<()> {
     let summary = summary(&trained, num_events);
-    artifact::save(path, &trained_model(&trained), config, summary.clone())?;
+    model_folder::save(path, &trained_model(&trained), config, summary.clone())?;
     end(trained, path)?;
     match args.log() {
         Log::Json => output::line(serde_json::json!({

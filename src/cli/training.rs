@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use indicatif::ProgressBar;
-use ipsight::artifact::{TrainedModel, TrainingSummary};
 use ipsight::config::{Config, GeneratedConfig};
 use ipsight::data::{EventLimits, Events, Format, ReadOptions, load_events, resolve_inputs};
 use ipsight::device::ComputeDevice;
 use ipsight::event::IpSyntax;
+use ipsight::model_folder::{TrainedModel, TrainingSummary};
 use ipsight::synth::{AddressRanges, GenerateOptions, GeneratedLogins, generate};
 use ipsight::train::{
     CheckpointFolder, EpochMetrics, FolderLock, InitialModel, Resume, RunFolder, RunIdentity, TrainEvent,

@@ -17,10 +17,10 @@ pub use stability::psi;
 use entities::EntityMeans;
 use score_pairs::ScorePairs;
 
-use crate::artifact::Artifact;
 use crate::evaluate::{Attacks, EvaluateOptions, EvaluatedEvent, Evaluation, Evaluator};
-use crate::interval::wilson;
-use crate::score::{PAIRS_PER_BATCH, anomaly_score};
+use crate::inference::LoadedModel;
+use crate::inference::{PAIRS_PER_BATCH, anomaly_score};
+use crate::thresholds::wilson;
 use crate::thresholds::{Threshold, Thresholds};
 use crate::{Event, Result};
 
@@ -133,7 +133,7 @@ pub struct CompareOptions {
 /// Takes events one by one, scores them by both models in batches, and keeps 8 bytes an ordinary event, 16 bytes an
 /// event or attack for the two AUCs, and some 100 bytes and its name an entity, until [`Comparer::finish`].
 pub struct Comparer<'a> {
-    models: [&'a Artifact; 2],
+    models: [&'a LoadedModel; 2],
     evaluators: [Evaluator<'a>; 2],
     thresholds: Vec<ThresholdCounts>,
     reference: Option<&'a NetworkMix>,
@@ -154,13 +154,13 @@ impl<'a> Comparer<'a> {
     /// Compares `new` with `old`, whose thresholds are given where there are some. `reference` is the mix of networks that
     /// the events' own is compared with.
     pub fn new(
-        [old, new]: [&'a Artifact; 2],
+        [old, new]: [&'a LoadedModel; 2],
         thresholds: Option<&Thresholds>,
         reference: Option<&'a NetworkMix>,
         options: &CompareOptions,
     ) -> Self {
         let models = [old, new];
-        let evaluator = |model: &'a Artifact| {
+        let evaluator = |model: &'a LoadedModel| {
             let of = EvaluateOptions::figures_alone(options.attacks.clone(), options.seed);
             Evaluator::new(&model.scorer, of)
         };
@@ -246,7 +246,7 @@ impl<'a> Comparer<'a> {
     }
 }
 
-fn compared(model: &Artifact, evaluation: &Evaluation) -> ComparedModel {
+fn compared(model: &LoadedModel, evaluation: &Evaluation) -> ComparedModel {
     ComparedModel {
         blake3: model.manifest.weights_digest().unwrap_or_default().into(),
         auc: evaluation.auc,

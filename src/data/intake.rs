@@ -7,8 +7,8 @@ use super::bad_rows::{BadRow, shown};
 use super::stream::Stream;
 use super::time::unix_seconds;
 use super::{Input, OnBadRow, ReadOptions, ReadReport, Row};
+use crate::durable::OutputFile;
 use crate::event::{IpSyntax, hash_entity};
-use crate::output_file::OutputFile;
 use crate::{Error, Result};
 
 /// Bad rows up to this many never stop the reading early, so that a cluster of them at the beginning is

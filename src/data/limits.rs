@@ -12,7 +12,7 @@ use rayon::slice::ParallelSliceMut;
 
 use super::Events;
 use crate::event::Event;
-use crate::mixing::mix;
+use crate::event::mix;
 
 /// How many events are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -21,8 +21,8 @@ use super::events::{Chunk, ColumnBuffer, Events};
 use super::intake::{EventSink, Sink};
 use super::stream::Stream;
 use super::{Input, ReadOptions, ReadReport, read_into};
+use crate::durable::OutputFile;
 use crate::event::ENTITY_HASH;
-use crate::output_file::OutputFile;
 use crate::{Error, Result};
 
 const HASH_KEY: &str = "ipsight.entity_hash";

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::scores::{Code, SortedScores, Tie};
-use crate::calibration::{Calibration, CalibrationBuilder};
-use crate::interval::wilson;
+use crate::thresholds::calibration::{Calibration, CalibrationBuilder};
+use crate::thresholds::wilson;
 use crate::thresholds::{Criterion, Threshold, WantedThreshold};
 use crate::{Error, Result};
 

@@ -30,9 +30,9 @@ use curve::CurveBuilder;
 use figures::{FiguresBuilder, Targets};
 use scores::{Code, HistoryBucket, Scores, SortedScores, Tie};
 
-use crate::calibration::Calibration;
 use crate::event::hash_entity;
-use crate::score::{PAIRS_PER_BATCH, Scorer, anomaly_score};
+use crate::inference::{PAIRS_PER_BATCH, Scorer, anomaly_score};
+use crate::thresholds::calibration::Calibration;
 use crate::thresholds::{Threshold, WantedThreshold};
 use crate::{Error, Event, Result};
 

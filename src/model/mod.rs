@@ -13,6 +13,7 @@ mod ip_encoder;
 mod ip_insights;
 mod named_tensors;
 mod prefix_memory;
+mod prior;
 
 pub use entity_embedding::{
     EntityEmbedding, EntityEmbeddingConfig, RowIndex, ShardRows, Sharding, index_tensor,
@@ -21,3 +22,4 @@ pub use ip_encoder::{IpEncoder, IpEncoderConfig};
 pub use ip_insights::{IpInsights, IpInsightsConfig};
 pub use named_tensors::{NamedTensor, VECTORS};
 pub use prefix_memory::PrefixMemory;
+pub use prior::{fold_entities, fold_entity, prior_entity};

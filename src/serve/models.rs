@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::refusal::Refusal;
-use crate::artifact::{self, Artifact, MANIFEST, Manifest};
 use crate::device::ComputeDevice;
-use crate::embeddings::Embeddings;
 use crate::event::IpSyntax;
+use crate::inference::LoadedModel;
+use crate::inference::embeddings::Embeddings;
+use crate::model_folder::{MANIFEST, Manifest};
 use crate::thresholds::{THRESHOLDS, Thresholds};
 use crate::{Error, Event, Result, Scorer, Unseen};
 
@@ -144,7 +145,7 @@ impl Models {
     ///
     /// # Errors
     ///
-    /// As [`artifact::load`], and [`Error::Config`] where there is no model.
+    /// As [`LoadedModel::load`], and [`Error::Config`] where there is no model.
     pub fn load(root: &Path, at_start: AtStart, device: ComputeDevice, scoring: Scoring) -> Result<Self> {
         let models = Self {
             root: root.to_path_buf(),
@@ -224,9 +225,9 @@ impl Models {
         // Of before the reading: what changes meanwhile is read again. A link is followed once, for all files.
         let fingerprint = Fingerprint::of(folder);
         let real = folder.canonicalize().map_err(Error::io("read", folder))?;
-        let Artifact { manifest, mut scorer, embeddings, .. } = artifact::load(&real, &self.device)?;
+        let LoadedModel { manifest, mut scorer, embeddings, mut thresholds, .. } =
+            LoadedModel::load(&real, &self.device)?;
         scorer.set_unseen(self.scoring.unseen);
-        let mut thresholds = Thresholds::load(&real, &manifest)?;
         if let (Some(thresholds), Some(prior)) = (&mut thresholds, self.scoring.attack_prior) {
             thresholds.set_attack_prior(prior);
         }

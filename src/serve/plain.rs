@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::models::ServedModel;
 use super::refusal::Refusal;
-use crate::artifact::Manifest;
 use crate::data::BadRow;
 use crate::event::{IpSyntax, hash_entity};
-use crate::explain::Explained;
+use crate::inference::explain::Explained;
+use crate::model_folder::Manifest;
 use crate::thresholds::{Threshold, Verdict};
 use crate::{Event, Result, anomaly_score};
 
@@ -106,7 +106,7 @@ impl ToExplain {
     ///
     /// # Errors
     ///
-    /// As [`crate::explain::explain`].
+    /// As [`crate::inference::explain::explain`].
     pub fn explain(&self, model: &ServedModel, event: Event) -> Result<Vec<u8>> {
         let explained = Explained::new(&model.scorer, model.thresholds.as_ref(), &self.entity, event)?;
         Ok(serde_json::to_vec(&explained).expect("string keys and finite numbers"))

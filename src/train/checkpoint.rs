@@ -19,13 +19,12 @@ use toml::Table;
 use super::progress::{HostSums, Progress};
 use super::step::TrainState;
 use super::trainer::EpochMetrics;
-use crate::artifact::{self, FileEntry, InitFrom, Tensors};
 use crate::config::{Config, LearningRateSchedule, differences as differing};
 use crate::data::DataDigest;
-use crate::entity_filter::EntityFilter;
 use crate::event::ENTITY_HASH;
-use crate::manifest::{self, Unreadable};
 use crate::model::IpInsightsConfig;
+use crate::model_folder::entity_filter::EntityFilter;
+use crate::model_folder::{self, FileEntry, InitFrom, Tensors, Unreadable, read_checksummed};
 use crate::{Error, Result};
 
 /// Version of the folder's layout; a reader refuses any other.
@@ -255,7 +254,7 @@ impl Checkpoint {
         let manifest_path = path.join(MANIFEST);
         let at = manifest_path.display().to_string();
         let text = fs::read(&manifest_path).map_err(Error::io("read", &manifest_path))?;
-        let manifest: CheckpointManifest = match manifest::read(&text, FORMAT_VERSION) {
+        let manifest: CheckpointManifest = match read_checksummed(&text, FORMAT_VERSION) {
             Ok(manifest) => manifest,
             Err(Unreadable::Damaged(what)) => return Err(Error::data(at, what, DAMAGED_HELP)),
             Err(Unreadable::OtherVersion(found)) => {
@@ -271,7 +270,7 @@ impl Checkpoint {
         }
         for name in [CONFIG, STATE] {
             let file = path.join(name);
-            artifact::verify(&file, &artifact::map(&file)?, manifest.files.get(name))?;
+            model_folder::verify(&file, &model_folder::map(&file)?, manifest.files.get(name))?;
         }
         let config = Config::load(Some(&path.join(CONFIG)), &[])?;
         Ok(Self { path: path.to_path_buf(), manifest, config })
@@ -393,7 +392,7 @@ impl Checkpoint {
     /// The entities that its run trains on or began with: where its first epoch was under way, of all events, whether
     /// they had come up or not.
     pub(super) fn entity_filter(&self) -> Result<EntityFilter> {
-        artifact::entity_filter(&self.state()?)
+        model_folder::entity_filter(&self.state()?)
     }
 
     /// The configuration of its run.
@@ -412,7 +411,7 @@ impl Checkpoint {
 
     fn state(&self) -> Result<Tensors> {
         let path = self.path.join(STATE);
-        Ok(Tensors { bytes: artifact::map(&path)?, path })
+        Ok(Tensors { bytes: model_folder::map(&path)?, path })
     }
 
     fn epochs_of(&self, state: &Tensors) -> Result<Vec<EpochMetrics>> {

@@ -16,14 +16,16 @@ use super::checkpoint::{
 use super::progress::Progress;
 use super::step::{StateTensor, TrainState};
 use super::tensor_file::{TensorFile, TensorHead, num_bytes};
-use crate::artifact::{self, FILTER_KEY_BITS, FILTER_OFFSETS, FILTER_RESTS, InitFrom, file_entry};
 use crate::config::{CheckpointInterval, Config};
 use crate::data::DataDigest;
 use crate::device::available_memory;
-use crate::entity_filter::EntityFilter;
+use crate::durable;
 use crate::event::ENTITY_HASH;
-use crate::manifest;
-use crate::score::read_data;
+use crate::model_folder::entity_filter::EntityFilter;
+use crate::model_folder::{
+    FILTER_KEY_BITS, FILTER_OFFSETS, FILTER_RESTS, InitFrom, file_entry, to_checksummed_text,
+};
+use crate::tensors::read_data;
 use crate::{Error, Result};
 
 /// Bytes that are read back from the device at once.
@@ -305,7 +307,7 @@ impl Job {
         let (folder, keep) = (self.folder.clone(), self.keep);
         let result = self
             .fill(&temporary, pieces)
-            .and_then(|()| artifact::replace(&temporary, &folder.join(name)))
+            .and_then(|()| durable::replace(&temporary, &folder.join(name)))
             .and_then(|()| remove_oldest(&folder, keep));
         if result.is_err() {
             // The error that matters is the first; a leftover is removed by the next run.
@@ -322,9 +324,9 @@ impl Job {
         self.manifest.files.insert(STATE.into(), state.finish()?);
         fs::write(&config, &self.config).map_err(Error::io("write", &config))?;
         self.manifest.files.insert(CONFIG.into(), file_entry(&config)?);
-        let text = manifest::to_text(&self.manifest);
+        let text = to_checksummed_text(&self.manifest);
         fs::write(&manifest, text).map_err(Error::io("write", &manifest))?;
-        [config.as_path(), &manifest, folder].into_iter().try_for_each(artifact::sync)
+        [config.as_path(), &manifest, folder].into_iter().try_for_each(durable::sync)
     }
 }
 

@@ -9,11 +9,11 @@ use toml::Table;
 use super::checkpoint::{self, Checkpoint};
 use super::progress::Progress;
 use super::step::TrainState;
-use crate::artifact::{InitFrom, MANIFEST, StoredWeights};
 use crate::config::{Config, IpEncoderKind, differences};
-use crate::entity_filter::EntityFilter;
 use crate::event::ENTITY_HASH;
 use crate::model::IpInsightsConfig;
+use crate::model_folder::entity_filter::EntityFilter;
+use crate::model_folder::{InitFrom, MANIFEST, StoredWeights};
 use crate::{Error, Result};
 
 /// Weights of the shape that a run needs, verified.

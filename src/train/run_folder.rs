@@ -7,9 +7,9 @@ use super::checkpoint::{Checkpoint, Resume};
 use super::lock::FolderLock;
 use super::tensorboard::{self, EventWriter};
 use super::trainer::TrainEvent;
-use crate::artifact;
 use crate::config::Config;
-use crate::output_file::{OutputFile, TEMPORARY_PREFIX};
+use crate::durable::{OutputFile, TEMPORARY_PREFIX};
+use crate::model_folder;
 use crate::{Error, Result};
 
 const MODEL: &str = "model";
@@ -78,7 +78,7 @@ impl RunFolder {
         if !holds_run || overwrite || resume == Resume::Must {
             return Ok(());
         }
-        if artifact::is_completed(&path.join("model")) {
+        if model_folder::is_completed(&path.join("model")) {
             return Err(Error::config(
                 at,
                 "the folder holds a run that came to its end",
@@ -176,7 +176,7 @@ fn known_metrics(path: &Path, checkpoint: &Checkpoint) -> Result<String> {
 
 /// Removes what a run that was killed while it wrote left half written.
 fn remove_half_written(path: &Path) -> Result<()> {
-    artifact::remove_half_written(&path.join(MODEL))?;
+    crate::durable::remove_half_written(&path.join(MODEL))?;
     for entry in fs::read_dir(path).map_err(Error::io("read", path))? {
         let entry = entry.map_err(Error::io("read", path))?;
         if entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX) {

@@ -14,7 +14,7 @@ use crate::data::{MiniBatch, segments};
 use crate::model::{
     EntityEmbedding, IpEncoder, IpInsights, IpInsightsConfig, PrefixMemory, RowIndex, ShardRows, index_tensor,
 };
-use crate::score::{ip_tensor, read_floats};
+use crate::tensors::{ip_tensor, read_floats};
 
 /// A model in training with its optimiser: what one step reads and writes, all on one device.
 pub struct TrainState {

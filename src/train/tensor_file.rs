@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, TensorData};
 
-use crate::artifact::FileEntry;
+use crate::model_folder::FileEntry;
 use crate::{Error, Result};
 
 // Tensors are written as they lie in memory, and safetensors are little-endian.
@@ -119,7 +119,7 @@ mod tests {
         file.write(&TensorData::new(vec![0.1f64], [1])).unwrap();
         file.write(&TensorData::new(vec![7u32, 8, u32::MAX], [3])).unwrap();
         let entry = file.finish().unwrap();
-        assert_eq!(entry, crate::artifact::file_entry(&path).unwrap());
+        assert_eq!(entry, crate::model_folder::file_entry(&path).unwrap());
 
         let bytes = std::fs::read(&path).unwrap();
         let tensors = SafeTensors::deserialize(&bytes).unwrap();

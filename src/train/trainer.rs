@@ -10,14 +10,15 @@ use super::checkpointer::{CheckpointFolder, Checkpointer};
 use super::initial::InitialModel;
 use super::progress::{HostSums, Progress};
 use super::step::TrainState;
-use crate::artifact::InitFrom;
 use crate::config::{Config, Hyperparameters};
 use crate::data::{EpochOrder, Events, MiniBatch};
 use crate::device::{ComputeDevice, MemoryPlan};
-use crate::entity_filter::EntityFilter;
 use crate::evaluate::Evaluator;
+use crate::inference::{PAIRS_PER_BATCH, Scorer};
 use crate::model::{IpInsights, IpInsightsConfig};
-use crate::score::{PAIRS_PER_BATCH, Scorer, read_floats};
+use crate::model_folder::InitFrom;
+use crate::model_folder::entity_filter::EntityFilter;
+use crate::tensors::read_floats;
 use crate::{Error, Event, Result};
 
 /// Steps after which the sums of the loss are read at the latest, published or not: counts in float32 are

@@ -1,0 +1,320 @@
+//! The only inference path: training's validation, `evaluate` and `score` all go through it.
+
+use std::ops::Range;
+
+use burn::tensor::{Device, Tensor};
+use ipsight_kernels::gather::gather;
+use ipsight_kernels::scores::{fold, lookup_tables, scores};
+use ipsight_kernels::shape::ModelShape;
+use rayon::prelude::*;
+
+use super::parts::Parts;
+use super::unseen::{Population, Unseen};
+use crate::data::segments;
+use crate::event::{entity_row, entity_tag};
+use crate::model::{EntityEmbedding, IpEncoder, IpInsights, Sharding, fold_entities, index_tensor};
+use crate::tensors::{ip_tensor, read_floats};
+use crate::{Event, Result};
+
+/// Pairs that are scored at once, at most: enough for all cores and for a device.
+pub const PAIRS_PER_BATCH: usize = 32_768;
+
+/// The largest tensor of a batch: any device binds as much.
+pub const MAX_BATCH_BYTES: usize = 64 << 20;
+
+/// Pairs that are too few to hand to another thread.
+const PAIRS_PER_THREAD: usize = 2048;
+
+/// The anomaly score of a pair: its negated score, so that high means anomalous.
+///
+/// The score, a dot product in the reference system and in the plain model, is the log odds that the pair is real; the reference system's article plots and
+/// thresholds its negation (0: step-up authentication, 10: manual investigation).
+pub fn anomaly_score(dot_product: f32) -> f32 {
+    -dot_product
+}
+
+/// A model that is ready to score.
+#[derive(Debug)]
+pub struct Scorer {
+    vectors: Vectors,
+    /// The encoder: its shape, `[1, num_parameters]`, and its lookup tables.
+    shape: ModelShape,
+    parameters: Tensor<2>,
+    tables: Tensor<2>,
+    device: Device,
+    row_counts: Vec<u32>,
+    /// None in a model that is not from a folder.
+    population: Option<Population>,
+    unseen: Unseen,
+}
+
+/// The entities, with the encoder's output layer folded in (see [`ipsight_kernels::scores`]).
+#[derive(Debug)]
+enum Vectors {
+    /// All of them.
+    Folded(FoldedEntities),
+    /// None yet: those that are asked for are folded then.
+    Plain(EntityEmbedding),
+}
+
+/// The entities of a model, folded.
+#[derive(Debug)]
+pub struct FoldedEntities {
+    /// Shard by shard: `[rows, width + 1 + cells]`.
+    pub shards: Vec<Tensor<2>>,
+    /// Which shard has which rows.
+    pub sharding: Sharding,
+}
+
+/// Pairs of one shard.
+struct Pairs {
+    /// Rows within the shard.
+    rows: Vec<i32>,
+    /// [`entity_tag`] of the entities.
+    tags: Vec<u32>,
+    ips: Vec<u32>,
+}
+
+impl Scorer {
+    /// Takes a model on a plain device and, for each table row, how many events it was trained on. The whole
+    /// table is folded once.
+    pub fn new(model: &IpInsights, row_counts: Vec<u32>) -> Self {
+        let sharding = model.entity_embedding.sharding();
+        let folded = FoldedEntities { shards: fold_entities(model).collect(), sharding };
+        Self::of_folded(folded, model.shape(), &model.ip_encoder, row_counts)
+    }
+
+    /// Takes entities that were folded before, by [`fold_entities`], with the model's shape and encoder.
+    pub fn of_folded(
+        entities: FoldedEntities,
+        shape: ModelShape,
+        ip_encoder: &IpEncoder,
+        row_counts: Vec<u32>,
+    ) -> Self {
+        let device = entities.shards[0].device();
+        Self::with(Vectors::Folded(entities), shape, ip_encoder.parameters(), device, row_counts)
+    }
+
+    /// Takes a model that is still in training: a second table, of folded rows, might not fit beside it, so
+    /// only the rows of each batch are folded.
+    pub fn of_training(model: IpInsights, row_counts: Vec<u32>) -> Self {
+        let (shape, parameters) = (model.shape(), model.ip_encoder.parameters());
+        let device = model.entity_embedding.device();
+        Self::with(Vectors::Plain(model.entity_embedding), shape, parameters, device, row_counts)
+    }
+
+    fn with(
+        vectors: Vectors,
+        shape: ModelShape,
+        parameters: Tensor<2>,
+        device: Device,
+        row_counts: Vec<u32>,
+    ) -> Self {
+        let tables = lookup_tables(parameters.clone(), shape);
+        Self {
+            vectors,
+            shape,
+            parameters,
+            tables,
+            device,
+            row_counts,
+            population: None,
+            unseen: Unseen::Flag,
+        }
+    }
+
+    /// Adds what is known of the entities as a whole.
+    pub fn with_population(self, population: Population) -> Self {
+        Self { population: Some(population), ..self }
+    }
+
+    /// Chooses what becomes of entities that were not seen. [`Unseen::Prior`] needs a [`Population`] and makes a
+    /// difference to every score; [`Unseen::Error`] is [`Scorer::first_refused`], which the caller asks.
+    pub fn set_unseen(&mut self, unseen: Unseen) {
+        self.unseen = unseen;
+    }
+
+    /// The choice.
+    pub fn unseen(&self) -> Unseen {
+        self.unseen
+    }
+
+    /// The index of the first event that [`Unseen::Error`] refuses.
+    pub fn first_refused(&self, events: &[Event]) -> Option<usize> {
+        if self.unseen != Unseen::Error {
+            return None;
+        }
+        events.iter().position(|event| !self.entity_seen(event.entity))
+    }
+
+    /// Whether the model was trained on the entity: `false` is certain, and `true` is wrong of less than one stranger in
+    /// 10,000 ([`crate::model_folder::entity_filter`]). Without a [`Population`] it says whether the entity's row was trained, which may be
+    /// the doing of another entity that shares it.
+    pub fn entity_seen(&self, entity: u64) -> bool {
+        let in_filter = || self.population.as_ref().is_none_or(|known| known.filter.contains(entity));
+        self.row_counts[self.row(entity) as usize] > 0 && in_filter()
+    }
+
+    /// Whether the entity is scored by the [`Population::prior`].
+    pub fn is_scored_by_prior(&self, entity: u64) -> bool {
+        self.prior_for(entity).is_some()
+    }
+
+    /// The training events of the entity's table row, those of other entities that share it included.
+    pub fn num_row_events(&self, entity: u64) -> u32 {
+        self.row_counts[self.row(entity) as usize]
+    }
+
+    /// The scores of events, in their order: dot products in the plain model, log odds in any. High means normal.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::Error::Device`] where the device fails.
+    pub fn dot_products(&self, events: &[Event]) -> Result<Vec<f32>> {
+        let at_once = self.pairs_at_once();
+        let mut scores = if events.len() <= at_once && !events.is_empty() {
+            self.score_batch(events)?
+        } else {
+            let mut scores = Vec::with_capacity(events.len());
+            for events in events.chunks(at_once) {
+                scores.append(&mut self.score_batch(events)?);
+            }
+            scores
+        };
+        self.score_by_prior(events, &mut scores)?;
+        Ok(scores)
+    }
+
+    /// Replaces the scores of entities that are scored by the prior, the one row of a table of its own.
+    fn score_by_prior(&self, events: &[Event], scores: &mut [f32]) -> Result<()> {
+        let (Unseen::Prior, Some(Population { prior, .. })) = (self.unseen, &self.population) else {
+            return Ok(());
+        };
+        let unseen: Vec<usize> =
+            (0..events.len()).filter(|index| !self.entity_seen(events[*index].entity)).collect();
+        for unseen in unseen.chunks(self.pairs_at_once()) {
+            let of_events = |part: fn(&Event) -> u32| unseen.iter().map(|i| part(&events[*i])).collect();
+            let pairs = Pairs {
+                rows: vec![0; unseen.len()],
+                tags: of_events(|event| entity_tag(event.entity)),
+                ips: of_events(|event| event.ip),
+            };
+            for (index, score) in unseen.iter().zip(read_floats(self.scores(prior, pairs))?) {
+                scores[*index] = score;
+            }
+        }
+        Ok(())
+    }
+
+    fn prior_for(&self, entity: u64) -> Option<&Tensor<2>> {
+        let population = self.population.as_ref().filter(|_| self.unseen == Unseen::Prior)?;
+        (!self.entity_seen(entity)).then_some(&population.prior)
+    }
+
+    /// The score of one event.
+    ///
+    /// # Errors
+    ///
+    /// As [`Scorer::dot_products`].
+    pub fn dot_product(&self, event: Event) -> Result<f32> {
+        Ok(self.dot_products(&[event])?[0])
+    }
+
+    /// The parts of one event's score, computed on the host: the encoder's parameters are read back for it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Scorer::dot_products`].
+    pub fn parts(&self, event: Event) -> Result<Parts> {
+        let row = [self.row(event.entity)];
+        let folded = match (self.prior_for(event.entity), &self.vectors) {
+            (Some(prior), _) => prior.clone(),
+            (None, Vectors::Plain(table)) => {
+                fold(table.forward(&table.index(&row)), self.parameters.clone(), self.shape)
+            }
+            (None, Vectors::Folded(entities)) => {
+                let (shard, _, local) = entities.sharding.split(&row).remove(0);
+                gather(entities.shards[shard].clone(), index_tensor(local, &self.device))
+            }
+        };
+        let (folded, parameters) = (read_floats(folded)?, read_floats(self.parameters.clone())?);
+        Ok(Parts::new(&self.shape, &parameters, &folded, entity_tag(event.entity), event.ip))
+    }
+
+    /// Pairs whose rows or activations are at most [`MAX_BATCH_BYTES`].
+    fn pairs_at_once(&self) -> usize {
+        let widest = self.shape.vector_dim.max(self.shape.output_width() + 1) + self.shape.num_cells();
+        (MAX_BATCH_BYTES / (4 * widest)).clamp(1, PAIRS_PER_BATCH)
+    }
+
+    fn row(&self, entity: u64) -> u32 {
+        entity_row(entity, self.row_counts.len())
+    }
+
+    fn score_batch(&self, events: &[Event]) -> Result<Vec<f32>> {
+        match &self.vectors {
+            Vectors::Folded(entities) if entities.shards.len() == 1 => {
+                let row = |event: &Event| self.row(event.entity) as i32;
+                let tag = |event: &Event| entity_tag(event.entity);
+                let pairs = match events.len() {
+                    ..=PAIRS_PER_THREAD => Pairs {
+                        rows: events.iter().map(row).collect(),
+                        tags: events.iter().map(tag).collect(),
+                        ips: events.iter().map(|event| event.ip).collect(),
+                    },
+                    _ => {
+                        let events = events.par_iter().with_min_len(PAIRS_PER_THREAD);
+                        Pairs {
+                            rows: events.clone().map(row).collect(),
+                            tags: events.clone().map(tag).collect(),
+                            ips: events.map(|event| event.ip).collect(),
+                        }
+                    }
+                };
+                read_floats(self.scores(&entities.shards[0], pairs))
+            }
+            vectors => self.score_by_row(vectors, events),
+        }
+    }
+
+    /// Scores events in the order of their rows, so that those of one shard are neighbours.
+    fn score_by_row(&self, vectors: &Vectors, events: &[Event]) -> Result<Vec<f32>> {
+        let mut by_row: Vec<(u32, usize)> =
+            events.iter().enumerate().map(|(i, event)| (self.row(event.entity), i)).collect();
+        by_row.sort_unstable();
+        let rows: Vec<u32> = by_row.iter().map(|(row, _)| *row).collect();
+        let tags: Vec<u32> = by_row.iter().map(|(_, i)| entity_tag(events[*i].entity)).collect();
+        let ips: Vec<u32> = by_row.iter().map(|(_, i)| events[*i].ip).collect();
+        let sorted = match vectors {
+            Vectors::Plain(table) => {
+                let (unique, _) = segments(&rows);
+                let mut index = 0;
+                let local = rows.iter().map(|row| {
+                    index += usize::from(unique[index] != *row);
+                    index as i32
+                });
+                let pairs = Pairs { rows: local.collect(), tags, ips };
+                let folded = fold(table.forward(&table.index(&unique)), self.parameters.clone(), self.shape);
+                self.scores(&folded, pairs)
+            }
+            Vectors::Folded(FoldedEntities { shards, sharding }) => {
+                let of_shard = |(shard, range, local): (usize, Range<usize>, Vec<i32>)| {
+                    let (tags, ips) = (tags[range.clone()].to_vec(), ips[range].to_vec());
+                    self.scores(&shards[shard], Pairs { rows: local, tags, ips })
+                };
+                Tensor::cat(sharding.split(&rows).into_iter().map(of_shard).collect(), 0)
+            }
+        };
+        let mut scores = vec![0.0; events.len()];
+        for ((_, i), score) in by_row.into_iter().zip(read_floats(sorted)?) {
+            scores[i] = score;
+        }
+        Ok(scores)
+    }
+
+    fn scores(&self, folded: &Tensor<2>, pairs: Pairs) -> Tensor<1> {
+        let upload = |values| ip_tensor(values, &self.device);
+        let pairs = (index_tensor(pairs.rows, &self.device), upload(pairs.tags), upload(pairs.ips));
+        scores(folded.clone(), pairs, self.tables.clone(), self.parameters.clone(), self.shape)
+    }
+}
