@@ -29,4 +29,4 @@ fn device_failed(reason: String) -> Error {
 }
 
 const DEVICE_FAILED_HELP: &str =
-    "lower mini_batch_size, num_entity_vectors, vector_dim or model.memory_cells, or take --device ndarray";
+    "lower mini_batch_size, num_entity_vectors or vector_dim, or take --device ndarray";

@@ -30,9 +30,6 @@ mini_batch_size = 1000
 learning_rate = 0.02
 epochs = 8
 batch_metrics_publish_interval = 3
-[model]
-ip_encoder = "prefixes"
-memory_cells = 16
 [training]
 device = "ndarray"
 learning_rate_schedule = "linear"
@@ -291,7 +288,6 @@ fn other_events_or_another_configuration_are_refused_by_name() {
     set("hyperparameters.vector_dim=32")
         .expect(2, &["hyperparameters.vector_dim: 16 then, 32 now", "--overwrite"]);
     set("training.seed=1").expect(2, &["training.seed: 0 then, 1 now"]);
-    set("model.prefix_lengths=[8]").expect(2, &["model.prefix_lengths: [0, 8, 12, 16] then, [8] now"]);
     set("hyperparameters.epochs=9").expect(2, &["hyperparameters.epochs: 8 then, 9 now"]);
     let text = fs::read_to_string(root().join("train.csv")).unwrap();
     let lines: Vec<&str> = text.lines().collect();
@@ -468,12 +464,11 @@ fn it_goes_on_after_any_step_as_if_nothing_had_been() {
 #[test]
 fn a_table_in_shards_goes_on_and_in_shards_of_another_size_too() {
     let mut config = config();
-    config.model.memory_cells = 8;
     config.hyperparameters.num_entity_vectors = 400;
     let sharded = |num_rows: u64| {
         let mut device = device::choose(DeviceChoice::Ndarray).unwrap();
-        // A row is 8 floats and 8 cells, and a little more where it is folded.
-        device.limits.max_binding_bytes = Some(64 * num_rows);
+        // A row is 8 floats, and one more where it is folded.
+        device.limits.max_binding_bytes = Some(36 * num_rows);
         let plan = MemoryPlan::for_training(&config, &device.limits).unwrap();
         assert!((100..200).contains(&plan.max_rows_per_shard), "{plan:?}");
         device

@@ -29,9 +29,6 @@ mini_batch_size = 1000
 learning_rate = 0.02
 epochs = 6
 batch_metrics_publish_interval = 3
-[model]
-ip_encoder = "prefixes"
-memory_cells = 16
 [training]
 device = "ndarray"
 learning_rate_schedule = "linear"
@@ -319,31 +316,21 @@ fn weights_of_another_shape_are_refused_with_every_difference() {
             "keep the old number, or train from scratch",
         ],
     );
-    set(&[
-        "hyperparameters.vector_dim=8",
-        "hyperparameters.num_ip_encoder_layers=2",
-        "model.memory_cells=32",
-    ])
-    .expect(
+    set(&["hyperparameters.vector_dim=8", "hyperparameters.num_ip_encoder_layers=2"]).expect(
         2,
         &[
-            "hyperparameters.vector_dim: 16 then, 8 now; ",
             "hyperparameters.num_ip_encoder_layers: 1 then, 2 now; ",
-            "model.memory_cells: 16 then, 32 now",
+            "hyperparameters.vector_dim: 16 then, 8 now",
             "in config.toml beside the weights",
         ],
     );
-    set(&["model.ip_encoder=bits"]).expect(2, &["model.ip_encoder: \"prefixes\" then, \"bits\" now"]);
-    set(&["model.prefix_lengths=[0, 8]"])
-        .expect(2, &["model.prefix_lengths: [0, 8, 12, 16] then, [0, 8] now"]);
     // A checkpoint's shape is looked at, too.
     let from = last_checkpoint(root(), "old");
     let smaller = ["--init-from", &from, "--set", "hyperparameters.vector_dim=8"];
     train("shape", &smaller).expect(2, &["hyperparameters.vector_dim: 16 then, 8 now"]);
     assert!(!root().join("shape").exists(), "nothing was begun");
-    // What is not a matter of shape may differ, and so may the order of lengths.
-    set(&["hyperparameters.learning_rate=0.01", "model.prefix_lengths=[16, 12, 8, 0]", "training.seed=3"])
-        .expect(0, &["beginning from"]);
+    // What is not a matter of shape may differ.
+    set(&["hyperparameters.learning_rate=0.01", "training.seed=3"]).expect(0, &["beginning from"]);
 }
 
 #[test]

@@ -19,15 +19,15 @@ use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, Stream
 
 /// A folder with `plain/` and `wide/`, model folders of which the second has thresholds.
 static FIXTURE: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
-    let config = "[hyperparameters]\nnum_entity_vectors = 400\nvector_dim = 8\nepochs = 2\nmini_batch_size = 500\n\
-        [model]\nmemory_cells = 32\n[data]\ntrain = [\"logins/train.csv\"]\nvalidation = [\"logins/validation.csv\"]\n\
+    let config = "[hyperparameters]\nnum_entity_vectors = 400\nvector_dim = 16\nepochs = 2\nmini_batch_size = 500\n\
+        [data]\ntrain = [\"logins/train.csv\"]\nvalidation = [\"logins/validation.csv\"]\n\
         [training]\ndevice = \"ndarray\"\n";
     let folder = support::generated_and_trained("200", "7", config);
     let root = folder.path();
     let evaluate =
         ["evaluate", "--model", "run/model", "--data", "logins/test_labelled.csv", "--device", "ndarray"];
     ipsight(root, &[&evaluate[..], &["--target-fpr", "step_up=0.05"]].concat(), b"").expect(0, &[]);
-    let plain = ["--set", "model.ip_encoder=bits", "--set", "model.memory_cells=0"];
+    let plain = ["--set", "hyperparameters.vector_dim=8"];
     let train = ["train", "--config", "small.toml", "--output", "plain_run"];
     ipsight(root, &[&train[..], &plain].concat(), b"").expect(0, &[]);
     fs::rename(root.join("run/model"), root.join("wide")).unwrap();

@@ -33,51 +33,10 @@ use crate::{Error, Result, nearest};
 pub struct Config {
     /// The model and how it is trained, in the reference system's words.
     pub hyperparameters: Hyperparameters,
-    /// What the model has that the reference system's has not.
-    pub model: ModelConfig,
     /// Where a training runs.
     pub training: TrainingConfig,
     /// What is trained on.
     pub data: DataConfig,
-}
-
-/// What the model has that the reference system's has not; by default nothing.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct ModelConfig {
-    /// What is learned of an address.
-    pub ip_encoder: IpEncoderKind,
-    /// Lengths of the address prefixes that `ip_encoder = "prefixes"` learns; 0 is the prefix of all addresses.
-    #[schemars(length(min = 1), inner(range(min = 0, max = 32)))]
-    pub prefix_lengths: Vec<u32>,
-    /// Cells of the memory of an entity's row; 0 is no memory.
-    #[schemars(range(min = 0, max = 65_536))]
-    pub memory_cells: usize,
-    /// Lengths of the address prefixes that the memory remembers for each entity.
-    #[schemars(length(min = 1), inner(range(min = 0, max = 32)))]
-    pub memory_lengths: Vec<u32>,
-}
-
-impl Default for ModelConfig {
-    fn default() -> Self {
-        ModelConfig {
-            ip_encoder: IpEncoderKind::Bits,
-            prefix_lengths: vec![0, 8, 12, 16],
-            memory_cells: 0,
-            memory_lengths: vec![4, 8, 10, 12, 14, 16],
-        }
-    }
-}
-
-/// What is learned of an address.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum IpEncoderKind {
-    /// A network over its bits, as in the reference system.
-    #[default]
-    Bits,
-    /// That, and beside it how common the address's prefixes are among all entities.
-    Prefixes,
 }
 
 /// Where a training runs, and what it keeps to go on from.
@@ -356,16 +315,6 @@ impl Config {
                 ),
                 "allowed: 1..=500",
             ));
-        }
-        for (path, lengths) in [
-            ("model.prefix_lengths", &self.model.prefix_lengths),
-            ("model.memory_lengths", &self.model.memory_lengths),
-        ] {
-            if lengths.is_empty() {
-                let key = path.rsplit('.').next().unwrap_or(path);
-                let what = format!("{key} = {lengths:?} are no lengths of address prefixes");
-                problems.push(Problem::new(&[path], what, "one or more, each 0..=32, as in [8, 12, 16]"));
-            }
         }
         if let Err(Error::Config { what, help, .. }) =
             self.training.checkpoint_interval.parse::<CheckpointInterval>()

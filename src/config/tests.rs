@@ -170,27 +170,6 @@ fn the_learning_rate_warms_up_to_its_schedule() {
 }
 
 #[test]
-fn lengths_of_prefixes_are_checked() {
-    let config = load("", &["model.ip_encoder=prefixes", "model.prefix_lengths=[0, 32]"]).unwrap();
-    assert_eq!(config.model.prefix_lengths, [0, 32]);
-    for (value, what, allowed) in [
-        ("[]", "prefix_lengths = [] are no lengths", "one or more"),
-        ("[8, 33]", "33 in prefix_lengths is out of range", "allowed: 0..=32"),
-        ("[-1]", "-1 in prefix_lengths is out of range", "allowed: 0..=32"),
-    ] {
-        let (at, found, help) = refusal(&format!("[model]\nprefix_lengths = {value}"), &[]);
-        assert_eq!(at, "c.toml:2: model.prefix_lengths");
-        assert!(found.starts_with(what) && help.contains(allowed), "{found}: {help}");
-    }
-    let (_, what, help) = refusal("[model]\nmemory_lengths = [\"16\"]", &[]);
-    assert!(what.ends_with("expected an array of integers") && help.contains("[1, 2]"), "{what}: {help}");
-    let (_, what, _) = refusal("[model]\nmemory_cells = 65537", &[]);
-    assert!(what.contains("out of range"), "{what}");
-    let (_, what, help) = refusal("[model]\nip_encoder = \"bit\"", &[]);
-    assert!(what.contains("not a valid value") && help.contains("bits, prefixes"), "{what}: {help}");
-}
-
-#[test]
 fn an_interval_of_checkpoints_is_a_count_of_steps_or_minutes_or_off() {
     let interval = |text: &str| {
         let config = load("", &[&format!("training.checkpoint_interval={text}")])?;

@@ -1,7 +1,7 @@
 use std::ops::Range;
 
 use super::{EpochOrder, Events};
-use crate::event::{entity_row, entity_tag};
+use crate::event::entity_row;
 
 /// Positive pairs for one step, sorted by entity row (the loss does not depend on their order, and sorted
 /// rows make the gradients of one entity neighbours and the parts of a sharded table contiguous).
@@ -9,8 +9,6 @@ use crate::event::{entity_row, entity_tag};
 pub struct MiniBatch {
     /// `[B]`, ascending.
     pub entity_rows: Vec<u32>,
-    /// `[B]`: [`entity_tag`] of the entities.
-    pub tags: Vec<u32>,
     /// `[B]`
     pub ips: Vec<u32>,
 }
@@ -25,16 +23,16 @@ impl MiniBatch {
     ) -> Self {
         Self::sorted(positions.map(|position| {
             let event = events.get(order.event_at(position));
-            (entity_row(event.entity, num_entity_vectors), entity_tag(event.entity), event.ip)
+            (entity_row(event.entity, num_entity_vectors), event.ip)
         }))
     }
 
-    /// Sorts (entity row, tag, IP) by row; those of one row keep their order.
-    pub fn sorted(positives: impl Iterator<Item = (u32, u32, u32)>) -> Self {
-        let mut positives: Vec<(u32, u32, u32)> = positives.collect();
-        positives.sort_by_key(|(row, ..)| *row);
-        let column = |of: fn(&(u32, u32, u32)) -> u32| positives.iter().map(of).collect();
-        MiniBatch { entity_rows: column(|p| p.0), tags: column(|p| p.1), ips: column(|p| p.2) }
+    /// Sorts (entity row, IP) by row; those of one row keep their order.
+    pub fn sorted(positives: impl Iterator<Item = (u32, u32)>) -> Self {
+        let mut positives: Vec<(u32, u32)> = positives.collect();
+        positives.sort_by_key(|(row, _)| *row);
+        let (entity_rows, ips) = positives.into_iter().unzip();
+        MiniBatch { entity_rows, ips }
     }
 
     /// B, the number of positive pairs.
@@ -68,10 +66,8 @@ mod tests {
 
     #[test]
     fn rows_are_sorted_and_pairs_stay_together() {
-        let batch =
-            MiniBatch::sorted([(5, 8, 50), (1, 9, 10), (5, 8, 51), (1, 7, 11), (0, 6, 1)].into_iter());
+        let batch = MiniBatch::sorted([(5, 50), (1, 10), (5, 51), (1, 11), (0, 1)].into_iter());
         assert_eq!(batch.entity_rows, [0, 1, 1, 5, 5]);
-        assert_eq!(batch.tags, [6, 9, 7, 8, 8]);
         assert_eq!(batch.ips, [1, 10, 11, 50, 51]);
     }
 

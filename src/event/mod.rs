@@ -30,12 +30,6 @@ pub fn entity_row(entity: u64, num_entity_vectors: usize) -> u32 {
     (entity % num_entity_vectors as u64) as u32
 }
 
-/// What an entity's hash tells beside its row: entities that share a row have different tags, but for one pair in
-/// 2^32.
-pub fn entity_tag(entity: u64) -> u32 {
-    (entity >> 32) as u32
-}
-
 /// A bijection of 64-bit integers that looks random: the finalizer of SplitMix64 (Steele, Lea and Flood, "Fast
 /// Splittable Pseudorandom Number Generators", 2014).
 pub(crate) fn mix(value: u64) -> u64 {

@@ -8,8 +8,7 @@ use crate::event::entity_row;
 use crate::model::IpEncoder;
 use crate::tensors::{ip_tensor, read_floats};
 
-/// The entity and IP embeddings of a model. Their dot product is the score of the plain model, and the part
-/// `vectors` of the score of any ([`super::parts::Parts`]).
+/// The entity and IP embeddings of a model. Their dot product is the score.
 #[derive(Debug)]
 pub struct Embeddings {
     ip_encoder: IpEncoder,

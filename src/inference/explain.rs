@@ -1,6 +1,6 @@
-//! Why a score is what it is: its parts, how it changes along the address, and where the entity is usual.
+//! Why a score is what it is: how it changes along the address, and where the entity is usual.
 //!
-//! The parts are in [`super::parts`]. What they do not show, the score itself does, for many addresses.
+//! A dot product has no parts that tell people something, but the scores of many addresses do.
 
 use std::net::Ipv4Addr;
 
@@ -8,7 +8,6 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
-use super::parts::Parts;
 use super::prefix::Prefix;
 use super::scorer::{PAIRS_PER_BATCH, Scorer, anomaly_score};
 use crate::thresholds::{Thresholds, Verdict};
@@ -71,8 +70,6 @@ pub struct UsualNetworks {
 pub struct Explanation {
     /// The score, as [`Scorer::dot_product`] gives it: high means usual.
     pub dot_product: f32,
-    /// What it is made of.
-    pub parts: Parts,
     /// How it changes along the address: at 0, 8, 16, 24 and 32 bits.
     pub along_address: Vec<Step>,
     /// Where the entity is usual.
@@ -98,7 +95,7 @@ pub struct Explained<'a> {
     pub scored_by_prior: bool,
     /// Training events of the entity's table row, those of other entities that share it included.
     pub num_row_events: u32,
-    /// `dot_product`, `parts`, `along_address` and `usual_networks`.
+    /// `dot_product`, `along_address` and `usual_networks`.
     #[serde(flatten)]
     pub explanation: Explanation,
 }
@@ -143,7 +140,6 @@ pub fn explain(scorer: &Scorer, event: Event) -> Result<Explanation> {
     }
     Ok(Explanation {
         dot_product,
-        parts: scorer.parts(event)?,
         along_address: along_address(scorer, event, dot_product)?,
         usual_networks: usual_networks(scorer, event)?,
     })

@@ -4,7 +4,6 @@ use std::ops::Range;
 use std::path::Path;
 
 use burn::tensor::{AllocationProperty, DType, Tensor, TensorData};
-use ipsight_kernels::scores::folded_width;
 use safetensors::tensor::Dtype;
 
 use super::embeddings::Embeddings;
@@ -54,7 +53,7 @@ impl LoadedModel {
             model.ip_encoder_from_tensors(device, |name, shape| floats(&weights, name, shape))?;
         let vectors = weights.values(VECTORS, Dtype::F32, &[model.num_entity_vectors, model.vector_dim])?;
 
-        let width = folded_width(&model.shape());
+        let width = model.shape().folded_width();
         let rows = folded.values(FOLDED, Dtype::F32, &[model.num_entity_vectors, width])?;
         let sharding = model.entity_embedding().sharding();
         let shard = |range: Range<usize>| {
@@ -69,9 +68,7 @@ impl LoadedModel {
         let scorer =
             Scorer::of_folded(FoldedEntities { shards, sharding }, model.shape(), &ip_encoder, row_counts)
                 .with_population(population);
-        let row_width = model.entity_embedding().row_width();
-        let mut prior = floats(&weights, PRIOR, &[1, row_width])?;
-        prior.truncate(model.vector_dim);
+        let prior = floats(&weights, PRIOR, &[1, model.vector_dim])?;
         let embeddings = Embeddings::new(ip_encoder, vectors, prior);
         let thresholds = Thresholds::load(folder, manifest.weights_digest()?)?;
         Ok(Self { manifest, config, scorer, embeddings, thresholds })

@@ -3,14 +3,12 @@
 pub mod embeddings;
 pub mod explain;
 mod loaded_model;
-mod parts;
 mod prefix;
 mod scorer;
 mod unseen;
 
 pub use embeddings::Embeddings;
 pub use loaded_model::LoadedModel;
-pub use parts::{Parts, PrefixPart};
 pub use prefix::Prefix;
 pub use scorer::{FoldedEntities, MAX_BATCH_BYTES, PAIRS_PER_BATCH, Scorer, anomaly_score};
 pub use unseen::{Population, Unseen};

@@ -3,15 +3,13 @@
 use std::ops::Range;
 
 use burn::tensor::{Device, Tensor};
-use ipsight_kernels::gather::gather;
 use ipsight_kernels::scores::{fold, lookup_tables, scores};
 use ipsight_kernels::shape::ModelShape;
 use rayon::prelude::*;
 
-use super::parts::Parts;
 use super::unseen::{Population, Unseen};
 use crate::data::segments;
-use crate::event::{entity_row, entity_tag};
+use crate::event::entity_row;
 use crate::model::{EntityEmbedding, IpEncoder, IpInsights, Sharding, fold_entities, index_tensor};
 use crate::tensors::{ip_tensor, read_floats};
 use crate::{Event, Result};
@@ -27,8 +25,8 @@ const PAIRS_PER_THREAD: usize = 2048;
 
 /// The anomaly score of a pair: its negated score, so that high means anomalous.
 ///
-/// The score, a dot product in the reference system and in the plain model, is the log odds that the pair is real; the reference system's article plots and
-/// thresholds its negation (0: step-up authentication, 10: manual investigation).
+/// The score, a dot product, is the log odds that the pair is real; the reference system's article plots and thresholds
+/// its negation (0: step-up authentication, 10: manual investigation).
 pub fn anomaly_score(dot_product: f32) -> f32 {
     -dot_product
 }
@@ -60,7 +58,7 @@ enum Vectors {
 /// The entities of a model, folded.
 #[derive(Debug)]
 pub struct FoldedEntities {
-    /// Shard by shard: `[rows, width + 1 + cells]`.
+    /// Shard by shard: `[rows, width + 1]`.
     pub shards: Vec<Tensor<2>>,
     /// Which shard has which rows.
     pub sharding: Sharding,
@@ -70,8 +68,6 @@ pub struct FoldedEntities {
 struct Pairs {
     /// Rows within the shard.
     rows: Vec<i32>,
-    /// [`entity_tag`] of the entities.
-    tags: Vec<u32>,
     ips: Vec<u32>,
 }
 
@@ -165,7 +161,7 @@ impl Scorer {
         self.row_counts[self.row(entity) as usize]
     }
 
-    /// The scores of events, in their order: dot products in the plain model, log odds in any. High means normal.
+    /// The scores of events, in their order: dot products, which are log odds. High means normal.
     ///
     /// # Errors
     ///
@@ -193,12 +189,8 @@ impl Scorer {
         let unseen: Vec<usize> =
             (0..events.len()).filter(|index| !self.entity_seen(events[*index].entity)).collect();
         for unseen in unseen.chunks(self.pairs_at_once()) {
-            let of_events = |part: fn(&Event) -> u32| unseen.iter().map(|i| part(&events[*i])).collect();
-            let pairs = Pairs {
-                rows: vec![0; unseen.len()],
-                tags: of_events(|event| entity_tag(event.entity)),
-                ips: of_events(|event| event.ip),
-            };
+            let ips = unseen.iter().map(|i| events[*i].ip).collect();
+            let pairs = Pairs { rows: vec![0; unseen.len()], ips };
             for (index, score) in unseen.iter().zip(read_floats(self.scores(prior, pairs))?) {
                 scores[*index] = score;
             }
@@ -220,30 +212,9 @@ impl Scorer {
         Ok(self.dot_products(&[event])?[0])
     }
 
-    /// The parts of one event's score, computed on the host: the encoder's parameters are read back for it.
-    ///
-    /// # Errors
-    ///
-    /// As [`Scorer::dot_products`].
-    pub fn parts(&self, event: Event) -> Result<Parts> {
-        let row = [self.row(event.entity)];
-        let folded = match (self.prior_for(event.entity), &self.vectors) {
-            (Some(prior), _) => prior.clone(),
-            (None, Vectors::Plain(table)) => {
-                fold(table.forward(&table.index(&row)), self.parameters.clone(), self.shape)
-            }
-            (None, Vectors::Folded(entities)) => {
-                let (shard, _, local) = entities.sharding.split(&row).remove(0);
-                gather(entities.shards[shard].clone(), index_tensor(local, &self.device))
-            }
-        };
-        let (folded, parameters) = (read_floats(folded)?, read_floats(self.parameters.clone())?);
-        Ok(Parts::new(&self.shape, &parameters, &folded, entity_tag(event.entity), event.ip))
-    }
-
     /// Pairs whose rows or activations are at most [`MAX_BATCH_BYTES`].
     fn pairs_at_once(&self) -> usize {
-        let widest = self.shape.vector_dim.max(self.shape.output_width() + 1) + self.shape.num_cells();
+        let widest = self.shape.vector_dim.max(self.shape.folded_width());
         (MAX_BATCH_BYTES / (4 * widest)).clamp(1, PAIRS_PER_BATCH)
     }
 
@@ -255,18 +226,15 @@ impl Scorer {
         match &self.vectors {
             Vectors::Folded(entities) if entities.shards.len() == 1 => {
                 let row = |event: &Event| self.row(event.entity) as i32;
-                let tag = |event: &Event| entity_tag(event.entity);
                 let pairs = match events.len() {
                     ..=PAIRS_PER_THREAD => Pairs {
                         rows: events.iter().map(row).collect(),
-                        tags: events.iter().map(tag).collect(),
                         ips: events.iter().map(|event| event.ip).collect(),
                     },
                     _ => {
                         let events = events.par_iter().with_min_len(PAIRS_PER_THREAD);
                         Pairs {
                             rows: events.clone().map(row).collect(),
-                            tags: events.clone().map(tag).collect(),
                             ips: events.map(|event| event.ip).collect(),
                         }
                     }
@@ -283,7 +251,6 @@ impl Scorer {
             events.iter().enumerate().map(|(i, event)| (self.row(event.entity), i)).collect();
         by_row.sort_unstable();
         let rows: Vec<u32> = by_row.iter().map(|(row, _)| *row).collect();
-        let tags: Vec<u32> = by_row.iter().map(|(_, i)| entity_tag(events[*i].entity)).collect();
         let ips: Vec<u32> = by_row.iter().map(|(_, i)| events[*i].ip).collect();
         let sorted = match vectors {
             Vectors::Plain(table) => {
@@ -293,14 +260,13 @@ impl Scorer {
                     index += usize::from(unique[index] != *row);
                     index as i32
                 });
-                let pairs = Pairs { rows: local.collect(), tags, ips };
+                let pairs = Pairs { rows: local.collect(), ips };
                 let folded = fold(table.forward(&table.index(&unique)), self.parameters.clone(), self.shape);
                 self.scores(&folded, pairs)
             }
             Vectors::Folded(FoldedEntities { shards, sharding }) => {
                 let of_shard = |(shard, range, local): (usize, Range<usize>, Vec<i32>)| {
-                    let (tags, ips) = (tags[range.clone()].to_vec(), ips[range].to_vec());
-                    self.scores(&shards[shard], Pairs { rows: local, tags, ips })
+                    self.scores(&shards[shard], Pairs { rows: local, ips: ips[range].to_vec() })
                 };
                 Tensor::cat(sharding.split(&rows).into_iter().map(of_shard).collect(), 0)
             }
@@ -313,8 +279,7 @@ impl Scorer {
     }
 
     fn scores(&self, folded: &Tensor<2>, pairs: Pairs) -> Tensor<1> {
-        let upload = |values| ip_tensor(values, &self.device);
-        let pairs = (index_tensor(pairs.rows, &self.device), upload(pairs.tags), upload(pairs.ips));
+        let pairs = (index_tensor(pairs.rows, &self.device), ip_tensor(pairs.ips, &self.device));
         scores(folded.clone(), pairs, self.tables.clone(), self.parameters.clone(), self.shape)
     }
 }

@@ -57,7 +57,7 @@ impl FromStr for Unseen {
 pub struct Population {
     /// Those that the model was trained on.
     pub filter: EntityFilter,
-    /// `[1, width + 1 + cells]`: the entity as which one that was not seen can be scored, folded
+    /// `[1, width + 1]`: the entity as which one that was not seen can be scored, folded
     /// ([`crate::model::prior_entity`]).
     pub prior: Tensor<2>,
 }

@@ -1,15 +1,6 @@
 //! The entity that stands for those that a model was not trained on, and the folding of entities.
 //!
-//! The prior entity is the mean of those that were trained, `[vector | cells]`:
-//!
-//! ```text
-//! vector = mean of e_r over the trained rows r
-//! a      = mean of the trained cells of `elsewhere`, in each of its cells      how often an entity is elsewhere
-//! memory = 0                                                                   it remembers nothing
-//! ```
-//!
-//! Its score is therefore `common + ln(exp(mean of e_r · v(ip)) + exp(OFFSET + a))`, or the mean score over the trained
-//! rows in a model of bits alone.
+//! The prior entity's vector is the mean of those of the trained rows, so its score is the mean score over them.
 
 use burn::tensor::{Tensor, TensorData};
 use ipsight_kernels::scores::fold;
@@ -20,45 +11,39 @@ use crate::Result;
 use crate::tensors::read_floats;
 
 /// Folds the encoder's output layer into the entities of a model on a plain device, shard by shard:
-/// `[rows, width + 1 + cells]`.
+/// `[rows, width + 1]`.
 pub fn fold_entities(model: &IpInsights) -> impl Iterator<Item = Tensor<2>> {
     let (shape, parameters) = (model.shape(), model.ip_encoder.parameters());
     model.entity_embedding.shards.iter().map(move |shard| fold(shard.val(), parameters.clone(), shape))
 }
 
-/// The entity that stands for those that were not seen, as a row of the table, `[vector_dim + cells]`. `row_counts` are the
+/// The entity that stands for those that were not seen, as a row of the table, `[vector_dim]`. `row_counts` are the
 /// training events of each row. Sums are in float64 and of one order, whatever the number of threads.
 ///
 /// # Errors
 ///
 /// [`crate::Error::Device`] where the weights cannot be read back.
 pub fn prior_entity(model: &IpInsights, row_counts: &[u32]) -> Result<Vec<f32>> {
-    let (shape, table) = (model.shape(), &model.entity_embedding);
-    let width = shape.row_width();
-    let cells_of_elsewhere = shape.vector_dim..shape.vector_dim + shape.elsewhere.num_row_cells();
-    let mut sums = Sums::new(cells_of_elsewhere.start);
+    let width = model.entity_embedding.vector_dim();
+    let mut sums = Sums::new(width);
     let mut counts = row_counts;
-    for shard in &table.shards {
+    for shard in &model.entity_embedding.shards {
         let rows = read_floats(shard.val())?;
         let of_shard;
         (of_shard, counts) = counts.split_at(rows.len() / width);
         let parts: Vec<Sums> = (rows.par_chunks(ROWS_PER_SUM * width), of_shard.par_chunks(ROWS_PER_SUM))
             .into_par_iter()
             .map(|(rows, counts)| {
-                let mut sums = Sums::new(cells_of_elsewhere.start);
+                let mut sums = Sums::new(width);
                 let trained = rows.chunks_exact(width).zip(counts).filter(|(_, count)| **count > 0);
-                trained.for_each(|(row, _)| sums.add(row, &row[cells_of_elsewhere.clone()]));
+                trained.for_each(|(row, _)| sums.add(row));
                 sums
             })
             .collect();
         parts.iter().for_each(|part| sums.merge(part));
     }
-    let mut prior = vec![0.0; width];
-    for (mean, sum) in prior.iter_mut().zip(&sums.vector) {
-        *mean = (sum / sums.num_rows.max(1.0)) as f32;
-    }
-    prior[cells_of_elsewhere].fill((sums.elsewhere / sums.num_cells.max(1.0)) as f32);
-    Ok(prior)
+    let mean = |sum: &f64| (sum / sums.num_rows.max(1.0)) as f32;
+    Ok(sums.vector.iter().map(mean).collect())
 }
 
 /// Rows that are summed one after the other.
@@ -67,34 +52,26 @@ const ROWS_PER_SUM: usize = 4096;
 struct Sums {
     num_rows: f64,
     vector: Vec<f64>,
-    num_cells: f64,
-    elsewhere: f64,
 }
 
 impl Sums {
     fn new(vector_dim: usize) -> Self {
-        Self { num_rows: 0.0, vector: vec![0.0; vector_dim], num_cells: 0.0, elsewhere: 0.0 }
+        Self { num_rows: 0.0, vector: vec![0.0; vector_dim] }
     }
 
-    /// Adds a trained row. Cells of `elsewhere` that belong to no entity are 0, as they were at first.
-    fn add(&mut self, row: &[f32], elsewhere: &[f32]) {
+    /// Adds a trained row.
+    fn add(&mut self, row: &[f32]) {
         self.num_rows += 1.0;
         self.vector.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(*value));
-        for cell in elsewhere.iter().filter(|cell| **cell != 0.0) {
-            self.num_cells += 1.0;
-            self.elsewhere += f64::from(*cell);
-        }
     }
 
     fn merge(&mut self, other: &Self) {
         self.num_rows += other.num_rows;
         self.vector.iter_mut().zip(&other.vector).for_each(|(sum, value)| *sum += value);
-        self.num_cells += other.num_cells;
-        self.elsewhere += other.elsewhere;
     }
 }
 
-/// Folds the encoder's output layer into one entity, whose `row` is as in the table: `[1, width + 1 + cells]`.
+/// Folds the encoder's output layer into one entity, whose `row` is as in the table: `[1, width + 1]`.
 pub fn fold_entity(model: &IpInsights, row: Vec<f32>) -> Tensor<2> {
     let shape = [1, row.len()];
     let row = Tensor::from_data(TensorData::new(row, shape), &model.entity_embedding.device());

@@ -1,7 +1,7 @@
 //! The names of what lies in a model folder, and the version of its layout.
 
 /// Version of the folder's layout; a reader refuses any other.
-pub const FORMAT_VERSION: u32 = 3;
+pub const FORMAT_VERSION: u32 = 4;
 
 /// The file by which a model folder is known.
 pub const MANIFEST: &str = "manifest.json";
@@ -13,13 +13,13 @@ pub(crate) const CONFIG: &str = "config.toml";
 /// `[N]`, beside the weights.
 pub(crate) const ROW_COUNTS: &str = "entity_row_counts";
 
-/// The folded entities, `[N, width + 1 + cells]`.
+/// The folded entities, `[N, width + 1]`.
 pub(crate) const FOLDED: &str = "folded";
 
-/// The entity that stands for all, `[1, vector_dim + cells]`, beside the weights.
+/// The entity that stands for all, `[1, vector_dim]`, beside the weights.
 pub(crate) const PRIOR: &str = "prior_entity";
 
-/// The same, folded: `[1, width + 1 + cells]`.
+/// The same, folded: `[1, width + 1]`.
 pub(crate) const FOLDED_PRIOR: &str = "folded_prior";
 
 /// [`super::EntityFilter::parts`], beside the weights.

@@ -108,7 +108,9 @@ pub(super) fn parse_manifest(at: &str, text: &[u8]) -> Result<Manifest> {
     checksummed_json::read(text, FORMAT_VERSION).map_err(|error| match error {
         Unreadable::Damaged(what) => Error::data(at, what, DAMAGED_HELP),
         Unreadable::OtherVersion(found) => {
-            let help = format!("this ipsight reads version {FORMAT_VERSION}; take the ipsight that wrote it");
+            let help = format!(
+                "this ipsight reads version {FORMAT_VERSION}: take the ipsight that wrote it, or train again"
+            );
             Error::data(at, found, help)
         }
     })

@@ -4,7 +4,6 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use ipsight_kernels::scores::folded_width;
 use safetensors::tensor::{Dtype, TensorView};
 
 use super::checksummed_json;
@@ -156,7 +155,7 @@ fn write_folded(path: &Path, model: &IpInsights, prior: Vec<f32>) -> Result<()> 
     for shard in fold_entities(model) {
         bytes.extend(read_floats(shard)?.into_iter().flat_map(f32::to_le_bytes));
     }
-    let width = folded_width(&model.shape());
+    let width = model.shape().folded_width();
     let prior = le_bytes(&read_floats(fold_entity(model, prior))?);
     let num_rows = model.entity_embedding.num_entity_vectors();
     let tensors = [

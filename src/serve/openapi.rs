@@ -299,8 +299,8 @@ fn schemas(limits: &Limits, ip_syntax: IpSyntax) -> Value {
         "ToExplain": object(json!({ "entity": entity, "ip": ip }), &["entity", "ip"]),
         "Explanation": {
             "type": "object",
-            "required": ["entity", "ip", "dot_product", "anomaly_score", "entity_seen", "scored_by_prior", "parts",
-                         "along_address", "usual_networks"],
+            "required": ["entity", "ip", "dot_product", "anomaly_score", "entity_seen", "scored_by_prior", "along_address",
+                         "usual_networks"],
         },
         "Model": {
             "type": "object",

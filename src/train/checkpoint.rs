@@ -28,7 +28,7 @@ use crate::model_folder::{self, FileEntry, InitFrom, Tensors, Unreadable, read_c
 use crate::{Error, Result};
 
 /// Version of the folder's layout; a reader refuses any other.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 pub(super) const MANIFEST: &str = "manifest.json";
 pub(super) const STATE: &str = "state.safetensors";

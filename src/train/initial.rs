@@ -9,7 +9,7 @@ use toml::Table;
 use super::checkpoint::{self, Checkpoint};
 use super::progress::Progress;
 use super::step::TrainState;
-use crate::config::{Config, IpEncoderKind, differences};
+use crate::config::{Config, differences};
 use crate::event::ENTITY_HASH;
 use crate::model::IpInsightsConfig;
 use crate::model_folder::entity_filter::EntityFilter;
@@ -119,26 +119,17 @@ fn find(path: &Path) -> Result<PathBuf> {
     ))
 }
 
-/// What differs among the keys that say how the weights lie, and that have a meaning here.
-fn shape_differences(then: &Config, now: &Config) -> Vec<String> {
-    let shape = |config: &Config| (config.hyperparameters.num_entity_vectors, of(config).shape());
-    if shape(then) == shape(now) {
-        return Vec::new(); // lengths of prefixes may stand there in another order
-    }
-    let is_used = |key: &str| match key {
-        "hyperparameters.num_entity_vectors"
-        | "hyperparameters.vector_dim"
-        | "hyperparameters.num_ip_encoder_layers" => true,
-        "model.prefix_lengths" => [then, now].iter().all(|c| c.model.ip_encoder == IpEncoderKind::Prefixes),
-        "model.memory_lengths" => [then, now].iter().all(|c| c.model.memory_cells > 0),
-        _ => key.starts_with("model."),
-    };
-    let table = |config: &Config| Table::try_from(config).unwrap_or_default();
-    differences(&table(then), &table(now), |key| !is_used(key))
-}
+/// Keys that say how the weights lie.
+const SHAPE_KEYS: [&str; 3] = [
+    "hyperparameters.num_entity_vectors",
+    "hyperparameters.vector_dim",
+    "hyperparameters.num_ip_encoder_layers",
+];
 
-fn of(config: &Config) -> IpInsightsConfig {
-    IpInsightsConfig::of(config, 1)
+/// What differs among [`SHAPE_KEYS`].
+fn shape_differences(then: &Config, now: &Config) -> Vec<String> {
+    let table = |config: &Config| Table::try_from(config).unwrap_or_default();
+    differences(&table(then), &table(now), |key| !SHAPE_KEYS.contains(&key))
 }
 
 fn help(differing: &[String]) -> &'static str {

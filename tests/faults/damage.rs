@@ -25,13 +25,11 @@ fn events() -> Events {
     Events::from_columns(entities, (0..40u32).map(|i| i.wrapping_mul(2_654_435_761)).collect())
 }
 
-/// The smallest there is, with a memory.
+/// The smallest there is.
 fn config() -> Config {
     let mut config = Config::default();
     let h = &mut config.hyperparameters;
     (h.num_entity_vectors, h.vector_dim, h.mini_batch_size, h.epochs) = (3, 4, 20, 2);
-    config.model.memory_cells = 4;
-    config.model.memory_lengths = vec![8];
     config.training.checkpoint_interval = "1 steps".into();
     config
 }
