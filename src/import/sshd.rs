@@ -19,8 +19,9 @@ use memchr::memmem;
 
 use super::apache::month_of;
 use super::login::{Login, Skip, address};
+use super::options::{ImportOptions, Outcomes};
+use super::parser::Parser;
 use super::records::Records;
-use super::{ImportOptions, Outcomes, Parser};
 use crate::Result;
 use crate::data::{civil_seconds, date_of, unix_seconds};
 
