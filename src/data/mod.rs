@@ -58,4 +58,4 @@ pub use report::ReadReport;
 pub use row::{Place, Row};
 pub(crate) use source::{MAX_LINE, Source};
 pub(crate) use stream::{Stream, compression_of};
-pub(crate) use time::{civil_seconds, date_of, rfc3339_utc, unix_seconds};
+pub(crate) use time::{formatted_seconds, has_form, rfc3339_utc, unix_seconds, year_of};

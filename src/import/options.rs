@@ -68,7 +68,7 @@ pub struct ImportOptions {
     pub outcomes: Option<Outcomes>,
     /// The year of sshd's lines in the classic form, which has none: 1 to 9999. Without it a line is of the last year
     /// in which it is not newer than its file.
-    pub year: Option<i64>,
+    pub year: Option<i16>,
 }
 
 impl ImportOptions {
