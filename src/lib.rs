@@ -36,7 +36,7 @@ pub mod train;
 
 pub use config::Config;
 pub use durable::OutputFile;
-pub use error::{Error, Result, nearest};
+pub use error::{At, Error, Result, nearest};
 pub use event::Event;
 pub use inference::{LoadedModel, Scorer, Unseen, anomaly_score};
 pub use train::train;

@@ -8,9 +8,10 @@ use ipsight::event::hash_entity;
 use ipsight::{Error, Event, LoadedModel, Result};
 
 use super::attack_args::AttackArgs;
+use super::common_args::DeviceArg;
 use super::comparison_text;
+use super::output;
 use super::read_args::{ReadArgs, parse_fraction, talk_about};
-use super::{DeviceArg, output};
 
 #[derive(Args)]
 pub struct CompareArgs {

@@ -10,11 +10,12 @@ use ipsight::thresholds::{Criterion, THRESHOLDS, Thresholds, WantedThreshold};
 use ipsight::{Error, Event, Result};
 
 use super::attack_args::AttackArgs;
+use super::common_args::{DeviceArg, UnseenArg, check_seen};
 use super::evaluation_text;
+use super::output;
 use super::read_args::{ReadArgs, parse_fraction, talk_about};
 use super::training::{check_stdin, end_with_stdin};
 use super::truth::Truth;
-use super::{DeviceArg, UnseenArg, check_seen, output};
 
 #[derive(Args)]
 pub struct EvaluateArgs {

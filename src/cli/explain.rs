@@ -8,8 +8,9 @@ use ipsight::inference::LoadedModel;
 use ipsight::inference::explain::Explained;
 use ipsight::{Error, Event, Result};
 
+use super::common_args::{DeviceArg, UnseenArg, check_seen};
 use super::explanation_text::text;
-use super::{DeviceArg, UnseenArg, check_seen, output};
+use super::output;
 
 #[derive(Args)]
 pub struct ExplainArgs {

@@ -3,7 +3,7 @@ use ipsight::Result;
 use ipsight::data::{Format, LeftOut, OnBadRow, ReadOptions, ReadReport};
 use ipsight::event::IpSyntax;
 
-use super::parse_choice;
+use super::common_args::parse_choice;
 
 /// Flags of every verb that reads events.
 #[derive(Args, Default)]

@@ -7,9 +7,9 @@ use ipsight::inference::{LoadedModel, PAIRS_PER_BATCH};
 use ipsight::thresholds::{THRESHOLDS, Thresholds};
 use ipsight::{Error, Event, Result, Scorer, anomaly_score};
 
+use super::common_args::{DeviceArg, UnseenArg, check_seen, parse_prior};
 use super::read_args::{ReadArgs, talk_about};
 use super::scored_rows::{self, OutputFormat, ScoredRow, ScoredRows};
-use super::{DeviceArg, UnseenArg, check_seen};
 
 #[derive(Args)]
 pub struct ScoreArgs {
@@ -87,13 +87,6 @@ fn with_attack_prior(mut thresholds: Option<Thresholds>, args: &ScoreArgs) -> Re
         (_, None) => {}
     }
     Ok(thresholds)
-}
-
-pub fn parse_prior(text: &str) -> std::result::Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(prior) if 0.0 < prior && prior < 1.0 => Ok(prior),
-        _ => Err("a number above 0 and below 1".into()),
-    }
 }
 
 /// Rows that wait to be scored together.

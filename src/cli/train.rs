@@ -7,12 +7,13 @@ use ipsight::model_folder;
 use ipsight::train::{FolderLock, InitialModel, Resume, RunFolder, Trained};
 use ipsight::{Error, Result, device};
 
+use super::common_args::{DeviceArg, parse_choice};
+use super::output;
 use super::read_args::{LimitArgs, ReadArgs};
 use super::training::{
     Formats, Log, Stop, Training, check_stdin, end, end_with_stdin, lay_inputs_over, load,
     nothing_to_train_on, summary, trained_model,
 };
-use super::{DeviceArg, output, parse_choice};
 
 #[derive(Args)]
 pub struct TrainArgs {

@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use super::json_records::{Form, events_of_json};
 use super::limits::Limits;
-use super::wire::{self, Reading, RequestFormat};
+use super::reading::Reading;
+use super::wire::{self, RequestFormat};
 use crate::Event;
 use crate::event::IpSyntax;
 

@@ -7,8 +7,8 @@ use serde::de::{
 };
 
 use super::limits::Limits;
+use super::reading::Reading;
 use super::refusal::Refusal;
-use super::wire::Reading;
 use crate::Event;
 use crate::data::{BadRow, shown};
 use crate::event::{IpSyntax, hash_entity};
@@ -49,7 +49,7 @@ pub fn events_of_json(body: &[u8], form: Form, reading: &Reading<'_>) -> Result<
         (Ok(()), _) => {
             Err(Refusal::invalid(format!("there is no list `{0}`: send {{\"{0}\":[…]}}", form.list())))
         }
-        _ if records.events.len() > limits.max_records => Err(super::wire::too_many_records(limits)),
+        _ if records.events.len() > limits.max_records => Err(reading.too_many_records()),
         (Err(error), Some(index)) => Err(Refusal::invalid(format!("record {index} (from 0): {error}"))),
         (Err(error), None) => Err(Refusal::invalid(format!("the body: {error}"))),
     }

@@ -16,7 +16,7 @@ use crate::inference::LoadedModel;
 use crate::inference::embeddings::Embeddings;
 use crate::model_folder::{MANIFEST, Manifest};
 use crate::thresholds::{THRESHOLDS, Thresholds};
-use crate::{Error, Event, Result, Scorer, Unseen};
+use crate::{At, Error, Event, Result, Scorer, Unseen};
 
 /// A model that is served.
 pub struct ServedModel {
@@ -36,7 +36,7 @@ impl ServedModel {
         match scores.iter().position(|score| !score.is_finite()) {
             None => Ok(scores),
             Some(index) => Err(Error::data(
-                "model",
+                "scores",
                 format!("the score of a record is {}", scores[index]),
                 "the model is broken: train again with a lower learning_rate",
             )),
@@ -165,7 +165,7 @@ impl Models {
         }
         if served.is_empty() {
             return Err(Error::config(
-                "--model",
+                At::option("model"),
                 format!("there is no model in {}", root.display()),
                 "give a model folder, such as RUN/model, or a folder of model or run folders",
             ));
