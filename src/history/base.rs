@@ -1,0 +1,325 @@
+//! A history that is read: a file that is mapped and never changed.
+
+use std::fs::File;
+use std::path::Path;
+
+use bytes::Bytes;
+
+use super::account::{Account, Heading};
+use super::bits::BitReader;
+use super::chain::{CHAINS, family};
+use super::container::Directory;
+use super::info::{FamilySummary, Info, days_between};
+use super::own::{LevelOwn, OwnVisitor};
+use super::population::{LevelPopulation, PopulationVisitor, Widths};
+use super::table::Table;
+use super::trie_read::Trie;
+use super::usage::{LevelUsage, NUM_LEVELS, Usage};
+use crate::data::map_file;
+use crate::event::Address;
+use crate::{Error, Result};
+
+/// Names of the sections of a history.
+pub(super) mod section {
+    pub(in super::super) const INFO: &str = "info";
+    pub(in super::super) const STARTS: &str = "account starts";
+    pub(in super::super) const HASHES: &str = "account hashes";
+    pub(in super::super) const POSITIONS: &str = "account positions";
+    pub(in super::super) const BLOCKS: &str = "account blocks";
+    pub(in super::super) const POPULATION: &str = "population";
+}
+
+/// The exact counts of all events up to some moment. It is mapped from its file, so many of one file share memory.
+pub struct History {
+    pub(super) info: Info,
+    pub(super) table: Table,
+    /// Every account's addresses, with the zeros behind them.
+    blocks: Bytes,
+    /// The addresses of all accounts, with the zeros behind them.
+    population: Bytes,
+    widths: Widths,
+    sections: Vec<(String, u64)>,
+    num_bytes: u64,
+}
+
+/// What a history holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Accounts.
+    pub accounts: u64,
+    /// Events.
+    pub events: u64,
+    /// Distinct (account, address) that were counted and are not kept, see
+    /// [`super::Options::max_networks`].
+    pub dropped_pairs: u64,
+    /// Unix seconds of the first and the last event, where events have times.
+    pub times: Option<(i64, i64)>,
+    /// IPv4.
+    pub ipv4: FamilySummary,
+    /// IPv6.
+    pub ipv6: FamilySummary,
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// Bytes of its sections, by name.
+    pub sections: Vec<(String, u64)>,
+}
+
+/// Pairs to be looked up, in columns of equal length.
+#[derive(Clone, Copy, Debug)]
+pub struct Pairs<'a> {
+    /// Hashes of the accounts.
+    pub accounts: &'a [u64],
+    /// The addresses.
+    pub addresses: &'a [Address],
+    /// Seconds from `time_base` at which each pair is asked for, or that times are not known.
+    pub seconds: Option<&'a [u32]>,
+    /// Unix seconds of second 0.
+    pub time_base: i64,
+}
+
+/// What is known of one account.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AccountHistory {
+    /// Hash of the account.
+    pub account: u64,
+    /// Events.
+    pub events: u32,
+    /// Unix seconds of the first and the last event, where events have times.
+    pub times: Option<(i64, i64)>,
+    /// Distinct prefixes of each level.
+    pub distinct: [u32; NUM_LEVELS],
+    /// What is known of each address, in ascending order.
+    pub addresses: Vec<AddressHistory>,
+}
+
+/// What is known of one (account, address).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressHistory {
+    /// The address.
+    pub address: Address,
+    /// Events of the account with it.
+    pub events: u32,
+    /// Which of the account's events was the last one with it, from 1.
+    pub last_ordinal: u32,
+    /// Times of use, where events have times.
+    pub times: Option<AddressTimes>,
+}
+
+/// When an account used an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddressTimes {
+    /// Days from 1970-01-01 to the first event's, in UTC.
+    pub first_day: i64,
+    /// Unix seconds of the last event.
+    pub last: i64,
+    /// Distinct days with an event.
+    pub days: u32,
+}
+
+/// Lookups that are under way together, so that they wait for memory at the same time.
+const NUM_AT_ONCE: usize = 32;
+
+impl History {
+    /// Maps a history.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] where the file cannot be read; [`Error::Data`] where it is no history, another version's, or
+    /// damaged in its directory, totals or table of accounts. Damage of other bytes shows by wrong counts only: compare the
+    /// file's digest with that of the manifest.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(Error::io("open", path))?;
+        let bytes = map_file(&file).map_err(Error::io("map", path))?;
+        Self::from_bytes(bytes, &path.display().to_string())
+    }
+
+    /// Reads a history that is in memory; `name` says in errors what it is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Data`], as [`History::open`].
+    pub fn from_bytes(bytes: Bytes, name: &str) -> Result<Self> {
+        let help = "build the history again, or take the model folder from where it was copied";
+        Self::read(bytes).map_err(|what| Error::data(name, format!("the file {what}"), help))
+    }
+
+    fn read(bytes: Bytes) -> std::result::Result<Self, String> {
+        let directory = Directory::read(&bytes)?;
+        let section = |name: &str| directory.section(name).map(|range| bytes.slice(range));
+        let padded = |name: &str| directory.section(name).map(|range| bytes.slice(directory.padded(&range)));
+        let info = Info::read(&section(section::INFO)?)?;
+        let blocks_length = directory.section(section::BLOCKS)?.len();
+        let table = Table::read(
+            section(section::STARTS)?,
+            section(section::HASHES)?,
+            padded(section::POSITIONS)?,
+            blocks_length,
+        )?;
+        if table.num_accounts() as u64 != info.accounts {
+            return Err("has another number of accounts than its totals say".into());
+        }
+        Ok(Self {
+            info,
+            table,
+            blocks: padded(section::BLOCKS)?,
+            population: padded(section::POPULATION)?,
+            widths: Widths::new(info.events, info.accounts),
+            sections: directory.lengths().collect(),
+            num_bytes: bytes.len() as u64,
+        })
+    }
+
+    /// What is known of a pair before an event at `now`, in Unix seconds.
+    pub fn usage(&self, account: u64, address: Address, now: Option<i64>) -> Usage {
+        let mut usage = Usage::default();
+        self.look_up(self.table.find(account), address, now, &mut usage);
+        usage
+    }
+
+    /// Does as [`History::usage`] for many pairs, on one core. Give each core some hundred pairs at a time.
+    ///
+    /// # Panics
+    ///
+    /// Where the columns have other lengths than `usages`.
+    pub fn usages(&self, pairs: &Pairs<'_>, usages: &mut [Usage]) {
+        let num = usages.len();
+        assert_eq!((pairs.accounts.len(), pairs.addresses.len()), (num, num), "columns of equal length");
+        assert!(pairs.seconds.is_none_or(|seconds| seconds.len() == num), "columns of equal length");
+        for (at, usages) in (0..).step_by(NUM_AT_ONCE).zip(usages.chunks_mut(NUM_AT_ONCE)) {
+            let range = at..at + usages.len();
+            let found = self.find_accounts(&pairs.accounts[range.clone()]);
+            for ((i, usage), found) in range.zip(usages).zip(found) {
+                let now = pairs.seconds.map(|seconds| pairs.time_base + i64::from(seconds[i]));
+                self.look_up(found, pairs.addresses[i], now, usage);
+            }
+        }
+    }
+
+    /// Finds accounts, and has the CPU fetch their blocks.
+    fn find_accounts(&self, accounts: &[u64]) -> [Option<usize>; NUM_AT_ONCE] {
+        let mut found = [None; NUM_AT_ONCE];
+        for (found, account) in found.iter_mut().zip(accounts) {
+            *found = self.table.find(*account);
+        }
+        found
+    }
+
+    #[inline]
+    fn look_up(&self, account: Option<usize>, address: Address, now: Option<i64>, usage: &mut Usage) {
+        let num_totals = (self.info.events, self.info.accounts, self.info.top_prefixes);
+        (usage.total_events, usage.total_accounts, usage.total_top_prefixes) = num_totals;
+        let population = self.population(address);
+        let Some(index) = account else {
+            (usage.num_events, usage.distinct) = (0, [0; NUM_LEVELS]);
+            (usage.days_since_first, usage.days_since_last) = (-1., -1.);
+            for (level, population) in usage.levels.iter_mut().zip(&population) {
+                *level = LevelUsage { days_since_use: -1., events_since_use: -1., ..LevelUsage::default() };
+                level.add(population);
+            }
+            return;
+        };
+        let heading = self.heading(index);
+        let reader = BitReader::new(&self.blocks);
+        let mut own = OwnVisitor::new(reader, &heading, self.info.clock);
+        if let Some(trie) = &heading.tries[family(address)] {
+            trie.look_up(address.bits(), &mut own);
+        }
+        usage.num_events = heading.events;
+        usage.distinct = heading.distinct;
+        let clock = self.info.clock;
+        let now = now.filter(|_| clock.is_timed);
+        // Seconds before the account's last event.
+        let days_since = |seconds: u32| {
+            let then = clock.base + i64::from(heading.last) - i64::from(seconds);
+            now.map_or(-1., |now| days_between(then, now))
+        };
+        usage.days_since_last = days_since(0);
+        usage.days_since_first = days_since(heading.last - heading.first);
+        for ((level, own), population) in usage.levels.iter_mut().zip(&own.levels).zip(&population) {
+            *level = LevelUsage::of(own, &days_since);
+            level.add(population);
+        }
+    }
+
+    #[inline(always)]
+    fn population(&self, address: Address) -> [LevelPopulation; NUM_LEVELS] {
+        let reader = BitReader::new(&self.population);
+        let mut visitor = PopulationVisitor::new(reader, self.widths);
+        let family = family(address);
+        if let Some(root) = self.info.roots[family] {
+            let trie = Trie { reader, chain: &CHAINS[family], root: root as usize, start: 0 };
+            trie.look_up(address.bits(), &mut visitor);
+        }
+        visitor.levels
+    }
+
+    #[inline(always)]
+    fn heading(&self, index: usize) -> Heading<'_> {
+        let reader = BitReader::new(&self.blocks);
+        Heading::read(reader, self.table.block_start(index), self.table.position(index), self.info.clock)
+    }
+
+    /// What is counted of the account at an index of the table.
+    pub(super) fn account_at(&self, index: usize) -> Account {
+        self.heading(index).read_all(self.table.hash(index), self.info.clock)
+    }
+
+    /// All that is known of an account.
+    pub fn account(&self, account: u64) -> Option<AccountHistory> {
+        self.table.find(account).map(|index| self.to_public(self.account_at(index)))
+    }
+
+    /// All that is known of all accounts, in ascending order of their hashes.
+    pub fn accounts(&self) -> impl Iterator<Item = AccountHistory> {
+        (0..self.table.num_accounts()).map(|index| self.to_public(self.account_at(index)))
+    }
+
+    fn to_public(&self, account: Account) -> AccountHistory {
+        let addresses = account.pairs.iter().map(|pair| AddressHistory {
+            address: pair.address,
+            events: pair.events,
+            last_ordinal: pair.ordinal,
+            times: self.info.unix(pair.last).map(|last| AddressTimes {
+                first_day: pair.first_day,
+                last,
+                days: pair.days,
+            }),
+        });
+        AccountHistory {
+            account: account.account,
+            events: account.events,
+            times: self.info.unix(account.first).zip(self.info.unix(account.last)),
+            distinct: account.distinct,
+            addresses: addresses.collect(),
+        }
+    }
+
+    /// What the history holds.
+    pub fn summary(&self) -> Summary {
+        let Info { events, accounts, dropped_pairs, first, last, families: [ipv4, ipv6], .. } = self.info;
+        let times = self.info.unix(first).zip(self.info.unix(last)).filter(|_| events > 0);
+        let (bytes, sections) = (self.num_bytes, self.sections.clone());
+        Summary { accounts, events, dropped_pairs, times, ipv4, ipv6, bytes, sections }
+    }
+}
+
+impl LevelUsage {
+    #[inline(always)]
+    fn of(own: &LevelOwn, days_since: impl Fn(u32) -> f32) -> Self {
+        let is_used = own.events > 0;
+        Self {
+            own_events: own.events,
+            own_children: own.children,
+            days_since_use: if is_used { days_since(own.seconds_before_last) } else { -1. },
+            events_since_use: if is_used { own.events_since as f32 } else { -1. },
+            ..Self::default()
+        }
+    }
+
+    #[inline(always)]
+    fn add(&mut self, population: &LevelPopulation) {
+        self.all_events = population.events;
+        self.all_accounts = population.accounts;
+        self.all_children = population.children;
+    }
+}
