@@ -22,6 +22,7 @@ pub mod evaluate;
 pub mod event;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz_targets;
+pub mod history;
 pub mod import;
 pub mod inference;
 pub mod model;

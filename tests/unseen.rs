@@ -100,7 +100,7 @@ fn the_prior_is_the_score_of_the_mean_entity_on_every_device() {
         let LoadedModel { mut scorer, .. } =
             LoadedModel::load(&folder, &device::choose(choice).unwrap()).unwrap();
         let of_row = scorer.dot_products(&events).unwrap();
-        scorer.set_unseen(Unseen::Prior);
+        scorer.set_unseen(Unseen::Prior).unwrap();
         let found = scorer.dot_products(&events).unwrap();
         assert_ne!(of_row, found);
         mismatches.check(&choice.to_string(), &found, &expected, 2e-4);
@@ -108,7 +108,7 @@ fn the_prior_is_the_score_of_the_mean_entity_on_every_device() {
         let seen = Event { entity: hash_entity(b"user_2"), ip: ips[0] };
         let mixed = scorer.dot_products(&[events[3], seen, events[5]]).unwrap();
         mismatches.check("mixed", &[mixed[0], mixed[2]], &[found[3], found[5]], 1e-6);
-        scorer.set_unseen(Unseen::Flag);
+        scorer.set_unseen(Unseen::Flag).unwrap();
         mismatches.check("seen", &[mixed[1]], &scorer.dot_products(&[seen]).unwrap(), 1e-6);
     }
     mismatches.assert_none();

@@ -24,10 +24,18 @@ impl DeviceArg {
 /// The flag that says what becomes of entities that the model was not trained on.
 #[derive(Args)]
 pub struct UnseenArg {
-    /// What to do with an entity that the model was not trained on: flag scores it by its row of the table, which others
-    /// may share; prior as the mean of all entities; error refuses it [flag, prior, error]
-    #[arg(long, value_name = "CHOICE", default_value = "flag", value_parser = parse_choice::<Unseen>)]
-    pub unseen: Unseen,
+    /// What to do with an entity that the model was not trained on. A model with a usage history: score by its counts,
+    /// which are 0 (the default), or error. A model of the engine alone: flag scores it by its row of the table, which
+    /// others may share (the default); prior as the mean of all entities; error refuses it
+    #[arg(long, value_name = "CHOICE", value_parser = parse_choice::<Unseen>)]
+    pub unseen: Option<Unseen>,
+}
+
+impl UnseenArg {
+    /// Sets the choice, where one was given.
+    pub fn apply(&self, scorer: &mut Scorer) -> Result<()> {
+        self.unseen.map_or(Ok(()), |unseen| scorer.set_unseen(unseen))
+    }
 }
 
 /// Refuses an event, which stands `at` some place, of an entity that the model was not trained on, where that was chosen.

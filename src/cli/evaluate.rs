@@ -88,7 +88,7 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
     let device = args.device.choose()?;
     let LoadedModel { manifest, config, mut scorer, thresholds, .. } =
         LoadedModel::load(&args.model, &device)?;
-    scorer.set_unseen(args.unseen.unseen);
+    args.unseen.apply(&mut scorer)?;
     let wanted = wanted_thresholds(&args)?;
     let history = read_history(&args.history, &read)?;
     let mut evaluator = Evaluator::new(

@@ -38,7 +38,7 @@ pub fn run(args: ExplainArgs) -> Result<()> {
     }
     let device = args.device.choose()?;
     let LoadedModel { mut scorer, thresholds, .. } = LoadedModel::load(&args.model, &device)?;
-    scorer.set_unseen(args.unseen.unseen);
+    args.unseen.apply(&mut scorer)?;
     let event = Event { entity: hash_entity(args.entity.as_encoded_bytes()), ip: args.ip };
     check_seen(&scorer, event, "ENTITY")?;
     let entity = args.entity.to_string_lossy();

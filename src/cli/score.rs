@@ -48,7 +48,7 @@ pub fn run(args: ScoreArgs) -> Result<()> {
     let options = args.read.options()?;
     let inputs: Vec<Input> = resolve_inputs(&args.input)?;
     let LoadedModel { mut scorer, thresholds, .. } = LoadedModel::load(&args.model, &device)?;
-    scorer.set_unseen(args.unseen.unseen);
+    args.unseen.apply(&mut scorer)?;
     let thresholds = with_attack_prior(thresholds, &args)?;
     let out = scored_rows::create(&args.output, args.format, thresholds.is_some())?;
     let max_rows = if args.line_buffered { 1 } else { PAIRS_PER_BATCH };
@@ -113,7 +113,7 @@ impl Batch<'_> {
 
     fn score(&mut self) -> Result<()> {
         let events: Vec<Event> = self.rows.iter().map(|(_, event)| *event).collect();
-        let dot_products = self.scorer.dot_products(&events)?;
+        let dot_products = self.scorer.scores(&events)?;
         for ((entity, event), dot_product) in self.rows.drain(..).zip(dot_products) {
             let entity_seen = self.scorer.entity_seen(event.entity);
             let verdict = self

@@ -2,9 +2,10 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use ipsight::config::Config;
+use ipsight::data::Events;
 use ipsight::device::MemoryPlan;
 use ipsight::model_folder;
-use ipsight::train::{FolderLock, InitialModel, Resume, RunFolder, Trained};
+use ipsight::train::{FolderLock, InitialModel, Resume, RunFolder, Trained, fit_detector};
 use ipsight::{Error, Result, device};
 
 use super::common_args::{DeviceArg, parse_choice};
@@ -128,7 +129,7 @@ pub fn run(args: TrainArgs) -> Result<()> {
             None => pause(&args, trained.epochs.len(), config.hyperparameters.epochs),
         };
     }
-    finish(&args, &output.join("model"), trained, &config, events.len())
+    finish(&args, &output, trained, &config, &events)
 }
 
 /// What the run begins from, which must not be what it replaces: it could not be gone on with then.
@@ -190,9 +191,11 @@ fn resolve_config(args: &TrainArgs) -> Result<Config> {
 }
 
 /// Writes the model and says what came out.
-fn finish(args: &TrainArgs, path: &Path, trained: Trained, config: &Config, num_events: usize) -> Result<()> {
-    let summary = summary(&trained, num_events);
-    model_folder::save(path, &trained_model(&trained), config, summary.clone())?;
+fn finish(args: &TrainArgs, output: &Path, trained: Trained, config: &Config, events: &Events) -> Result<()> {
+    let path = &output.join("model");
+    let summary = summary(&trained, events.len());
+    let detector = fit_detector(events, config, output)?;
+    model_folder::save(path, &trained_model(&trained, detector.as_ref()), config, summary.clone())?;
     end(trained, path)?;
     match args.log() {
         Log::Json => output::line(serde_json::json!({

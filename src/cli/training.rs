@@ -9,6 +9,7 @@ use ipsight::config::{Config, GeneratedConfig};
 use ipsight::data::{EventLimits, Events, Format, ReadOptions, load_events, resolve_inputs};
 use ipsight::device::ComputeDevice;
 use ipsight::event::IpSyntax;
+use ipsight::history::FittedDetector;
 use ipsight::model_folder::{TrainedModel, TrainingSummary};
 use ipsight::synth::{AddressRanges, GenerateOptions, GeneratedLogins, generate};
 use ipsight::train::{
@@ -118,9 +119,9 @@ pub fn summary(trained: &Trained, num_events: usize) -> TrainingSummary {
 }
 
 /// What of a training goes into the model folder.
-pub fn trained_model(trained: &Trained) -> TrainedModel<'_> {
+pub fn trained_model<'a>(trained: &'a Trained, detector: Option<&'a FittedDetector>) -> TrainedModel<'a> {
     let Trained { model, row_counts, entity_filter, .. } = trained;
-    TrainedModel { model, row_counts, entity_filter }
+    TrainedModel { model, row_counts, entity_filter, detector }
 }
 
 /// What is left to say once the model is saved: that its last checkpoint is not, or that a signal stopped it.

@@ -198,7 +198,7 @@ impl<'a> Comparer<'a> {
     }
 
     fn score_pending(&mut self) -> Result<()> {
-        let [old, new] = self.models.map(|model| model.scorer.dot_products(&self.pending));
+        let [old, new] = self.models.map(|model| model.scorer.scores(&self.pending));
         for (event, (old, new)) in self.pending.iter().zip(old?.into_iter().zip(new?)) {
             let scores = [old, new].map(anomaly_score);
             self.entities.add(event.entity, scores);

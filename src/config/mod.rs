@@ -35,10 +35,31 @@ use crate::{Error, Result};
 pub struct Config {
     /// The model and how it is trained, in the reference system's words.
     pub hyperparameters: Hyperparameters,
+    /// What the model has that the reference system's has not.
+    pub model: ModelConfig,
     /// Where a training runs.
     pub training: TrainingConfig,
     /// What is trained on.
     pub data: DataConfig,
+}
+
+/// What the model has that the reference system's has not; by default nothing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelConfig {
+    /// What scores.
+    pub detector: DetectorKind,
+}
+
+/// What scores an event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DetectorKind {
+    /// The dot product of the entity's and the address's embedding, as in the reference system.
+    #[default]
+    Engine,
+    /// A head over the exact counts of how each account, and all accounts, used the address and its networks.
+    History,
 }
 
 /// Where a training runs, and what it keeps to go on from.

@@ -431,7 +431,7 @@ impl<'a> Evaluator<'a> {
 
     fn score_pending(&mut self) -> Result<()> {
         let events: Vec<Event> = self.pending.iter().map(|pending| pending.event).collect();
-        let dot_products = self.scorer.dot_products(&events)?;
+        let dot_products = self.scorer.scores(&events)?;
         let history = self.options.history;
         let of_history: Vec<[f32; BASELINES.len()]> = match history {
             Some(history) => events.par_iter().map(|event| history.scores(*event)).collect(),

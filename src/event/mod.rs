@@ -3,9 +3,13 @@
 //! Entities are opaque bytes and are hashed as they are. The hash is part of a model's contract, so it has
 //! a name and a version ([`ENTITY_HASH`]) that are written into prepared files and model folders.
 
+mod address;
+
 use std::net::Ipv6Addr;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+pub use address::{Address, ReservedAddress};
 
 /// Name and version of the entity hash: XXH3-64 of the entity's bytes with seed 0
 /// (<https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md>).

@@ -280,8 +280,7 @@ impl BucketReader for PairReader<'_> {
         for _ in 0..num_leaves {
             let (ordinal, last) = self.heading.read_last(cursor, self.clock);
             let events = (cursor.narrow(events_width) as u32).saturating_add(1);
-            let (first_day, days) =
-                if self.clock.is_timed { (self.clock.day(last), 1) } else { (0, 0) };
+            let (first_day, days) = if self.clock.is_timed { (self.clock.day(last), 1) } else { (0, 0) };
             let address = Address::from_bits(0);
             self.pairs.push(Pair { address, events, ordinal, last, first_day, days });
         }
@@ -300,7 +299,8 @@ impl BucketReader for PairReader<'_> {
         if !self.clock.is_timed || pairs.iter().all(|pair| pair.events == 1) {
             return;
         }
-        let [span_width, days_width] = std::array::from_fn(|_| (cursor.narrow(WIDTH_BITS) as u32).min(u32::BITS));
+        let [span_width, days_width] =
+            std::array::from_fn(|_| (cursor.narrow(WIDTH_BITS) as u32).min(u32::BITS));
         for pair in pairs.iter_mut().filter(|pair| pair.events > 1) {
             pair.first_day = pair.first_day.saturating_sub(cursor.narrow(span_width) as i64);
             pair.days = (cursor.narrow(days_width) as u32).saturating_add(1);

@@ -94,8 +94,7 @@ pub(super) fn write_history<W: Write>(
         io(out.write(&part.blocks))
     })?;
     check_num_accounts(hashes.len(), &target.path)?;
-    let TableBytes { starts, positions, hashes: hash_bytes } =
-        write_table(&hashes, &positions, out.length());
+    let TableBytes { starts, positions, hashes: hash_bytes } = write_table(&hashes, &positions, out.length());
     for (name, bytes) in
         [(section::POSITIONS, positions), (section::HASHES, hash_bytes), (section::STARTS, starts)]
     {

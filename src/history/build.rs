@@ -13,8 +13,8 @@ use super::group::{Columns, Run};
 use super::info::MAX_TIME;
 use super::merge::Merge;
 use super::spill::SpilledRun;
+use crate::durable::OutputFile;
 use crate::event::Address;
-use crate::output_file::OutputFile;
 use crate::{Error, Result};
 
 /// How a history is built.
@@ -89,7 +89,16 @@ impl HistoryBuilder {
             return Err(Error::data("events", what, format!("times lie within {MAX_TIME} seconds of 1970")));
         }
         let (pending, run) = (Columns::default(), Run::new(clock));
-        Ok(Self { options, clock, pending, run, num_run_events: 0, spilled: Vec::new(), num_events: 0, last: 0 })
+        Ok(Self {
+            options,
+            clock,
+            pending,
+            run,
+            num_run_events: 0,
+            spilled: Vec::new(),
+            num_events: 0,
+            last: 0,
+        })
     }
 
     /// Counts events: the hashes of their accounts, their addresses and, where the history has times, their seconds from
@@ -128,7 +137,8 @@ impl HistoryBuilder {
     fn check_order(&mut self, seconds: &[u32]) -> Result<()> {
         for (index, second) in (self.num_events..).zip(seconds) {
             if *second < self.last {
-                let what = format!("event {index} is {} seconds before the one before it", self.last - second);
+                let what =
+                    format!("event {index} is {} seconds before the one before it", self.last - second);
                 return Err(Error::data("events", what, "sort the events by time"));
             }
             self.last = *second;

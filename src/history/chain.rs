@@ -66,7 +66,8 @@ impl Chain {
 pub(super) const NUM_FAMILIES: usize = 2;
 
 /// IPv4, then IPv6.
-pub(super) static CHAINS: [Chain; NUM_FAMILIES] = [Chain::new(32, IPV4_LENGTHS), Chain::new(64, IPV6_LENGTHS)];
+pub(super) static CHAINS: [Chain; NUM_FAMILIES] =
+    [Chain::new(32, IPV4_LENGTHS), Chain::new(64, IPV6_LENGTHS)];
 
 /// Which of [`CHAINS`] an address has.
 #[inline(always)]

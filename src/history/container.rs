@@ -115,7 +115,8 @@ impl<'a> Directory<'a> {
             return Err(format!("has version {version}; this program reads version {VERSION}"));
         }
         let entries = usize::try_from(offset).ok().and_then(|offset| bytes.get(offset..footer_at));
-        let entries = entries.filter(|entries| num.checked_mul(ENTRY_BYTES as u64) == Some(entries.len() as u64));
+        let entries =
+            entries.filter(|entries| num.checked_mul(ENTRY_BYTES as u64) == Some(entries.len() as u64));
         let entries = entries.ok_or("has a directory of sections that is not where it should be")?;
         let directory = Self { bytes, entries };
         for entry in entries.chunks_exact(ENTRY_BYTES) {

@@ -25,7 +25,11 @@ pub struct InputBlock {
 
 impl Default for InputBlock {
     fn default() -> Self {
-        Self { inputs: [[0.0; BLOCK_PAIRS]; NUM_INPUTS], ratio_sums: [0.0; BLOCK_PAIRS], counts: Counts::ZEROS }
+        Self {
+            inputs: [[0.0; BLOCK_PAIRS]; NUM_INPUTS],
+            ratio_sums: [0.0; BLOCK_PAIRS],
+            counts: Counts::ZEROS,
+        }
     }
 }
 

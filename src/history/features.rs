@@ -76,9 +76,8 @@ pub fn inputs_reference(usage: &Usage, engine_score: Option<f64>) -> ([f64; NUM_
     let has_time = |days: f32| days >= 0.0;
     let num_events = f64::from(usage.num_events);
     let level = |l: usize| &usage.levels[l];
-    let other_accounts = |l: usize| {
-        level(l).all_accounts.saturating_sub(u64::from(level(l).own_events > 0)) as f64
-    };
+    let other_accounts =
+        |l: usize| level(l).all_accounts.saturating_sub(u64::from(level(l).own_events > 0)) as f64;
     let mut inputs = Vec::with_capacity(NUM_INPUTS);
     inputs.extend(own.map(|ratio| 0.3 * ratio));
     inputs.extend(usage.levels.map(|level| 0.4 * count(level.own_events.into())));
@@ -96,7 +95,8 @@ pub fn inputs_reference(usage: &Usage, engine_score: Option<f64>) -> ([f64; NUM_
     let last = level(NUM_LEVELS - 1);
     inputs.push(0.3 * count(last.all_events.saturating_sub(last.own_events.into()) as f64));
     let of_use = |l: usize| level(l).days_since_use;
-    inputs.extend(RECENT_LEVELS.map(|l| if has_time(of_use(l)) { 0.3 * (age(of_use(l)) - 2.0) } else { 0.0 }));
+    inputs
+        .extend(RECENT_LEVELS.map(|l| if has_time(of_use(l)) { 0.3 * (age(of_use(l)) - 2.0) } else { 0.0 }));
     let (of_last, of_first) = (usage.days_since_last, usage.days_since_first);
     inputs.push(if has_time(of_last) { 0.3 * (age(of_last) - 2.0) } else { 0.0 });
     inputs.push(if has_time(of_first) { 0.3 * (age(of_first) - 3.0) } else { 0.0 });

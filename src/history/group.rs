@@ -98,13 +98,18 @@ impl Run {
 
 impl PartSource for Run {
     fn write_part(&self, partition: usize, writer: &mut PartWriter) -> Result<()> {
-        let events: Vec<_> =
-            self.chunks.iter().flat_map(|chunk| chunk.events(partition)).copied().collect();
+        let events: Vec<_> = self.chunks.iter().flat_map(|chunk| chunk.events(partition)).copied().collect();
         let groups = Groups::new(&events);
         let mut grouper = PairGrouper { clock: self.clock, ..PairGrouper::default() };
         let mut start = 0;
-        let mut account =
-            Account { account: 0, events: 0, first: 0, last: 0, distinct: [0; NUM_LEVELS], pairs: Vec::new() };
+        let mut account = Account {
+            account: 0,
+            events: 0,
+            first: 0,
+            last: 0,
+            distinct: [0; NUM_LEVELS],
+            pairs: Vec::new(),
+        };
         for (hash, end) in groups.accounts.iter().copied().zip(groups.ends.iter().copied()) {
             let events = &groups.events[start..end as usize];
             grouper.group(events, &mut account.pairs);

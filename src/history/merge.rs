@@ -58,7 +58,11 @@ fn check(account: &Account, clock: Clock) -> Result<()> {
         return Ok(());
     }
     let what = format!("what it has of the account with hash {:016x} contradicts itself", account.account);
-    Err(Error::data("history", what, "build the history again, or take the model folder from where it was copied"))
+    Err(Error::data(
+        "history",
+        what,
+        "build the history again, or take the model folder from where it was copied",
+    ))
 }
 
 /// The sum of several sources, without some accounts.
@@ -107,7 +111,11 @@ fn shift(account: &mut Account, seconds: u32) -> Result<()> {
     for time in times.chain([&mut account.first, &mut account.last]) {
         *time = time.checked_add(seconds).ok_or_else(|| {
             let what = "their events lie more than 136 years apart";
-            Error::data("histories", what, "check the times of the events, and leave out those that are wrong")
+            Error::data(
+                "histories",
+                what,
+                "check the times of the events, and leave out those that are wrong",
+            )
         })?;
     }
     Ok(())

@@ -46,16 +46,19 @@ enum Negative {
     OtherAccount,
     /// Any address of the family: what nobody uses.
     Uniform,
+    /// Any address of a network that another account used, each network equally likely.
+    Network,
     /// The event's own address with the bits below a random length drawn anew: where a network ends.
     Neighbour,
 }
 
 /// The negatives of each event and their weights.
-const NEGATIVES: [(Negative, f32); 4] = [
+const NEGATIVES: [(Negative, f32); 5] = [
     (Negative::OtherAccount, 0.5),
     (Negative::OtherAccount, 0.5),
     (Negative::Uniform, 0.5),
     (Negative::Neighbour, 0.5),
+    (Negative::Network, 0.5),
 ];
 
 /// Draws of another account's event before it is given up.
@@ -96,6 +99,7 @@ fn pairs_of(
         let drawn = match kind {
             Negative::OtherAccount => families.other_account(log, entity, address, &moment, rng),
             Negative::Uniform => Some(uniform(address, rng)),
+            Negative::Network => families.network(address, rng),
             Negative::Neighbour => Some(neighbour(address, rng)),
         };
         pairs.extend(drawn.map(|address| pair(address, weight, false)));
@@ -137,17 +141,38 @@ const SLACK: f64 = 20.0;
 struct Families {
     ipv4: Vec<u32>,
     ipv6: Vec<u32>,
+    networks: [Vec<u64>; 2],
 }
 
 impl Families {
     fn of(log: &EventLog) -> Self {
+        let shift = |address: Address| if address.is_ipv4() { 12 } else { 24 };
+        let networks = [true, false].map(|family| {
+            let mut networks: Vec<u64> = log
+                .addresses
+                .iter()
+                .filter(|a| a.is_ipv4() == family)
+                .map(|a| a.bits() >> shift(*a) << shift(*a))
+                .collect();
+            networks.par_sort_unstable();
+            networks.dedup();
+            networks
+        });
         let positions = || (0..log.len() as u32).into_par_iter();
         let num_ipv4 = positions().filter(|position| log.address(*position).is_ipv4()).count();
         if num_ipv4 == 0 || num_ipv4 == log.len() {
-            return Self { ipv4: Vec::new(), ipv6: Vec::new() };
+            return Self { ipv4: Vec::new(), ipv6: Vec::new(), networks };
         }
         let (ipv4, ipv6) = positions().partition(|position| log.address(*position).is_ipv4());
-        Self { ipv4, ipv6 }
+        Self { ipv4, ipv6, networks }
+    }
+
+    fn network(&self, address: Address, rng: &mut impl Rng) -> Option<Address> {
+        let networks = &self.networks[usize::from(!address.is_ipv4())];
+        let free = if address.is_ipv4() { 12 } else { 24 };
+        Some(Address::from_bits(
+            networks[rng.random_range(0..networks.len())] | rng.random_range(0..1 << free),
+        ))
     }
 
     /// The address of an event of another account around the moment, each equally likely.

@@ -131,7 +131,11 @@ impl PopulationWriter {
         }
         let [ipv4, ipv6] = &self.roots;
         let top_prefixes = ipv4.num_children + u64::from(ipv6.num_addresses > 0);
-        Ok(Written { roots, num_addresses: self.roots.each_ref().map(|root| root.num_addresses), top_prefixes })
+        Ok(Written {
+            roots,
+            num_addresses: self.roots.each_ref().map(|root| root.num_addresses),
+            top_prefixes,
+        })
     }
 
     fn write_root<W: Write>(&mut self, family: usize, out: &mut SectionWriter<W>) -> io::Result<u64> {

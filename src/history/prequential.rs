@@ -135,20 +135,25 @@ fn count_own(
         tasks.push((&events[..num_events], &asked[..num_asked], of_task));
         (events, asked, answers) = (&events[num_events..], &asked[num_asked..], rest);
     }
-    tasks.into_par_iter().for_each_init(AccountWalk::default, |walk, (mut events, mut asked, mut answers)| {
-        loop {
-            let next_asked = asked.first().map(|i| queries[*i as usize].entity);
-            let Some(entity) = events.first().map(|event| event.0).into_iter().chain(next_asked).min() else {
-                break;
-            };
-            let num_events = events.iter().take_while(|event| event.0 == entity).count();
-            let num_asked = asked.iter().take_while(|i| queries[**i as usize].entity == entity).count();
-            let (of_account, rest) = answers.split_at_mut(num_asked);
-            let mark = |position: u32, level: u8| marks[position as usize].store(level, Ordering::Relaxed);
-            walk.run(log, &events[..num_events], queries, &asked[..num_asked], of_account, mark);
-            (events, asked, answers) = (&events[num_events..], &asked[num_asked..], rest);
-        }
-    });
+    tasks.into_par_iter().for_each_init(
+        AccountWalk::default,
+        |walk, (mut events, mut asked, mut answers)| {
+            loop {
+                let next_asked = asked.first().map(|i| queries[*i as usize].entity);
+                let Some(entity) = events.first().map(|event| event.0).into_iter().chain(next_asked).min()
+                else {
+                    break;
+                };
+                let num_events = events.iter().take_while(|event| event.0 == entity).count();
+                let num_asked = asked.iter().take_while(|i| queries[**i as usize].entity == entity).count();
+                let (of_account, rest) = answers.split_at_mut(num_asked);
+                let mark =
+                    |position: u32, level: u8| marks[position as usize].store(level, Ordering::Relaxed);
+                walk.run(log, &events[..num_events], queries, &asked[..num_asked], of_account, mark);
+                (events, asked, answers) = (&events[num_events..], &asked[num_asked..], rest);
+            }
+        },
+    );
     (usage, marks.into_iter().map(AtomicU8::into_inner).collect())
 }
 
@@ -212,7 +217,9 @@ fn count_all(log: &EventLog, new_to_account: &[u8], queries: &[Query], usage: &m
                 counts_before(&events[..], level as u8, &positions)
             })
             .collect();
-        for (i, [num_events, num_accounts, num_children]) in by_address.iter().zip(counts.into_iter().flatten()) {
+        for (i, [num_events, num_accounts, num_children]) in
+            by_address.iter().zip(counts.into_iter().flatten())
+        {
             let of_level = &mut usage[*i as usize].levels[level];
             of_level.all_events = num_events.into();
             of_level.all_accounts = num_accounts.into();
@@ -228,7 +235,10 @@ fn mark_new_prefixes(events: &mut [Seen]) {
     for i in 0..events.len() {
         let shared = match i {
             0 => 0,
-            _ => shared_levels(Address::from_bits(events[i - 1].address), Address::from_bits(events[i].address)),
+            _ => shared_levels(
+                Address::from_bits(events[i - 1].address),
+                Address::from_bits(events[i].address),
+            ),
         };
         // Prefixes that ended; the widest last, so that its mark stays.
         for level in (shared..NUM_LEVELS).rev() {

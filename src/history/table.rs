@@ -137,7 +137,8 @@ impl Table {
     /// The byte at which an account's heading starts.
     #[inline(always)]
     pub(super) fn position(&self, index: usize) -> usize {
-        BitReader::new(&self.positions).narrow(index * self.position_width as usize, self.position_width) as usize
+        BitReader::new(&self.positions).narrow(index * self.position_width as usize, self.position_width)
+            as usize
     }
 
     /// The byte before which nothing of the account's block lies.

@@ -18,7 +18,8 @@ const BASE: i64 = 1_700_000_000;
 fn address() -> impl Strategy<Value = Address> {
     let ipv4 = (0_u64..4, 0_u64..3, 0_u64..3, any::<u8>(), any::<bool>()).prop_map(|(a, b, c, d, is_any)| {
         let low = u64::from(d);
-        let bits = if is_any { a << 30 | b << 22 | c << 13 | low } else { a << 24 | b << 12 | c << 4 | low & 15 };
+        let bits =
+            if is_any { a << 30 | b << 22 | c << 13 | low } else { a << 24 | b << 12 | c << 4 | low & 15 };
         Address::from_bits(bits)
     });
     let ipv6 = (0_u64..3, 0_u64..3, 0_u64..4, any::<u8>()).prop_map(|(a, b, c, d)| {
@@ -29,7 +30,12 @@ fn address() -> impl Strategy<Value = Address> {
 
 fn account() -> impl Strategy<Value = u64> {
     // Hashes near the borders of the ranges of hashes, and others.
-    prop_oneof![0_u64..3, (0_u64..3).prop_map(|n| u64::MAX - n), (0_u64..4).prop_map(|n| n << 55), any::<u64>()]
+    prop_oneof![
+        0_u64..3,
+        (0_u64..3).prop_map(|n| u64::MAX - n),
+        (0_u64..4).prop_map(|n| n << 55),
+        any::<u64>()
+    ]
 }
 
 /// Events in order of time. Few accounts have most of them.
@@ -247,7 +253,8 @@ fn history_base(is_timed: bool) -> i64 {
 /// Whether each account's events have several times, so that they tell which part comes first.
 fn spans_time(events: &[Event]) -> bool {
     events.iter().all(|event| {
-        let times: HashSet<_> = events.iter().filter(|other| other.0 == event.0).map(|event| event.2).collect();
+        let times: HashSet<_> =
+            events.iter().filter(|other| other.0 == event.0).map(|event| event.2).collect();
         times.len() > 1
     })
 }

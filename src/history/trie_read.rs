@@ -251,8 +251,7 @@ impl Trie<'_> {
         let mut addresses = [0; MAX_BUCKET];
         let mut address = prefix.address;
         for (index, place) in addresses[..num_leaves].iter_mut().enumerate() {
-            let num_shared =
-                if index == 0 { prefix.num_shared } else { levels.narrow(LEVEL_BITS) as usize };
+            let num_shared = if index == 0 { prefix.num_shared } else { levels.narrow(LEVEL_BITS) as usize };
             let rest = self.chain.rest(num_shared);
             address = address & !mask(rest) | cursor.read(rest);
             *place = address;

@@ -26,7 +26,13 @@ pub(super) struct UseSorter {
 impl UseSorter {
     pub(super) fn new(memory_bytes: usize, folder: &Path) -> Self {
         let max_uses = (memory_bytes / Use::NUM_BYTES).max(1);
-        Self { max_uses, folder: folder.to_path_buf(), pending: Vec::new(), num_pending: 0, files: Vec::new() }
+        Self {
+            max_uses,
+            folder: folder.to_path_buf(),
+            pending: Vec::new(),
+            num_pending: 0,
+            files: Vec::new(),
+        }
     }
 
     pub(super) fn push(&mut self, uses: Vec<Use>) -> Result<()> {
@@ -53,8 +59,13 @@ impl UseSorter {
         for file in self.files {
             sources.push(Source::File(BufReader::with_capacity(BUFFER_BYTES, file)));
         }
-        let mut sorted =
-            SortedUses { max_uses: self.max_uses, folder: self.folder, sources, next: BinaryHeap::new(), rest: Vec::new() };
+        let mut sorted = SortedUses {
+            max_uses: self.max_uses,
+            folder: self.folder,
+            sources,
+            next: BinaryHeap::new(),
+            rest: Vec::new(),
+        };
         for source in 0..sorted.sources.len() {
             sorted.advance(source)?;
         }

@@ -133,7 +133,7 @@ impl<'a> Explained<'a> {
 ///
 /// [`Error::Device`] where the device fails, [`Error::Data`] where the score is not a number.
 pub fn explain(scorer: &Scorer, event: Event) -> Result<Explanation> {
-    let dot_product = scorer.dot_product(event)?;
+    let dot_product = scorer.score(event)?;
     if !dot_product.is_finite() {
         let help = "the model is broken: train again with a lower learning_rate";
         return Err(Error::data("scores", format!("the score is {dot_product}"), help));
@@ -198,7 +198,7 @@ fn mean_scores(scorer: &Scorer, entity: u64, prefixes: &[Prefix], completions: &
     for prefixes in prefixes.chunks(PAIRS_PER_BATCH / completions.len()) {
         let addresses = prefixes.iter().flat_map(|prefix| completions.iter().map(|c| prefix.complete(*c)));
         let events: Vec<Event> = addresses.map(|ip| Event { entity, ip }).collect();
-        let scores = scorer.dot_products(&events)?;
+        let scores = scorer.scores(&events)?;
         let mean = |scores: &[f32]| {
             scores.iter().map(|score| f64::from(*score)).sum::<f64>() / completions.len() as f64
         };

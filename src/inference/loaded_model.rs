@@ -12,10 +12,11 @@ use super::unseen::Population;
 use crate::Result;
 use crate::config::Config;
 use crate::device::{ComputeDevice, MemoryPlan};
+use crate::history::Detector;
 use crate::model::{IpInsightsConfig, VECTORS};
 use crate::model_folder::{
-    FOLDED, FOLDED_PRIOR, Manifest, PRIOR, ROW_COUNTS, VerifiedFolder, check_entity_hash, entity_filter,
-    floats, map_and_verify, numbers,
+    FOLDED, FOLDED_PRIOR, Manifest, PRIOR, ROW_COUNTS, Tensors, VerifiedFolder, check_entity_hash,
+    entity_filter, floats, map_and_verify, numbers,
 };
 use crate::thresholds::Thresholds;
 
@@ -42,7 +43,7 @@ impl LoadedModel {
     /// [`crate::Error::Io`] where a file is missing, [`crate::Error::Data`] where one is damaged, [`crate::Error::Device`] where the
     /// model does not fit.
     pub fn load(folder: &Path, device: &ComputeDevice) -> Result<Self> {
-        let VerifiedFolder { manifest, config, weights, folded } = map_and_verify(folder)?;
+        let VerifiedFolder { manifest, config, weights, folded, detector } = map_and_verify(folder)?;
         check_entity_hash(folder, &manifest)?;
         let plan = MemoryPlan::for_scoring(&config, &device.limits)?;
         let model = IpInsightsConfig::of(&config, plan.max_rows_per_shard);
@@ -67,10 +68,16 @@ impl LoadedModel {
             Population { filter: entity_filter(&weights)?, prior: Tensor::from_data(prior, device) };
         let scorer =
             Scorer::of_folded(FoldedEntities { shards, sharding }, model.shape(), &ip_encoder, row_counts)
-                .with_population(population);
+                .with_population(population)
+                .with_detector(detector.map(read_detector).transpose()?);
         let prior = floats(&weights, PRIOR, &[1, model.vector_dim])?;
         let embeddings = Embeddings::new(ip_encoder, vectors, prior);
         let thresholds = Thresholds::load(folder, manifest.weights_digest()?)?;
         Ok(Self { manifest, config, scorer, embeddings, thresholds })
     }
+}
+
+fn read_detector([history, head]: [Tensors; 2]) -> Result<Detector> {
+    let [history_name, head_name] = [&history, &head].map(|file| file.path.display().to_string());
+    Detector::from_bytes((history.bytes, &history_name), (&head.bytes, &head_name))
 }

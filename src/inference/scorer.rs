@@ -9,7 +9,8 @@ use rayon::prelude::*;
 
 use super::unseen::{Population, Unseen};
 use crate::data::segments;
-use crate::event::entity_row;
+use crate::event::{Address, entity_row};
+use crate::history::Detector;
 use crate::model::{EntityEmbedding, IpEncoder, IpInsights, Sharding, fold_entities, index_tensor};
 use crate::tensors::{ip_tensor, read_floats};
 use crate::{Event, Result};
@@ -43,6 +44,8 @@ pub struct Scorer {
     row_counts: Vec<u32>,
     /// None in a model that is not from a folder.
     population: Option<Population>,
+    /// None in a model of the engine alone.
+    detector: Option<Detector>,
     unseen: Unseen,
 }
 
@@ -115,6 +118,7 @@ impl Scorer {
             device,
             row_counts,
             population: None,
+            detector: None,
             unseen: Unseen::Flag,
         }
     }
@@ -124,10 +128,27 @@ impl Scorer {
         Self { population: Some(population), ..self }
     }
 
+    /// Adds the detector whose scores take the place of the dot products.
+    pub fn with_detector(self, detector: Option<Detector>) -> Self {
+        let unseen = if detector.is_some() { Unseen::Score } else { self.unseen };
+        Self { detector, unseen, ..self }
+    }
+
+    /// The detector, where the model has one.
+    pub fn detector(&self) -> Option<&Detector> {
+        self.detector.as_ref()
+    }
+
     /// Chooses what becomes of entities that were not seen. [`Unseen::Prior`] needs a [`Population`] and makes a
     /// difference to every score; [`Unseen::Error`] is [`Scorer::first_refused`], which the caller asks.
-    pub fn set_unseen(&mut self, unseen: Unseen) {
+    ///
+    /// # Errors
+    ///
+    /// [`crate::Error::Config`] for a choice that is for another kind of model.
+    pub fn set_unseen(&mut self, unseen: Unseen) -> Result<()> {
+        unseen.check(self.detector.is_some())?;
         self.unseen = unseen;
+        Ok(())
     }
 
     /// The choice.
@@ -148,7 +169,10 @@ impl Scorer {
     /// the doing of another entity that shares it.
     pub fn entity_seen(&self, entity: u64) -> bool {
         let in_filter = || self.population.as_ref().is_none_or(|known| known.filter.contains(entity));
-        self.row_counts[self.row(entity) as usize] > 0 && in_filter()
+        match &self.detector {
+            Some(detector) => detector.history.knows(entity),
+            None => self.row_counts[self.row(entity) as usize] > 0 && in_filter(),
+        }
     }
 
     /// Whether the entity is scored by the [`Population::prior`].
@@ -161,7 +185,20 @@ impl Scorer {
         self.row_counts[self.row(entity) as usize]
     }
 
-    /// The scores of events, in their order: dot products, which are log odds. High means normal.
+    /// The scores of events, in their order: log odds, high means normal. They are those of the detector, or dot products
+    /// where the model has none.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::Error::Device`] where the device fails.
+    pub fn scores(&self, events: &[Event]) -> Result<Vec<f32>> {
+        let Some(detector) = &self.detector else { return self.dot_products(events) };
+        let accounts: Vec<u64> = events.iter().map(|event| event.entity).collect();
+        let addresses: Vec<Address> = events.iter().map(|event| Address::from_ipv4(event.ip)).collect();
+        Ok(detector.scores(&accounts, &addresses, None))
+    }
+
+    /// The dot products of events' embeddings, in their order.
     ///
     /// # Errors
     ///
@@ -191,7 +228,7 @@ impl Scorer {
         for unseen in unseen.chunks(self.pairs_at_once()) {
             let ips = unseen.iter().map(|i| events[*i].ip).collect();
             let pairs = Pairs { rows: vec![0; unseen.len()], ips };
-            for (index, score) in unseen.iter().zip(read_floats(self.scores(prior, pairs))?) {
+            for (index, score) in unseen.iter().zip(read_floats(self.dot_products_of(prior, pairs))?) {
                 scores[*index] = score;
             }
         }
@@ -199,7 +236,8 @@ impl Scorer {
     }
 
     fn prior_for(&self, entity: u64) -> Option<&Tensor<2>> {
-        let population = self.population.as_ref().filter(|_| self.unseen == Unseen::Prior)?;
+        let uses_prior = self.unseen == Unseen::Prior && self.detector.is_none();
+        let population = self.population.as_ref().filter(|_| uses_prior)?;
         (!self.entity_seen(entity)).then_some(&population.prior)
     }
 
@@ -207,9 +245,9 @@ impl Scorer {
     ///
     /// # Errors
     ///
-    /// As [`Scorer::dot_products`].
-    pub fn dot_product(&self, event: Event) -> Result<f32> {
-        Ok(self.dot_products(&[event])?[0])
+    /// As [`Scorer::scores`].
+    pub fn score(&self, event: Event) -> Result<f32> {
+        Ok(self.scores(&[event])?[0])
     }
 
     /// Pairs whose rows or activations are at most [`MAX_BATCH_BYTES`].
@@ -239,7 +277,7 @@ impl Scorer {
                         }
                     }
                 };
-                read_floats(self.scores(&entities.shards[0], pairs))
+                read_floats(self.dot_products_of(&entities.shards[0], pairs))
             }
             vectors => self.score_by_row(vectors, events),
         }
@@ -262,11 +300,11 @@ impl Scorer {
                 });
                 let pairs = Pairs { rows: local.collect(), ips };
                 let folded = fold(table.forward(&table.index(&unique)), self.parameters.clone(), self.shape);
-                self.scores(&folded, pairs)
+                self.dot_products_of(&folded, pairs)
             }
             Vectors::Folded(FoldedEntities { shards, sharding }) => {
                 let of_shard = |(shard, range, local): (usize, Range<usize>, Vec<i32>)| {
-                    self.scores(&shards[shard], Pairs { rows: local, ips: ips[range].to_vec() })
+                    self.dot_products_of(&shards[shard], Pairs { rows: local, ips: ips[range].to_vec() })
                 };
                 Tensor::cat(sharding.split(&rows).into_iter().map(of_shard).collect(), 0)
             }
@@ -278,7 +316,7 @@ impl Scorer {
         Ok(scores)
     }
 
-    fn scores(&self, folded: &Tensor<2>, pairs: Pairs) -> Tensor<1> {
+    fn dot_products_of(&self, folded: &Tensor<2>, pairs: Pairs) -> Tensor<1> {
         let pairs = (index_tensor(pairs.rows, &self.device), ip_tensor(pairs.ips, &self.device));
         scores(folded.clone(), pairs, self.tables.clone(), self.parameters.clone(), self.shape)
     }

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use burn::tensor::Tensor;
 
+use crate::error::At;
 use crate::model_folder::EntityFilter;
 use crate::{Error, Result, nearest};
 
@@ -15,19 +16,41 @@ pub enum Unseen {
     Flag,
     /// It is scored as an event of the [`Population::prior`], and `entity_seen` is false.
     Prior,
+    /// It is scored by a model with a usage history as any other entity: by its counts, which are 0.
+    Score,
     /// It is refused.
     Error,
 }
 
 impl Unseen {
     /// Every choice.
-    pub const ALL: [Unseen; 3] = [Unseen::Flag, Unseen::Prior, Unseen::Error];
+    pub const ALL: [Unseen; 4] = [Unseen::Flag, Unseen::Prior, Unseen::Score, Unseen::Error];
+
+    /// What a model of the engine alone, or one with a usage history, takes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] for a choice of the other kind of model.
+    pub fn check(self, has_history: bool) -> Result<()> {
+        let (what, help) = match (self, has_history) {
+            (Unseen::Flag | Unseen::Prior, true) => {
+                ("this model scores an unseen entity by its counts, which are 0", "take `score` or `error`")
+            }
+            (Unseen::Score, false) => (
+                "this model has no usage history to score an unseen entity by",
+                "take `flag`, `prior` or `error`",
+            ),
+            _ => return Ok(()),
+        };
+        Err(Error::config(At::option_of("unseen", self.name()), what, help))
+    }
 
     /// The name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Unseen::Flag => "flag",
             Unseen::Prior => "prior",
+            Unseen::Score => "score",
             Unseen::Error => "error",
         }
     }
@@ -35,7 +58,7 @@ impl Unseen {
     /// Why an event is refused, and what to do about it.
     pub const REFUSED: [&str; 2] = [
         "the model was not trained on this entity",
-        "train again with its events, or choose --unseen flag or --unseen prior",
+        "train again with its events, or leave out --unseen error",
     ];
 }
 

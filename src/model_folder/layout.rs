@@ -7,6 +7,12 @@ pub const FORMAT_VERSION: u32 = 4;
 pub const MANIFEST: &str = "manifest.json";
 pub(crate) const WEIGHTS: &str = "model.safetensors";
 pub(crate) const FOLDED_WEIGHTS: &str = "folded.safetensors";
+/// The usage history, where the model has one.
+pub const HISTORY: &str = "history.bin";
+
+/// The parameters of the head, where the model has one.
+pub const HEAD: &str = "head.bin";
+
 pub(crate) const CONFIG: &str = "config.toml";
 
 /// How many events each table row was trained on, in the first epoch of the run and of those that it began from,

@@ -27,7 +27,7 @@ pub use entity_filter::EntityFilter;
 pub(crate) use layout::{
     FILTER_KEY_BITS, FILTER_OFFSETS, FILTER_RESTS, FOLDED, FOLDED_PRIOR, PRIOR, ROW_COUNTS,
 };
-pub use layout::{FORMAT_VERSION, MANIFEST};
+pub use layout::{FORMAT_VERSION, HEAD, HISTORY, MANIFEST};
 pub use manifest::{InitFrom, Manifest, TrainingSummary};
 pub(crate) use manifest::{check_entity_hash, is_completed, num_tensor_bytes};
 pub use read::read_and_verify;

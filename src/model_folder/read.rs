@@ -6,10 +6,10 @@ use burn::tensor::Device;
 
 use super::checksums::{map, verify};
 use super::entity_filter::EntityFilter;
-use super::layout::{CONFIG, DAMAGED_HELP, FOLDED_WEIGHTS, MANIFEST, ROW_COUNTS, WEIGHTS};
+use super::layout::{CONFIG, DAMAGED_HELP, FOLDED_WEIGHTS, HEAD, HISTORY, MANIFEST, ROW_COUNTS, WEIGHTS};
 use super::manifest::{Manifest, check_entity_hash, read_manifest};
 use super::stored_tensors::{Tensors, entity_filter, floats, numbers};
-use crate::config::Config;
+use crate::config::{Config, DetectorKind};
 use crate::model::{IpInsights, IpInsightsConfig};
 use crate::{Error, Result};
 
@@ -57,6 +57,8 @@ pub(crate) struct VerifiedFolder {
     pub(crate) config: Config,
     pub(crate) weights: Tensors,
     pub(crate) folded: Tensors,
+    /// The bytes of the history and of the head, where the configuration asks for them.
+    pub(crate) detector: Option<[Tensors; 2]>,
 }
 
 pub(crate) fn map_and_verify(folder: &Path) -> Result<VerifiedFolder> {
@@ -75,5 +77,9 @@ pub(crate) fn map_and_verify(folder: &Path) -> Result<VerifiedFolder> {
         let at = folder.join(MANIFEST).display().to_string();
         return Err(Error::data(at, format!("it and {CONFIG} differ in the model's shape"), DAMAGED_HELP));
     }
-    Ok(VerifiedFolder { manifest, config, weights, folded })
+    let detector = match config.model.detector {
+        DetectorKind::Engine => None,
+        DetectorKind::History => Some([verified(HISTORY)?, verified(HEAD)?]),
+    };
+    Ok(VerifiedFolder { manifest, config, weights, folded, detector })
 }

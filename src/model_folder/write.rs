@@ -11,12 +11,13 @@ use super::checksums::file_entry;
 use super::entity_filter::EntityFilter;
 use super::layout::{
     CONFIG, FILTER_KEY_BITS, FILTER_OFFSETS, FILTER_RESTS, FOLDED, FOLDED_PRIOR, FOLDED_WEIGHTS,
-    FORMAT_VERSION, MANIFEST, PRIOR, ROW_COUNTS, WEIGHTS,
+    FORMAT_VERSION, HEAD, HISTORY, MANIFEST, PRIOR, ROW_COUNTS, WEIGHTS,
 };
 use super::manifest::{Manifest, TrainingSummary};
 use crate::config::Config;
 use crate::durable::{exchange, remove_half_written, sync};
 use crate::event::ENTITY_HASH;
+use crate::history::FittedDetector;
 use crate::model::{IpInsights, fold_entities, fold_entity, prior_entity};
 use crate::tensors::read_floats;
 use crate::thresholds::THRESHOLDS;
@@ -31,6 +32,8 @@ pub struct TrainedModel<'a> {
     pub row_counts: &'a [u32],
     /// The entities that it was trained on.
     pub entity_filter: &'a EntityFilter,
+    /// The detector beside the engine; `None` in a model of the engine alone.
+    pub detector: Option<&'a FittedDetector>,
 }
 
 /// Writes a model folder, replacing one that is there only when the new one is whole.
@@ -80,7 +83,9 @@ pub fn save_in_place(
                 _ => {}
             }
         }
-        for names in [&[WEIGHTS, FOLDED_WEIGHTS, CONFIG][..], &[MANIFEST]] {
+        let detector = [HISTORY, HEAD].into_iter().filter(|name| manifest.files.contains_key(*name));
+        let files = [WEIGHTS, FOLDED_WEIGHTS, CONFIG].into_iter().chain(detector).collect();
+        for names in [files, vec![MANIFEST]] {
             for name in names {
                 let path = folder.join(name);
                 fs::rename(temporary.join(name), &path).map_err(Error::io("rename", &path))?;
@@ -107,8 +112,13 @@ fn write_folder(
     let prior = prior_entity(model.model, model.row_counts)?;
     write_weights(&weights_path, model, &prior)?;
     write_folded(&folded_path, model.model, prior)?;
+    let detector = match model.detector {
+        Some(detector) => write_detector(folder, detector)?,
+        None => &[],
+    };
     let files = [WEIGHTS, FOLDED_WEIGHTS, CONFIG]
-        .into_iter()
+        .iter()
+        .chain(detector)
         .map(|name| Ok((name.to_string(), file_entry(&folder.join(name))?)))
         .collect::<Result<_>>()?;
     let manifest = Manifest {
@@ -124,10 +134,22 @@ fn write_folder(
     let manifest_path = folder.join(MANIFEST);
     fs::write(&manifest_path, checksummed_json::to_text(&manifest))
         .map_err(Error::io("write", &manifest_path))?;
-    for path in [&weights_path, &folded_path, &config_path, &manifest_path, folder] {
+    let detector: Vec<_> = detector.iter().map(|name| folder.join(name)).collect();
+    for path in detector.iter().chain([&weights_path, &folded_path, &config_path, &manifest_path]) {
         sync(path)?;
     }
+    sync(folder)?;
     Ok(manifest)
+}
+
+/// Writes the files of a detector, and names them.
+fn write_detector(folder: &Path, detector: &FittedDetector) -> Result<&'static [&'static str]> {
+    let [history, head] = [HISTORY, HEAD].map(|name| folder.join(name));
+    fs::copy(&detector.history, &history).map_err(Error::io("write", &history))?;
+    fs::write(&head, detector.head_bytes()).map_err(Error::io("write", &head))?;
+    let mode = fs::metadata(folder.join(CONFIG)).map_err(Error::io("read", folder))?.permissions();
+    fs::set_permissions(&history, mode).map_err(Error::io("set the mode of", &history))?;
+    Ok(&[HISTORY, HEAD])
 }
 
 fn write_weights(path: &Path, trained: &TrainedModel<'_>, prior: &[f32]) -> Result<()> {

@@ -32,7 +32,7 @@ pub struct ServedModel {
 impl ServedModel {
     /// As [`Scorer::dot_products`], but a score that is not a number is an error.
     pub fn dot_products(&self, events: &[Event]) -> Result<Vec<f32>> {
-        let scores = self.scorer.dot_products(events)?;
+        let scores = self.scorer.scores(events)?;
         match scores.iter().position(|score| !score.is_finite()) {
             None => Ok(scores),
             Some(index) => Err(Error::data(
@@ -103,8 +103,9 @@ pub enum AtStart {
 pub struct Scoring {
     /// The share of attacks among real events, set in all models that have thresholds.
     pub attack_prior: Option<f64>,
-    /// What becomes of entities that a model was not trained on; [`Unseen::Error`] refuses the request.
-    pub unseen: Unseen,
+    /// What becomes of entities that a model was not trained on, where it is not the model's default; [`Unseen::Error`]
+    /// refuses the request.
+    pub unseen: Option<Unseen>,
     /// What is an address.
     pub ip_syntax: IpSyntax,
 }
@@ -227,7 +228,9 @@ impl Models {
         let real = folder.canonicalize().map_err(Error::io("read", folder))?;
         let LoadedModel { manifest, mut scorer, embeddings, mut thresholds, .. } =
             LoadedModel::load(&real, &self.device)?;
-        scorer.set_unseen(self.scoring.unseen);
+        if let Some(unseen) = self.scoring.unseen {
+            scorer.set_unseen(unseen)?;
+        }
         if let (Some(thresholds), Some(prior)) = (&mut thresholds, self.scoring.attack_prior) {
             thresholds.set_attack_prior(prior);
         }

@@ -5,6 +5,7 @@
 
 pub mod checkpoint;
 mod checkpointer;
+mod detector;
 mod initial;
 mod lock;
 mod progress;
@@ -16,6 +17,7 @@ mod trainer;
 
 pub use checkpoint::{Checkpoint, Resume, RunIdentity};
 pub use checkpointer::CheckpointFolder;
+pub use detector::fit_detector;
 pub use initial::InitialModel;
 pub use lock::FolderLock;
 pub use run_folder::RunFolder;

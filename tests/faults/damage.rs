@@ -51,6 +51,7 @@ fn train(root: &Path) {
     };
     let trained = ipsight::train(&inputs, &mut |_| Ok(())).unwrap();
     let model = model_folder::TrainedModel {
+        detector: None,
         model: &trained.model,
         row_counts: &trained.row_counts,
         entity_filter: &trained.entity_filter,

@@ -40,8 +40,7 @@ struct PlainAll {
 }
 
 fn chain(address: Address) -> [Prefix; NUM_LEVELS] {
-    let (lengths, num_bits) =
-        if address.is_ipv4() { (IPV4_LENGTHS, 32) } else { (IPV6_LENGTHS, 64) };
+    let (lengths, num_bits) = if address.is_ipv4() { (IPV4_LENGTHS, 32) } else { (IPV6_LENGTHS, 64) };
     std::array::from_fn(|level| {
         let bits = address.bits().checked_shr(num_bits - lengths[level]).unwrap_or(0);
         (address.is_ipv4(), level, bits)
