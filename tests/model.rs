@@ -9,6 +9,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use ipsight::Event;
 use ipsight::config::Hyperparameters;
 use ipsight::data::{MiniBatch, segments};
+use ipsight::event::Address;
 use ipsight::inference::Scorer;
 use ipsight::model::{IpInsights, IpInsightsConfig};
 use ipsight::tensors::{ip_tensor, read_floats};
@@ -532,8 +533,9 @@ fn scores_while_training_equal_those_of_the_finished_model() {
             let (_, config) = kinds(&config)[num_layers + 1].clone();
             let model = || trained(&config, &device);
             let batch = batch_at(0);
-            let events: Vec<Event> =
-                (0..64).map(|i| Event { entity: entity(&batch, i), ip: batch.ips[i] }).collect();
+            let events: Vec<Event> = (0..64)
+                .map(|i| Event { entity: entity(&batch, i), address: Address::from_ipv4(batch.ips[i]) })
+                .collect();
             let [found, expected] =
                 [Scorer::of_training(model(), vec![1; 50]), Scorer::new(&model(), vec![1; 50])]
                     .map(|scorer| scorer.dot_products(&events).unwrap());
@@ -552,8 +554,9 @@ fn scores_in_batches_equal_single_scores() {
             let (_, config) = kinds(&config)[num_layers].clone();
             let scorer = Scorer::new(&trained(&config, &device), vec![1; 50]);
             let batch = batch_at(0);
-            let events: Vec<Event> =
-                (0..64).map(|i| Event { entity: entity(&batch, 63 - i), ip: batch.ips[i] }).collect();
+            let events: Vec<Event> = (0..64)
+                .map(|i| Event { entity: entity(&batch, 63 - i), address: Address::from_ipv4(batch.ips[i]) })
+                .collect();
             let together = scorer.dot_products(&events).unwrap();
             let alone: Vec<f32> = events.iter().map(|event| scorer.dot_product(*event).unwrap()).collect();
             let mut mismatches = Mismatches::default();

@@ -27,6 +27,7 @@ pub(crate) use self::differences::differences;
 pub use self::hyperparameters::Hyperparameters;
 use self::layers::Layers;
 pub(crate) use self::suggest::suggest;
+use crate::event::AddressFamilies;
 use crate::{Error, Result};
 
 /// A whole configuration: one field per table of the TOML file.
@@ -47,6 +48,8 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelConfig {
+    /// The families of addresses that the model knows; a row with another is bad.
+    pub addresses: AddressFamilies,
     /// What is learned of an address.
     pub ip_encoder: IpEncoderKind,
     /// Lengths of the address prefixes that `ip_encoder = "prefixes"` learns; 0 is the prefix of all addresses.
@@ -63,6 +66,7 @@ pub struct ModelConfig {
 impl Default for ModelConfig {
     fn default() -> Self {
         ModelConfig {
+            addresses: AddressFamilies::Ipv4,
             ip_encoder: IpEncoderKind::Bits,
             prefix_lengths: vec![0, 8, 12, 16],
             memory_cells: 0,
@@ -208,10 +212,11 @@ pub struct DataConfig {
     pub validation: Vec<String>,
     /// The column that holds the entity; without it the first column.
     pub entity_column: Option<String>,
-    /// The column that holds the IPv4 address; without it the second column.
+    /// The column that holds the address; without it the second column.
     pub ip_column: Option<String>,
-    /// Take IPv4-mapped IPv6 addresses, `::ffff:1.2.3.4`, as the IPv4 addresses that they hold.
-    pub ipv4_mapped: bool,
+    /// The column that holds the time of an event, Unix seconds or RFC 3339; without it text has no times. Prepared files
+    /// have their own.
+    pub time_column: Option<String>,
     /// What to do with a row that cannot be read: `fail`, `skip`, or `quarantine=FILE` to copy it there.
     #[schemars(regex(pattern = "^(fail|skip|quarantine=.+)$"))]
     pub on_bad_row: String,
@@ -236,7 +241,7 @@ impl Default for DataConfig {
             validation: Vec::new(),
             entity_column: None,
             ip_column: None,
-            ipv4_mapped: false,
+            time_column: None,
             on_bad_row: "fail".into(),
             max_bad_fraction: 0.001,
             max_events_per_entity: None,

@@ -12,7 +12,9 @@ use super::parts::Parts;
 use super::unseen::{Population, Unseen};
 use crate::data::segments;
 use crate::event::{entity_row, entity_tag};
-use crate::model::{EntityEmbedding, IpEncoder, IpInsights, Sharding, fold_entities, index_tensor};
+use crate::model::{
+    EntityEmbedding, IpEncoder, IpInsights, Sharding, encodable, fold_entities, index_tensor,
+};
 use crate::tensors::{ip_tensor, read_floats};
 use crate::{Event, Result};
 
@@ -169,7 +171,7 @@ impl Scorer {
     ///
     /// # Errors
     ///
-    /// [`crate::Error::Device`] where the device fails.
+    /// [`crate::Error::Device`] where the device fails, [`crate::Error::Config`] for an IPv6 address.
     pub fn dot_products(&self, events: &[Event]) -> Result<Vec<f32>> {
         let at_once = self.pairs_at_once();
         let mut scores = if events.len() <= at_once && !events.is_empty() {
@@ -193,11 +195,11 @@ impl Scorer {
         let unseen: Vec<usize> =
             (0..events.len()).filter(|index| !self.entity_seen(events[*index].entity)).collect();
         for unseen in unseen.chunks(self.pairs_at_once()) {
-            let of_events = |part: fn(&Event) -> u32| unseen.iter().map(|i| part(&events[*i])).collect();
+            let events = || unseen.iter().map(|index| &events[*index]);
             let pairs = Pairs {
                 rows: vec![0; unseen.len()],
-                tags: of_events(|event| entity_tag(event.entity)),
-                ips: of_events(|event| event.ip),
+                tags: events().map(|event| entity_tag(event.entity)).collect(),
+                ips: events().map(ip).collect::<Result<_>>()?,
             };
             for (index, score) in unseen.iter().zip(read_floats(self.scores(prior, pairs))?) {
                 scores[*index] = score;
@@ -238,7 +240,7 @@ impl Scorer {
             }
         };
         let (folded, parameters) = (read_floats(folded)?, read_floats(self.parameters.clone())?);
-        Ok(Parts::new(&self.shape, &parameters, &folded, entity_tag(event.entity), event.ip))
+        Ok(Parts::new(&self.shape, &parameters, &folded, entity_tag(event.entity), ip(&event)?))
     }
 
     /// Pairs whose rows or activations are at most [`MAX_BATCH_BYTES`].
@@ -260,14 +262,14 @@ impl Scorer {
                     ..=PAIRS_PER_THREAD => Pairs {
                         rows: events.iter().map(row).collect(),
                         tags: events.iter().map(tag).collect(),
-                        ips: events.iter().map(|event| event.ip).collect(),
+                        ips: events.iter().map(ip).collect::<Result<_>>()?,
                     },
                     _ => {
                         let events = events.par_iter().with_min_len(PAIRS_PER_THREAD);
                         Pairs {
                             rows: events.clone().map(row).collect(),
                             tags: events.clone().map(tag).collect(),
-                            ips: events.map(|event| event.ip).collect(),
+                            ips: events.map(ip).collect::<Result<_>>()?,
                         }
                     }
                 };
@@ -284,7 +286,7 @@ impl Scorer {
         by_row.sort_unstable();
         let rows: Vec<u32> = by_row.iter().map(|(row, _)| *row).collect();
         let tags: Vec<u32> = by_row.iter().map(|(_, i)| entity_tag(events[*i].entity)).collect();
-        let ips: Vec<u32> = by_row.iter().map(|(_, i)| events[*i].ip).collect();
+        let ips: Vec<u32> = by_row.iter().map(|(_, i)| ip(&events[*i])).collect::<Result<_>>()?;
         let sorted = match vectors {
             Vectors::Plain(table) => {
                 let (unique, _) = segments(&rows);
@@ -317,4 +319,8 @@ impl Scorer {
         let pairs = (index_tensor(pairs.rows, &self.device), upload(pairs.tags), upload(pairs.ips));
         scores(folded.clone(), pairs, self.tables.clone(), self.parameters.clone(), self.shape)
     }
+}
+
+fn ip(event: &Event) -> Result<u32> {
+    encodable(event.address)
 }

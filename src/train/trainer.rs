@@ -15,7 +15,7 @@ use crate::data::{EpochOrder, Events, MiniBatch};
 use crate::device::{ComputeDevice, MemoryPlan};
 use crate::evaluate::Evaluator;
 use crate::inference::{PAIRS_PER_BATCH, Scorer};
-use crate::model::{IpInsights, IpInsightsConfig};
+use crate::model::{IpInsights, IpInsightsConfig, encodable};
 use crate::model_folder::InitFrom;
 use crate::model_folder::entity_filter::EntityFilter;
 use crate::tensors::read_floats;
@@ -165,6 +165,9 @@ pub fn train(
     let h = &inputs.config.hyperparameters;
     if inputs.events.is_empty() {
         return Err(Error::data("training data", "there are no events", "give at least one event"));
+    }
+    for events in [Some(inputs.events), inputs.validation].into_iter().flatten() {
+        events.iter().try_for_each(|event| encodable(event.address).map(drop))?;
     }
     let memory = MemoryPlan::for_training(inputs.config, &inputs.device.limits)?;
     let model_config = IpInsightsConfig::of(inputs.config, memory.max_rows_per_shard);
