@@ -14,6 +14,7 @@ use ipsight::Config;
 use ipsight::config::DeviceChoice;
 use ipsight::data::Events;
 use ipsight::device::{self, ComputeDevice, MemoryPlan};
+use ipsight::event::Address;
 use ipsight::train::{
     Checkpoint, CheckpointFolder, FolderLock, Resume, RunIdentity, TrainEvent, TrainInputs, Trained,
     checkpoint,
@@ -357,7 +358,10 @@ fn a_checkpoint_that_cannot_be_written_ends_the_run_and_leaves_nothing() {
 
 fn events() -> Events {
     let entities = (0..1000u64).map(|i| (i % 37) * 0x9E37_79B9_7F4A_7C15).collect();
-    Events::from_columns(entities, (0..1000u32).map(|i| i.wrapping_mul(2_654_435_761)).collect())
+    Events::from_columns(
+        entities,
+        (0..1000).map(|i: u32| Address::from_ipv4(i.wrapping_mul(2_654_435_761))).collect(),
+    )
 }
 
 fn config() -> Config {

@@ -245,21 +245,15 @@ fn score_keeps_the_order_and_says_what_was_seen() {
 }
 
 #[test]
-fn ipv6_is_refused_or_skipped_by_name_and_mapped_addresses_are_taken_on_request() {
+fn ipv6_is_refused_or_skipped_by_name_and_held_ipv4_addresses_are_taken() {
     LazyLock::force(&FIXTURE);
     let rows = "user_1,1.2.3.4\nuser_1,::ffff:1.2.3.4\nuser_1,2001:db8::1\nuser_1,::1\n";
     let score = |more: &[&str]| {
         run_with_stdin(&[&["score", "--model", "run/model", "--device", "ndarray"], more].concat(), rows)
     };
-    score(&[]).expect(3, &["stdin:2", "IPv4-mapped IPv6 address", "--ipv4-mapped"]);
-    score(&["--ipv4-mapped"])
-        .expect(3, &["stdin:3", "IPv6 address", "IPv6 is not supported", "--on-bad-row skip"]);
+    score(&[]).expect(3, &["stdin:3", "IPv6 address", "model.addresses", "--on-bad-row skip"]);
     let skip = ["--on-bad-row", "skip", "--max-bad-fraction", "1"];
-    let skipped =
-        score(&skip).expect(0, &["3 of 4 rows are bad: ", "2 IPv6 address", "1 IPv4-mapped IPv6 address"]);
-    assert_eq!(skipped.stdout.lines().count(), 2);
-    let taken =
-        score(&[&skip[..], &["--ipv4-mapped"]].concat()).expect(0, &["2 of 4 rows are bad: 2 IPv6 address"]);
+    let taken = score(&skip).expect(0, &["2 of 4 rows are bad: 2 IPv6 address"]);
     let lines: Vec<&str> = taken.stdout.lines().collect();
     assert_eq!((lines.len(), lines[1]), (3, lines[2]));
 
@@ -268,8 +262,7 @@ fn ipv6_is_refused_or_skipped_by_name_and_mapped_addresses_are_taken_on_request(
     write("plain.csv", &plain);
     write("mapped.csv", plain.replace(",1.2.", ",::ffff:1.2."));
     run(&["prepare", "plain.csv", "--output", "plain.arrow"]).expect(0, &[]);
-    run(&["prepare", "mapped.csv", "--output", "mapped.arrow"]).expect(3, &["mapped.csv:1", "--ipv4-mapped"]);
-    run(&["prepare", "mapped.csv", "--output", "mapped.arrow", "--ipv4-mapped"]).expect(0, &[]);
+    run(&["prepare", "mapped.csv", "--output", "mapped.arrow"]).expect(0, &[]);
     assert!(file("plain.arrow") == file("mapped.arrow"));
     let train = |input: &str, output: &str, more: &[&str]| {
         let args =
@@ -277,10 +270,9 @@ fn ipv6_is_refused_or_skipped_by_name_and_mapped_addresses_are_taken_on_request(
         run(&[&args[..], &["--set", "hyperparameters.epochs=1"], more].concat())
     };
     train("plain.csv", "plain_run", &[]).expect(0, &[]);
-    train("mapped.csv", "no_run", &[]).expect(3, &["mapped.csv:1"]);
-    train("mapped.csv", "flag_run", &["--ipv4-mapped"]).expect(0, &[]);
-    train("mapped.csv", "set_run", &["--set", "data.ipv4_mapped=true"]).expect(0, &[]);
-    for run in ["flag_run", "set_run"] {
+    train("mapped.csv", "mapped_run", &[]).expect(0, &[]);
+    train("mapped.arrow", "both_run", &["--set", "model.addresses=both"]).expect(0, &[]);
+    for run in ["mapped_run", "both_run"] {
         let weights = |run: &str| file(&format!("{run}/model/model.safetensors"));
         assert!(weights(run) == weights("plain_run"), "{run}");
     }
@@ -288,8 +280,7 @@ fn ipv6_is_refused_or_skipped_by_name_and_mapped_addresses_are_taken_on_request(
         run(&[&["evaluate", "--model", "run/model", "--json", "--data", data, "--history", data], more]
             .concat())
     };
-    evaluate("mapped.csv", &[]).expect(3, &["mapped.csv:1"]);
-    let found = evaluate("mapped.csv", &["--ipv4-mapped"]).expect(0, &[]);
+    let found = evaluate("mapped.csv", &[]).expect(0, &[]);
     assert_eq!(found.stdout, evaluate("plain.csv", &[]).expect(0, &[]).stdout);
 }
 

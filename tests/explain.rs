@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 
 use burn::tensor::Device;
 use ipsight::config::DeviceChoice;
+use ipsight::event::Address;
 use ipsight::inference::explain::{NETWORK_LENGTH, explain};
 use ipsight::model::{IpInsights, IpInsightsConfig};
 use ipsight::{Event, Scorer, device};
@@ -50,7 +51,7 @@ fn scorer(model: IpInsights) -> Scorer {
 
 fn events() -> Vec<Event> {
     let entity = |i| u64::from(random(i, 100)) << 32 | u64::from(random(i, 101));
-    (0..200).map(|i| Event { entity: entity(i), ip: random(i, 102) }).collect()
+    (0..200).map(|i| Event { entity: entity(i), address: Address::from_ipv4(random(i, 102)) }).collect()
 }
 
 /// Against means over all that there is to take a mean of.
@@ -66,8 +67,9 @@ fn means_along_the_address_and_of_networks_are_those_of_its_scores() {
         let steps = &explanation.along_address;
         assert_eq!(steps.iter().map(|step| step.prefix.length()).collect::<Vec<_>>(), [0, 8, 16, 24, 32]);
         let of_network = |length: u32| {
-            let first = event.ip & (u32::MAX << (32 - length));
-            let ips = (0..1u32 << (32 - length)).map(|rest| Event { ip: first | rest, ..event });
+            let first = event.address.ipv4().unwrap() & (u32::MAX << (32 - length));
+            let ips = (0..1u32 << (32 - length))
+                .map(|rest| Event { address: Address::from_ipv4(first | rest), ..event });
             let scores = scorer.dot_products(&ips.collect::<Vec<_>>()).unwrap();
             let mean = scores.iter().map(|score| f64::from(*score)).sum::<f64>() / scores.len() as f64;
             let square = scores.iter().map(|score| (f64::from(*score) - mean).powi(2)).sum::<f64>();

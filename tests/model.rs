@@ -7,6 +7,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use ipsight::Event;
 use ipsight::config::Hyperparameters;
 use ipsight::data::{MiniBatch, segments};
+use ipsight::event::Address;
 use ipsight::inference::Scorer;
 use ipsight::model::{IpInsights, IpInsightsConfig, VECTORS};
 use ipsight::tensors::{ip_tensor, read_floats};
@@ -462,8 +463,12 @@ fn scores_while_training_equal_those_of_the_finished_model() {
             let (config, _) = small_model(num_layers);
             let model = || trained(&config, &device);
             let batch = batch_at(0);
-            let events: Vec<Event> =
-                (0..64).map(|i| Event { entity: batch.entity_rows[i].into(), ip: batch.ips[i] }).collect();
+            let events: Vec<Event> = (0..64)
+                .map(|i| Event {
+                    entity: batch.entity_rows[i].into(),
+                    address: Address::from_ipv4(batch.ips[i]),
+                })
+                .collect();
             let [found, expected] =
                 [Scorer::of_training(model(), vec![1; 50]), Scorer::new(&model(), vec![1; 50])]
                     .map(|scorer| scorer.dot_products(&events).unwrap());
@@ -482,10 +487,13 @@ fn scores_in_batches_equal_single_scores() {
             let scorer = Scorer::new(&trained(&config, &device), vec![1; 50]);
             let batch = batch_at(0);
             let events: Vec<Event> = (0..64)
-                .map(|i| Event { entity: batch.entity_rows[63 - i].into(), ip: batch.ips[i] })
+                .map(|i| Event {
+                    entity: batch.entity_rows[63 - i].into(),
+                    address: Address::from_ipv4(batch.ips[i]),
+                })
                 .collect();
             let together = scorer.dot_products(&events).unwrap();
-            let alone: Vec<f32> = events.iter().map(|event| scorer.dot_product(*event).unwrap()).collect();
+            let alone: Vec<f32> = events.iter().map(|event| scorer.score(*event).unwrap()).collect();
             let mut mismatches = Mismatches::default();
             mismatches.check(&format!("{name}, L = {num_layers}"), &together, &alone, 1e-7);
             mismatches.assert_none();

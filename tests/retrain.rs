@@ -13,6 +13,7 @@ use ipsight::Config;
 use ipsight::config::DeviceChoice;
 use ipsight::data::Events;
 use ipsight::device;
+use ipsight::event::Address;
 use ipsight::train::{InitialModel, TrainInputs, Trained, checkpoint};
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -186,7 +187,7 @@ fn begun(from: &Path, rows_per_shard: Option<u64>) -> Trained {
     device.limits.max_binding_bytes = rows_per_shard.map(|rows| rows * 4 * 33);
     let config = config();
     let initial = InitialModel::open(from, &config).unwrap();
-    let events = Events::from_columns(vec![1, 2], vec![3, 4]);
+    let events = Events::from_columns(vec![1, 2], [3, 4].map(Address::from_ipv4).to_vec());
     let inputs = TrainInputs {
         config: &config,
         events: &events,

@@ -12,7 +12,7 @@ use burn::tensor::{DType, Tensor, TensorData};
 use ipsight::LoadedModel;
 use ipsight::config::DeviceChoice;
 use ipsight::data::{EpochOrder, Events};
-use ipsight::event::hash_entity;
+use ipsight::event::{Address, hash_entity};
 use ipsight::model::IpInsightsConfig;
 use ipsight::model_folder;
 use ipsight::train::TrainInputs;
@@ -89,7 +89,10 @@ fn load(model: &str) -> LoadedModel {
 #[test]
 fn the_prior_is_the_score_of_the_mean_entity_on_every_device() {
     let ips: Vec<u32> = (0..200u32).map(|i| i.wrapping_mul(0x9E37_79B9)).collect();
-    let events: Vec<Event> = ips.iter().map(|ip| Event { entity: hash_entity(b"nobody"), ip: *ip }).collect();
+    let events: Vec<Event> = ips
+        .iter()
+        .map(|ip| Event { entity: hash_entity(b"nobody"), address: Address::from_ipv4(*ip) })
+        .collect();
     let folder = root().join("run/model");
     let expected = scores_of_the_mean(&folder, &ips);
     let mut mismatches = support::Mismatches::default();
@@ -254,7 +257,7 @@ fn the_entities_of_steps_that_were_not_done_are_unseen() {
     .unwrap();
     let device = device::choose(DeviceChoice::Ndarray).unwrap();
     let entities: Vec<u64> = (0..1000u32).map(|i| hash_entity(&i.to_le_bytes())).collect();
-    let events = Events::from_columns(entities.clone(), (0..1000).collect());
+    let events = Events::from_columns(entities.clone(), (0..1000).map(Address::from_ipv4).collect());
     let train = |num_steps: usize| {
         let num_done = std::cell::Cell::new(0);
         let counted = std::sync::atomic::AtomicUsize::new(0);

@@ -89,6 +89,7 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
     let LoadedModel { manifest, config, mut scorer, thresholds, .. } =
         LoadedModel::load(&args.model, &device)?;
     args.unseen.apply(&mut scorer)?;
+    let read = ReadOptions { addresses: config.model.addresses, ..read };
     let wanted = wanted_thresholds(&args)?;
     let history = read_history(&args.history, &read)?;
     let mut evaluator = Evaluator::new(
@@ -120,7 +121,7 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
     } else {
         read_rows(&inputs, &options, &mut |row, place| {
             let log_likelihood_ratios = match &mut truth {
-                Some(truth) => truth.next_of(&row, options.ip_syntax)?,
+                Some(truth) => truth.next_of(&row, options.addresses)?,
                 None => &[],
             };
             let evaluated = evaluated(&row, log_likelihood_ratios);
@@ -168,7 +169,7 @@ fn are_prepared(inputs: &[Input]) -> Result<bool> {
 
 fn evaluated<'a>(row: &Row<'a>, log_likelihood_ratios: &'a [f32]) -> EvaluatedEvent<'a> {
     EvaluatedEvent {
-        event: Event { entity: hash_entity(row.entity), ip: row.ip },
+        event: Event { entity: hash_entity(row.entity), address: row.address },
         is_attack: row.label.unwrap_or(false),
         kind: row.kind,
         seconds: row.seconds,

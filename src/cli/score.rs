@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use ipsight::data::{Input, Place, Row, read_rows, resolve_inputs};
+use ipsight::data::{Input, Place, ReadOptions, Row, read_rows, resolve_inputs};
 use ipsight::event::hash_entity;
 use ipsight::inference::{LoadedModel, PAIRS_PER_BATCH};
 use ipsight::thresholds::{THRESHOLDS, Thresholds};
@@ -45,9 +45,10 @@ pub fn run(args: ScoreArgs) -> Result<()> {
         check_line_buffered(&args)?;
     }
     let device = args.device.choose()?;
-    let options = args.read.options()?;
+    let read = args.read.options()?;
     let inputs: Vec<Input> = resolve_inputs(&args.input)?;
-    let LoadedModel { mut scorer, thresholds, .. } = LoadedModel::load(&args.model, &device)?;
+    let LoadedModel { config, mut scorer, thresholds, .. } = LoadedModel::load(&args.model, &device)?;
+    let options = ReadOptions { addresses: config.model.addresses, ..read };
     args.unseen.apply(&mut scorer)?;
     let thresholds = with_attack_prior(thresholds, &args)?;
     let out = scored_rows::create(&args.output, args.format, thresholds.is_some())?;
@@ -100,7 +101,7 @@ struct Batch<'a> {
 
 impl Batch<'_> {
     fn push(&mut self, row: Row<'_>, place: Place<'_>) -> Result<()> {
-        let event = Event { entity: hash_entity(row.entity), ip: row.ip };
+        let event = Event { entity: hash_entity(row.entity), address: row.address };
         check_seen(self.scorer, event, place)?;
         self.rows.push((row.entity.to_vec(), event));
         if self.rows.len() < self.max_rows {
@@ -120,7 +121,7 @@ impl Batch<'_> {
                 .thresholds
                 .map(|thresholds| thresholds.verdict(anomaly_score(dot_product)))
                 .transpose()?;
-            let ip = event.ip.into();
+            let ip = event.address;
             self.out.write(&ScoredRow { entity: &entity, ip, dot_product, entity_seen, verdict })?;
         }
         Ok(())

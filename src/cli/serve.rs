@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use ipsight::event::IpSyntax;
 use ipsight::serve::{
     self, AtStart, Limits, Listeners, Models, Scoring, ServeEvent, Service, Tokens, is_guarded, tls,
 };
@@ -56,9 +55,6 @@ pub struct ServeOptions {
     attack_prior: Option<f64>,
     #[command(flatten)]
     unseen: UnseenArg,
-    /// Take IPv4-mapped IPv6 addresses, ::ffff:1.2.3.4, as the IPv4 addresses that they hold
-    #[arg(long)]
-    ipv4_mapped: bool,
     /// Seconds between looks at whether a model folder, or where a link leads, has changed; 0 for never
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = parse_seconds)]
     watch_interval: f64,
@@ -196,11 +192,7 @@ fn check_addresses(listen: SocketAddr, options: &ServeOptions, has_tls: bool, to
 
 fn load_models(model: &Path, at_start: AtStart, options: &ServeOptions) -> Result<Models> {
     let start = Instant::now();
-    let scoring = Scoring {
-        attack_prior: options.attack_prior,
-        unseen: options.unseen.unseen,
-        ip_syntax: IpSyntax::new(options.ipv4_mapped),
-    };
+    let scoring = Scoring { attack_prior: options.attack_prior, unseen: options.unseen.unseen };
     let models = Models::load(model, at_start, options.device.choose()?, scoring)?;
     for model in models.all().values() {
         talk!("model {}, version {}", model.name, model.version());

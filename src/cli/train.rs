@@ -60,6 +60,9 @@ pub struct TrainArgs {
     /// How to log: for people, or the metric lines of Amazon SageMaker on stdout
     #[arg(long, value_name = "FORMAT", default_value = "people", conflicts_with = "json")]
     log_format: LogFormat,
+    /// Column of the time of an event, Unix seconds or RFC 3339, likewise
+    #[arg(long, value_name = "COLUMN")]
+    time_column: Option<String>,
     #[command(flatten)]
     read: ReadArgs,
     #[command(flatten)]
@@ -167,7 +170,7 @@ fn resolve_config(args: &TrainArgs) -> Result<Config> {
     let flags = &args.read;
     data.entity_column = flags.entity_column.clone().or(data.entity_column.take());
     data.ip_column = flags.ip_column.clone().or(data.ip_column.take());
-    data.ipv4_mapped |= flags.ipv4_mapped;
+    data.time_column = args.time_column.clone().or(data.time_column.take());
     let limits = &args.limits;
     data.max_events_per_entity = limits.max_events_per_entity.or(data.max_events_per_entity);
     data.max_events_per_ip = limits.max_events_per_ip.or(data.max_events_per_ip);

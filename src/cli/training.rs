@@ -8,7 +8,6 @@ use indicatif::ProgressBar;
 use ipsight::config::{Config, GeneratedConfig};
 use ipsight::data::{EventLimits, Events, Format, ReadOptions, load_events, resolve_inputs};
 use ipsight::device::ComputeDevice;
-use ipsight::event::IpSyntax;
 use ipsight::history::FittedDetector;
 use ipsight::model_folder::{TrainedModel, TrainingSummary};
 use ipsight::synth::{AddressRanges, GenerateOptions, GeneratedLogins, generate};
@@ -167,7 +166,8 @@ pub fn read_options(config: &Config) -> Result<ReadOptions> {
     Ok(ReadOptions {
         entity_column: config.data.entity_column.clone(),
         ip_column: config.data.ip_column.clone(),
-        ip_syntax: IpSyntax::new(config.data.ipv4_mapped),
+        time_column: config.data.time_column.clone(),
+        addresses: config.model.addresses,
         on_bad_row: config.data.on_bad_row.parse()?,
         max_bad_fraction: config.data.max_bad_fraction,
         ..ReadOptions::default()
@@ -206,8 +206,8 @@ pub fn generate_events(generated: &GeneratedConfig) -> (Events, Option<Events>) 
     let &GeneratedConfig { users: num_users, days: num_days, seed } = generated;
     let logins = generate(&AddressRanges::built_in(), &GenerateOptions { num_users, num_days, seed });
     let [train, validation] = [&logins.train, &logins.validation].map(|logins| {
-        let (entities, ips) = GeneratedLogins::columns(logins);
-        Events::from_columns(entities, ips)
+        let (entities, addresses, times) = GeneratedLogins::columns(logins);
+        Events::with_times(entities, addresses, times)
     });
     talk!("generated {} logins of {num_users} users", output::count(train.len() as u64));
     (train, Some(validation))

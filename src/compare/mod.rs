@@ -191,7 +191,7 @@ impl<'a> Comparer<'a> {
         if event.is_attack {
             return Ok(());
         }
-        self.networks.add(event.event.ip);
+        self.networks.add(event.event.address);
         self.entities.name(event.event.entity, entity);
         self.pending.push(event.event);
         if self.pending.len() >= PAIRS_PER_BATCH { self.score_pending() } else { Ok(()) }

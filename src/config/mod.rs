@@ -27,6 +27,7 @@ pub(crate) use self::differences::differences;
 pub use self::hyperparameters::Hyperparameters;
 use self::layers::Layers;
 pub(crate) use self::suggest::suggest;
+use crate::event::AddressFamilies;
 use crate::{Error, Result};
 
 /// A whole configuration: one field per table of the TOML file.
@@ -49,6 +50,8 @@ pub struct Config {
 pub struct ModelConfig {
     /// What scores.
     pub detector: DetectorKind,
+    /// The families of addresses that the model knows; a row with another is bad.
+    pub addresses: AddressFamilies,
 }
 
 /// What scores an event.
@@ -188,10 +191,11 @@ pub struct DataConfig {
     pub validation: Vec<String>,
     /// The column that holds the entity; without it the first column.
     pub entity_column: Option<String>,
-    /// The column that holds the IPv4 address; without it the second column.
+    /// The column that holds the address; without it the second column.
     pub ip_column: Option<String>,
-    /// Take IPv4-mapped IPv6 addresses, `::ffff:1.2.3.4`, as the IPv4 addresses that they hold.
-    pub ipv4_mapped: bool,
+    /// The column that holds the time of an event, Unix seconds or RFC 3339; without it text has no times. Prepared files
+    /// have their own.
+    pub time_column: Option<String>,
     /// What to do with a row that cannot be read: `fail`, `skip`, or `quarantine=FILE` to copy it there.
     #[schemars(regex(pattern = "^(fail|skip|quarantine=.+)$"))]
     pub on_bad_row: String,
@@ -216,7 +220,7 @@ impl Default for DataConfig {
             validation: Vec::new(),
             entity_column: None,
             ip_column: None,
-            ipv4_mapped: false,
+            time_column: None,
             on_bad_row: "fail".into(),
             max_bad_fraction: 0.001,
             max_events_per_entity: None,
@@ -343,6 +347,13 @@ impl Config {
             self.training.checkpoint_interval.parse::<CheckpointInterval>()
         {
             problems.push(Problem::new(&["training.checkpoint_interval"], what, help));
+        }
+        if self.model.addresses == AddressFamilies::Both && self.model.detector == DetectorKind::Engine {
+            problems.push(Problem::new(
+                &["model.addresses", "model.detector"],
+                "the engine's encoder knows IPv4 addresses only",
+                "take detector = \"history\", or addresses = \"ipv4\"",
+            ));
         }
         let on_bad_row = self.data.on_bad_row.as_str();
         let quarantine = on_bad_row.strip_prefix("quarantine=").is_some_and(|file| !file.is_empty());

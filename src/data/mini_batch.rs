@@ -16,6 +16,10 @@ pub struct MiniBatch {
 
 impl MiniBatch {
     /// Gathers the events at `positions` of an epoch.
+    ///
+    /// # Panics
+    ///
+    /// When one of them has an IPv6 address; [`super::Events`] are asked before.
     pub fn gather(
         events: &Events,
         order: &EpochOrder,
@@ -24,7 +28,8 @@ impl MiniBatch {
     ) -> Self {
         Self::sorted(positions.map(|position| {
             let event = events.get(order.event_at(position));
-            (entity_row(event.entity, num_entity_vectors), event.ip)
+            let ip = event.address.ipv4().expect("a training takes IPv4 addresses only");
+            (entity_row(event.entity, num_entity_vectors), ip)
         }))
     }
 
@@ -64,6 +69,7 @@ pub fn segments(rows: &[u32]) -> (Vec<u32>, Vec<i32>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Address;
 
     #[test]
     fn rows_are_sorted_and_pairs_stay_together() {
@@ -82,7 +88,7 @@ mod tests {
     #[test]
     fn an_epoch_in_mini_batches_is_every_event_once() {
         let entities: Vec<u64> = (0..1003).map(|i| i * 7).collect();
-        let events = Events::from_columns(entities, (0..1003).collect());
+        let events = Events::from_columns(entities, (0..1003).map(Address::from_ipv4).collect());
         let order = EpochOrder::new(events.len(), 3, 1);
         let mut ips: Vec<u32> = (0..1003)
             .step_by(100)

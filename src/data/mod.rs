@@ -30,6 +30,7 @@ mod options;
 mod order;
 mod parquet_rows;
 mod prepared;
+mod prepared_file;
 mod read;
 mod report;
 mod row;

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::names::one_of;
-use crate::event::IpSyntax;
-use crate::{Error, Result};
+use crate::event::AddressFamilies;
+use crate::{At, Error, Result};
 
 /// The format of an input, after decompression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,9 +30,11 @@ impl FromStr for Format {
             "jsonl" => Ok(Format::JsonLines),
             "parquet" => Ok(Format::Parquet),
             "arrow" => Ok(Format::Arrow),
-            _ => {
-                Err(Error::config("--input-format", format!("no such format `{text}`"), one_of(text, &NAMES)))
-            }
+            _ => Err(Error::config(
+                At::option("input_format"),
+                format!("no such format `{text}`"),
+                one_of(text, &NAMES),
+            )),
         }
     }
 }
@@ -71,7 +73,7 @@ impl FromStr for OnBadRow {
             Some(("quarantine", file)) if !file.is_empty() => Ok(OnBadRow::Quarantine(file.into())),
             _ => {
                 let help = one_of(text, &["fail", "skip", "quarantine=FILE"]);
-                Err(Error::config("--on-bad-row", format!("no such choice `{text}`"), help))
+                Err(Error::config(At::option("on_bad_row"), format!("no such choice `{text}`"), help))
             }
         }
     }
@@ -85,7 +87,7 @@ pub struct ReadOptions {
     /// The entity's column, by default 1 in CSV and `entity` elsewhere. In CSV a number is a position from 1,
     /// and a name says that the first line is a header.
     pub entity_column: Option<String>,
-    /// The IPv4 address's column, by default 2 in CSV and `ip` elsewhere.
+    /// The address's column, by default 2 in CSV and `ip` elsewhere.
     pub ip_column: Option<String>,
     /// Whether the rows carry labels, by default in column 3 of CSV and under `label` elsewhere.
     pub labels: bool,
@@ -95,8 +97,8 @@ pub struct ReadOptions {
     pub kind_column: Option<String>,
     /// The column of an event's time, where there is one: Unix seconds or RFC 3339.
     pub time_column: Option<String>,
-    /// What is an address: IPv4, and IPv4-mapped IPv6 addresses if that is wanted.
-    pub ip_syntax: IpSyntax,
+    /// The families of addresses that are taken; a row with another is bad.
+    pub addresses: AddressFamilies,
     /// What happens with a row that is not an event.
     pub on_bad_row: OnBadRow,
     /// The largest share of bad rows that is put up with, in `0.0..=1.0`. Reading also stops early, once the
@@ -114,7 +116,7 @@ impl Default for ReadOptions {
             label_column: None,
             kind_column: None,
             time_column: None,
-            ip_syntax: IpSyntax::Ipv4,
+            addresses: AddressFamilies::Ipv4,
             on_bad_row: OnBadRow::Fail,
             max_bad_fraction: 0.001,
         }

@@ -110,7 +110,7 @@ fn read_batch(
 fn expected_type(role: Role) -> &'static str {
     match role {
         Role::Entity => "an entity is a string, binary or an integer",
-        Role::Ip => "an IPv4 address is a string or uint32 (first octet in the highest byte)",
+        Role::Ip => "an address is a string, or uint32 for IPv4 (first octet in the highest byte)",
         Role::Label => "a label is a boolean, an integer or a string: 0, 1, true or false",
         Role::Kind => "a kind is a string, binary or an integer",
         Role::Time => "a time is an integer (Unix seconds) or a string (Unix seconds or RFC 3339)",

@@ -36,7 +36,7 @@ pub(super) fn read_into(inputs: &[Input], options: &ReadOptions, sink: Sink<'_>)
         return Err(Error::data(
             names.join(", ") + &more,
             "no rows",
-            "give at least one row of `entity,ipv4`",
+            "give at least one row of `entity,address`",
         ));
     }
     Ok(report)

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use ipsight_kernels::philox::{Stream, philox4x32_10, stream_key};
 
+use crate::event::Address;
 use crate::{Error, Event, Result, nearest};
 
 /// Where the address of an added attack comes from; its entity is that of an event of the data.
@@ -123,11 +124,11 @@ fn below(word: u32, bound: u32) -> u32 {
     ((u64::from(word) * u64::from(bound)) >> 32) as u32
 }
 
-/// Addresses of other entities for the events that wait for one: 8 bytes for each event of the data.
+/// Addresses of other entities for the events that wait for one: 16 bytes for each event of the data.
 #[derive(Debug, Default)]
 pub(super) struct OtherUsers {
     /// The low half of the entity's hash, and the address.
-    pool: Vec<(u32, u32)>,
+    pool: Vec<(u32, Address)>,
     /// Events that get an attack, with their positions.
     waiting: Vec<(Event, u64)>,
 }
@@ -135,7 +136,7 @@ pub(super) struct OtherUsers {
 impl OtherUsers {
     /// Adds an event of the data, whose address others may get.
     pub(super) fn add(&mut self, event: Event) {
-        self.pool.push((event.entity as u32, event.ip));
+        self.pool.push((event.entity as u32, event.address));
     }
 
     /// Says that the event at `position` gets an attack.
@@ -150,7 +151,7 @@ impl OtherUsers {
     /// [`Error::Data`] where all events are those of one entity.
     pub(super) fn attacks(&self, seed: u64) -> Result<Vec<Event>> {
         let attack = |(event, position): &(Event, u64)| {
-            self.other(seed, *position, event.entity as u32).map(|ip| Event { ip, ..*event })
+            self.other(seed, *position, event.entity as u32).map(|address| Event { address, ..*event })
         };
         let attacks: Option<Vec<Event>> = self.waiting.iter().map(attack).collect();
         attacks.ok_or_else(|| {
@@ -161,26 +162,30 @@ impl OtherUsers {
 
     /// The address of a random event of another entity: the first draw that is one, or, where one entity has
     /// nearly all events, the next one behind the last draw.
-    fn other(&self, seed: u64, position: u64, entity: u32) -> Option<u32> {
+    fn other(&self, seed: u64, position: u64, entity: u32) -> Option<Address> {
         const NUM_DRAWS: u32 = 16;
         let mut start = 0;
         for draw in 0..NUM_DRAWS {
             let [low, _, _, high] = words(seed, position, AttackKind::OtherUsers, draw);
             let word = u64::from(high) << 32 | u64::from(low);
             start = ((u128::from(word) * self.pool.len() as u128) >> 64) as usize;
-            let (other, ip) = self.pool[start];
+            let (other, address) = self.pool[start];
             if other != entity {
-                return Some(ip);
+                return Some(address);
             }
         }
         let (before, behind) = self.pool.split_at(start);
-        behind.iter().chain(before).find(|(other, _)| *other != entity).map(|(_, ip)| *ip)
+        behind.iter().chain(before).find(|(other, _)| *other != entity).map(|(_, address)| *address)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn event(entity: u64, ip: u32) -> Event {
+        Event { entity, address: Address::from_ipv4(ip) }
+    }
 
     #[test]
     fn kinds_and_fractions_are_read_or_refused_with_help() {
@@ -231,19 +236,19 @@ mod tests {
         let mut others = OtherUsers::default();
         // One entity has nearly everything.
         for i in 0..1000 {
-            others.add(Event { entity: 1, ip: i });
+            others.add(event(1, i));
         }
-        others.add(Event { entity: 2, ip: 5000 });
+        others.add(event(2, 5000));
         for position in 0..50 {
-            others.wait(Event { entity: 1 + position % 2, ip: 7 }, position);
+            others.wait(event(1 + position % 2, 7), position);
         }
         for (attack, (victim, _)) in others.attacks(0).unwrap().iter().zip(&others.waiting) {
             assert_eq!(attack.entity, victim.entity);
-            assert_eq!(attack.ip == 5000, attack.entity == 1);
+            assert_eq!(attack.address == Address::from_ipv4(5000), attack.entity == 1);
         }
         let mut alone = OtherUsers::default();
-        alone.add(Event { entity: 1, ip: 1 });
-        alone.wait(Event { entity: 1, ip: 1 }, 0);
+        alone.add(event(1, 1));
+        alone.wait(event(1, 1), 0);
         assert_eq!(alone.attacks(0).unwrap_err().exit_code(), 3);
     }
 }

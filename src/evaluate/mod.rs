@@ -30,8 +30,9 @@ use curve::CurveBuilder;
 use figures::{FiguresBuilder, Targets};
 use scores::{Code, HistoryBucket, Scores, SortedScores, Tie};
 
-use crate::event::hash_entity;
+use crate::event::{Address, hash_entity};
 use crate::inference::{PAIRS_PER_BATCH, Scorer, anomaly_score};
+use crate::model::encodable;
 use crate::thresholds::calibration::Calibration;
 use crate::thresholds::{Threshold, WantedThreshold};
 use crate::{Error, Event, Result};
@@ -267,16 +268,17 @@ impl<'a> Evaluator<'a> {
         if !row.is_attack {
             self.times.add(row.event.entity, row.seconds);
         }
-        self.add_attacks(row.event);
+        self.add_attacks(row.event)?;
         self.num_positions += 1;
         if self.pending.len() >= PAIRS_PER_BATCH { self.score_pending() } else { Ok(()) }
     }
 
-    fn add_attacks(&mut self, event: Event) {
+    fn add_attacks(&mut self, event: Event) -> Result<()> {
         let (seed, position) = (self.options.seed, self.num_positions);
         let is_kept_aside = is_kept_aside(position);
         let mut add = |kind, ip| {
-            self.pending.push(Pending { event: Event { ip, ..event }, kind: Some(kind), is_kept_aside });
+            let event = Event { address: Address::from_ipv4(ip), ..event };
+            self.pending.push(Pending { event, kind: Some(kind), is_kept_aside });
         };
         match &self.options.attacks {
             Attacks::Labelled => {}
@@ -290,12 +292,15 @@ impl<'a> Evaluator<'a> {
                     let kind = index as u8;
                     match added.kind {
                         AttackKind::UniformIpv4 => add(kind, random_ipv4(seed, position)),
-                        AttackKind::Neighbour => add(kind, neighbour(seed, position, event.ip)),
+                        AttackKind::Neighbour => {
+                            add(kind, neighbour(seed, position, encodable(event.address)?))
+                        }
                         AttackKind::OtherUsers => self.other_users.wait(event, position),
                     }
                 }
             }
         }
+        Ok(())
     }
 
     fn kind_index(&mut self, kind: Option<&[u8]>) -> Result<u8> {
@@ -471,10 +476,10 @@ impl<'a> Evaluator<'a> {
 
     /// See [`Calibration::data_digest`].
     fn digest_pending(&mut self) {
-        let mut bytes = Vec::with_capacity(13 * self.pending.len());
+        let mut bytes = Vec::with_capacity(17 * self.pending.len());
         for Pending { event, kind, .. } in &self.pending {
             bytes.extend(event.entity.to_le_bytes());
-            bytes.extend(event.ip.to_le_bytes());
+            bytes.extend(event.address.bits().to_le_bytes());
             bytes.push(u8::from(kind.is_some()));
         }
         self.digest.update(&bytes);

@@ -2,6 +2,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::data::Events;
+use crate::event::Address;
 use crate::thresholds::Criterion;
 
 /// Values of scikit-learn, SciPy and NumPy; see tests/golden/make_evaluation.py.
@@ -146,12 +147,13 @@ fn baselines_are_those_of_a_python_twin() {
         let pair = |pair: &Value| (pair[0].as_u64().unwrap(), pair[1].as_u64().unwrap() as u32);
         pairs.map(pair).collect::<Vec<_>>()
     };
-    let (entities, ips) = pairs("history").into_iter().unzip();
-    let history = History::new(&Events::from_columns(entities, ips));
+    let history = pairs("history").into_iter().map(|(entity, ip)| (entity, Address::from_ipv4(ip)));
+    let (entities, addresses) = history.unzip();
+    let history = History::new(&Events::from_columns(entities, addresses));
     let expected = golden["baselines"]["scores"].as_array().unwrap();
     assert!(expected.len() >= 100);
     for ((entity, ip), expected) in pairs("events").into_iter().zip(expected) {
-        let found = history.scores(Event { entity, ip });
+        let found = history.scores(Event { entity, address: Address::from_ipv4(ip) });
         for (i, found) in found.iter().enumerate() {
             let expected = expected[i].as_f64().unwrap() as f32;
             let tolerance = if i < 4 { 0.0 } else { 1e-5 };

@@ -64,10 +64,10 @@ impl Parser for Apache {
         if matches!(entity, b"" | b"-" | b"\"\"") {
             return Err(Skip::NoEntity);
         }
-        let ip = address(request.host)?;
+        let address = address(request.host)?;
         Ok(Login {
             entity: Cow::Borrowed(entity),
-            ip,
+            address,
             seconds: Some(request.seconds.ok_or(Skip::BadTime)?),
             num_times: 1,
         })
@@ -134,7 +134,7 @@ impl<'a> Client<'a> {
         let (second, after_second) = split_at_space(rest);
         // The second word is the client only behind a virtual host; elsewhere it is the name that identd gave, and a
         // client's identd must not be able to put an address into the client's place.
-        let is_address = |text| !matches!(address(text), Err(Skip::NotIpv4));
+        let is_address = |text| !matches!(address(text), Err(Skip::NotAddress));
         if is_address(first) || !is_address(second) {
             return (!after_second.is_empty()).then_some(Client {
                 vhost: None,

@@ -6,7 +6,7 @@ use super::json::Json;
 use super::options::{ImportOptions, LogFormat};
 use super::parser::Parser;
 use super::sshd::Sshd;
-use crate::{Error, Result};
+use crate::{At, Error, Result};
 
 /// The parser of a format.
 ///
@@ -15,23 +15,27 @@ use crate::{Error, Result};
 /// [`Error::Config`] for options that the format does not have.
 pub(super) fn parser_of(options: &ImportOptions) -> Result<Box<dyn Parser>> {
     let name = options.format.name();
-    let only = |flag: &str, is_given: bool, formats: &str| {
+    let only = |option: &'static str, is_given: bool, formats: &str| {
         if !is_given {
             return Ok(());
         }
-        Err(Error::config(flag, format!("`{name}` does not take it"), format!("it is for {formats}")))
+        Err(Error::config(
+            At::option(option),
+            format!("`{name}` does not take it"),
+            format!("it is for {formats}"),
+        ))
     };
     if options.format != LogFormat::Json {
-        only("--ip", options.ip.is_some(), "json")?;
-        only("--time", options.time.is_some(), "json")?;
+        only("ip", options.ip.is_some(), "json")?;
+        only("time", options.time.is_some(), "json")?;
     } else {
-        only("--events", options.outcomes.is_some(), "apache, sshd and cloudtrail")?;
+        only("events", options.outcomes.is_some(), "apache, sshd and cloudtrail")?;
     }
     if options.format != LogFormat::Sshd {
-        only("--year", options.year.is_some(), "sshd, whose classic time stamps have no year")?;
+        only("year", options.year.is_some(), "sshd, whose classic time stamps have no year")?;
     }
     if options.year.is_some_and(|year| !(1..=9999).contains(&year)) {
-        return Err(Error::config("--year", "there is no such year", "give one from 1 to 9999"));
+        return Err(Error::config(At::option("year"), "there is no such year", "give one from 1 to 9999"));
     }
     Ok(match options.format {
         LogFormat::Apache => Box::new(Apache::new(options)?),

@@ -138,7 +138,7 @@ impl<'a> Importer<'a> {
             _ if num(Skip::NoAddress) > 0 => {
                 format!("say where the address is: --ip PATH{}", json::keys_of_first(&self.sample))
             }
-            _ => format!("check that it is a log of the format `{name}`, with IPv4 addresses in it"),
+            _ => format!("check that it is a log of the format `{name}`, with addresses in it"),
         }
     }
 

@@ -4,7 +4,7 @@ use super::formats::parser_of;
 use super::json;
 use super::login::Skip;
 use super::options::{ImportOptions, LogFormat};
-use crate::event::parse_ipv4;
+use crate::event::parse_address;
 
 /// What an input looks like.
 pub(super) enum Likely {
@@ -44,5 +44,5 @@ pub(super) fn likely_format(sample: &[u8], but: LogFormat) -> Option<Likely> {
     }
     let line = sample.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii();
     let ip = line.split(|byte| *byte == b',').nth(1)?;
-    parse_ipv4(ip).map(|_| Likely::Events)
+    parse_address(ip).map(|_| Likely::Events)
 }

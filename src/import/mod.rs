@@ -1,4 +1,4 @@
-//! Logins from logs: a record of a web server, of sshd or of an audit trail becomes an entity, an IPv4 address and
+//! Logins from logs: a record of a web server, of sshd or of an audit trail becomes an entity, an address and
 //! a time.
 //!
 //! One file per format behind one trait, [`Parser`]: a record is given as bytes, and out comes a [`Login`] or the

@@ -1,6 +1,6 @@
 //! How logs are imported.
 
-use crate::{Error, Result};
+use crate::{At, Error, Result};
 
 /// What can be imported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,12 +85,12 @@ impl ImportOptions {
             [wanted] => {
                 fields.iter().find(|(name, _)| name == wanted).map(|(_, field)| *field).ok_or_else(|| {
                     let what = format!("`{}` has no field `{wanted}`", self.format.name());
-                    Error::config("--entity", what, format!("take one of {}", names()))
+                    Error::config(At::option("entity"), what, format!("take one of {}", names()))
                 })
             }
             _ => {
                 let what = format!("`{}` takes one field", self.format.name());
-                Err(Error::config("--entity", what, format!("take one of {}", names())))
+                Err(Error::config(At::option("entity"), what, format!("take one of {}", names())))
             }
         }
     }

@@ -78,9 +78,9 @@ impl Parser for Sshd {
         if entity.is_empty() {
             return Err(Skip::NoEntity);
         }
-        let ip = address(attempt.address)?;
+        let address = address(attempt.address)?;
         let seconds = line.time.seconds(self.year, newest).ok_or(Skip::BadTime)?;
-        Ok(Login { entity, ip, seconds: Some(seconds), num_times })
+        Ok(Login { entity, address, seconds: Some(seconds), num_times })
     }
 }
 

@@ -3,10 +3,10 @@
 use burn::tensor::Device;
 use bytes::Bytes;
 
-use crate::Result;
 use crate::event::entity_row;
-use crate::model::IpEncoder;
+use crate::model::{IpEncoder, encodable};
 use crate::tensors::{ip_tensor, read_floats};
+use crate::{Event, Result};
 
 /// The entity and IP embeddings of a model. Their dot product is the score.
 #[derive(Debug)]
@@ -40,15 +40,16 @@ impl Embeddings {
         &self.prior
     }
 
-    /// The vectors of addresses, `[n, vector_dim]`, row after row.
+    /// The vectors of the events' addresses, `[n, vector_dim]`, row after row.
     ///
     /// # Errors
     ///
-    /// [`crate::Error::Device`] where the device fails.
-    pub fn ip_embeddings(&self, ips: Vec<u32>) -> Result<Vec<f32>> {
-        if ips.is_empty() {
+    /// [`crate::Error::Device`] where the device fails, [`crate::Error::Config`] for an IPv6 address.
+    pub fn ip_embeddings(&self, events: &[Event]) -> Result<Vec<f32>> {
+        if events.is_empty() {
             return Ok(Vec::new());
         }
+        let ips = events.iter().map(|event| encodable(event.address)).collect::<Result<_>>()?;
         read_floats(self.ip_encoder.forward(ip_tensor(ips, &self.device)))
     }
 

@@ -2,14 +2,14 @@
 //!
 //! A dot product has no parts that tell people something, but the scores of many addresses do.
 
-use std::net::Ipv4Addr;
-
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use super::prefix::Prefix;
 use super::scorer::{PAIRS_PER_BATCH, Scorer, anomaly_score};
+use crate::event::Address;
+use crate::model::encodable;
 use crate::thresholds::{Thresholds, Verdict};
 use crate::{Error, Event, Result};
 
@@ -82,7 +82,7 @@ pub struct Explained<'a> {
     /// The entity; bytes that are not UTF-8 become U+FFFD.
     pub entity: &'a str,
     /// The address.
-    pub ip: Ipv4Addr,
+    pub ip: Address,
     /// The negated `dot_product`: high means anomalous.
     pub anomaly_score: f32,
     /// What follows from the thresholds of the model folder, if it has some.
@@ -116,7 +116,7 @@ impl<'a> Explained<'a> {
         let anomaly_score = anomaly_score(explanation.dot_product);
         Ok(Self {
             entity,
-            ip: event.ip.into(),
+            ip: event.address,
             anomaly_score,
             verdict: thresholds.map(|thresholds| thresholds.verdict(anomaly_score)).transpose()?,
             entity_seen: scorer.entity_seen(event.entity),
@@ -155,10 +155,11 @@ fn completions(count: usize) -> Vec<u32> {
 
 fn along_address(scorer: &Scorer, event: Event, dot_product: f32) -> Result<Vec<Step>> {
     let completions = completions(NUM_COMPLETIONS);
-    let prefixes = LENGTHS.map(|length| Prefix::of(event.ip, length));
+    let ip = encodable(event.address)?;
+    let prefixes = LENGTHS.map(|length| Prefix::of(ip, length));
     let mut means = mean_scores(scorer, event.entity, &prefixes, &completions)?;
     means.push(f64::from(dot_product));
-    let prefixes = prefixes.into_iter().chain([Prefix::of(event.ip, 32)]);
+    let prefixes = prefixes.into_iter().chain([Prefix::of(ip, 32)]);
     let steps = prefixes.enumerate().map(|(i, prefix)| {
         let change = (i > 0).then(|| means[i] - means[i - 1]);
         Step { prefix, mean_score: means[i], change }
@@ -171,7 +172,7 @@ fn usual_networks(scorer: &Scorer, event: Event) -> Result<UsualNetworks> {
         .map(|number: u32| Prefix::of(number << (32 - NETWORK_LENGTH), NETWORK_LENGTH))
         .collect();
     let means = mean_scores(scorer, event.entity, &prefixes, &completions(NUM_NETWORK_COMPLETIONS))?;
-    let own = Prefix::of(event.ip, NETWORK_LENGTH);
+    let own = Prefix::of(encodable(event.address)?, NETWORK_LENGTH);
     let mut networks: Vec<Network> = prefixes
         .into_iter()
         .zip(means)
@@ -197,7 +198,8 @@ fn mean_scores(scorer: &Scorer, entity: u64, prefixes: &[Prefix], completions: &
     let mut means = Vec::with_capacity(prefixes.len());
     for prefixes in prefixes.chunks(PAIRS_PER_BATCH / completions.len()) {
         let addresses = prefixes.iter().flat_map(|prefix| completions.iter().map(|c| prefix.complete(*c)));
-        let events: Vec<Event> = addresses.map(|ip| Event { entity, ip }).collect();
+        let events: Vec<Event> =
+            addresses.map(|ip| Event { entity, address: Address::from_ipv4(ip) }).collect();
         let scores = scorer.scores(&events)?;
         let mean = |scores: &[f32]| {
             scores.iter().map(|score| f64::from(*score)).sum::<f64>() / completions.len() as f64
@@ -213,7 +215,7 @@ mod tests {
 
     #[test]
     fn prefixes_are_written_as_networks_and_completed_within_themselves() {
-        let ip = u32::from(Ipv4Addr::new(203, 0, 113, 7));
+        let ip = u32::from(std::net::Ipv4Addr::new(203, 0, 113, 7));
         for (length, text) in [
             (0, "0.0.0.0/0"),
             (8, "203.0.0.0/8"),

@@ -11,7 +11,9 @@ use super::unseen::{Population, Unseen};
 use crate::data::segments;
 use crate::event::{Address, entity_row};
 use crate::history::Detector;
-use crate::model::{EntityEmbedding, IpEncoder, IpInsights, Sharding, fold_entities, index_tensor};
+use crate::model::{
+    EntityEmbedding, IpEncoder, IpInsights, Sharding, encodable, fold_entities, index_tensor,
+};
 use crate::tensors::{ip_tensor, read_floats};
 use crate::{Event, Result};
 
@@ -192,17 +194,27 @@ impl Scorer {
     ///
     /// [`crate::Error::Device`] where the device fails.
     pub fn scores(&self, events: &[Event]) -> Result<Vec<f32>> {
+        self.scores_at(events, None)
+    }
+
+    /// [`Scorer::scores`] of events at their `times`, in Unix seconds; without them as of the last event that the model
+    /// counted. A model of the engine alone knows no times.
+    ///
+    /// # Errors
+    ///
+    /// As [`Scorer::scores`].
+    pub fn scores_at(&self, events: &[Event], times: Option<&[u32]>) -> Result<Vec<f32>> {
         let Some(detector) = &self.detector else { return self.dot_products(events) };
         let accounts: Vec<u64> = events.iter().map(|event| event.entity).collect();
-        let addresses: Vec<Address> = events.iter().map(|event| Address::from_ipv4(event.ip)).collect();
-        Ok(detector.scores(&accounts, &addresses, None))
+        let addresses: Vec<Address> = events.iter().map(|event| event.address).collect();
+        Ok(detector.scores(&accounts, &addresses, times))
     }
 
     /// The dot products of events' embeddings, in their order.
     ///
     /// # Errors
     ///
-    /// [`crate::Error::Device`] where the device fails.
+    /// [`crate::Error::Device`] where the device fails, [`crate::Error::Config`] for an IPv6 address.
     pub fn dot_products(&self, events: &[Event]) -> Result<Vec<f32>> {
         let at_once = self.pairs_at_once();
         let mut scores = if events.len() <= at_once && !events.is_empty() {
@@ -226,7 +238,7 @@ impl Scorer {
         let unseen: Vec<usize> =
             (0..events.len()).filter(|index| !self.entity_seen(events[*index].entity)).collect();
         for unseen in unseen.chunks(self.pairs_at_once()) {
-            let ips = unseen.iter().map(|i| events[*i].ip).collect();
+            let ips = unseen.iter().map(|index| ip(&events[*index])).collect::<Result<_>>()?;
             let pairs = Pairs { rows: vec![0; unseen.len()], ips };
             for (index, score) in unseen.iter().zip(read_floats(self.dot_products_of(prior, pairs))?) {
                 scores[*index] = score;
@@ -267,13 +279,13 @@ impl Scorer {
                 let pairs = match events.len() {
                     ..=PAIRS_PER_THREAD => Pairs {
                         rows: events.iter().map(row).collect(),
-                        ips: events.iter().map(|event| event.ip).collect(),
+                        ips: events.iter().map(ip).collect::<Result<_>>()?,
                     },
                     _ => {
                         let events = events.par_iter().with_min_len(PAIRS_PER_THREAD);
                         Pairs {
                             rows: events.clone().map(row).collect(),
-                            ips: events.map(|event| event.ip).collect(),
+                            ips: events.map(ip).collect::<Result<_>>()?,
                         }
                     }
                 };
@@ -289,7 +301,7 @@ impl Scorer {
             events.iter().enumerate().map(|(i, event)| (self.row(event.entity), i)).collect();
         by_row.sort_unstable();
         let rows: Vec<u32> = by_row.iter().map(|(row, _)| *row).collect();
-        let ips: Vec<u32> = by_row.iter().map(|(_, i)| events[*i].ip).collect();
+        let ips: Vec<u32> = by_row.iter().map(|(_, i)| ip(&events[*i])).collect::<Result<_>>()?;
         let sorted = match vectors {
             Vectors::Plain(table) => {
                 let (unique, _) = segments(&rows);
@@ -320,4 +332,8 @@ impl Scorer {
         let pairs = (index_tensor(pairs.rows, &self.device), ip_tensor(pairs.ips, &self.device));
         scores(folded.clone(), pairs, self.tables.clone(), self.parameters.clone(), self.shape)
     }
+}
+
+fn ip(event: &Event) -> Result<u32> {
+    encodable(event.address)
 }

@@ -9,6 +9,7 @@
 mod entity_embedding;
 mod ip_encoder;
 mod ip_insights;
+mod ipv4_only;
 mod named_tensors;
 mod prior;
 
@@ -17,5 +18,6 @@ pub use entity_embedding::{
 };
 pub use ip_encoder::{IpEncoder, IpEncoderConfig};
 pub use ip_insights::{IpInsights, IpInsightsConfig};
+pub(crate) use ipv4_only::encodable;
 pub use named_tensors::{NamedTensor, VECTORS};
 pub use prior::{fold_entities, fold_entity, prior_entity};

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::refusal::Refusal;
 use crate::device::ComputeDevice;
-use crate::event::IpSyntax;
+use crate::event::AddressFamilies;
 use crate::inference::LoadedModel;
 use crate::inference::embeddings::Embeddings;
 use crate::model_folder::{MANIFEST, Manifest};
@@ -25,6 +25,8 @@ pub struct ServedModel {
     pub scorer: Scorer,
     pub embeddings: Embeddings,
     pub thresholds: Option<Thresholds>,
+    /// The families of addresses that it knows.
+    pub addresses: AddressFamilies,
     pub folder: PathBuf,
     fingerprint: Option<Fingerprint>,
 }
@@ -106,8 +108,6 @@ pub struct Scoring {
     /// What becomes of entities that a model was not trained on, where it is not the model's default; [`Unseen::Error`]
     /// refuses the request.
     pub unseen: Option<Unseen>,
-    /// What is an address.
-    pub ip_syntax: IpSyntax,
 }
 
 /// The models of a server.
@@ -175,9 +175,11 @@ impl Models {
         Ok(models)
     }
 
-    /// What is an address.
-    pub fn ip_syntax(&self) -> IpSyntax {
-        self.scoring.ip_syntax
+    /// The families of addresses that at least one of the models knows that are served now.
+    pub fn addresses(&self) -> AddressFamilies {
+        let served = self.all();
+        let knows_both = served.values().any(|model| model.addresses == AddressFamilies::Both);
+        if knows_both || served.is_empty() { AddressFamilies::Both } else { AddressFamilies::Ipv4 }
     }
 
     /// Whether models have names that matter.
@@ -226,7 +228,7 @@ impl Models {
         // Of before the reading: what changes meanwhile is read again. A link is followed once, for all files.
         let fingerprint = Fingerprint::of(folder);
         let real = folder.canonicalize().map_err(Error::io("read", folder))?;
-        let LoadedModel { manifest, mut scorer, embeddings, mut thresholds, .. } =
+        let LoadedModel { manifest, config, mut scorer, embeddings, mut thresholds } =
             LoadedModel::load(&real, &self.device)?;
         if let Some(unseen) = self.scoring.unseen {
             scorer.set_unseen(unseen)?;
@@ -235,7 +237,8 @@ impl Models {
             thresholds.set_attack_prior(prior);
         }
         let folder = folder.to_path_buf();
-        Ok(ServedModel { name, manifest, scorer, embeddings, thresholds, folder, fingerprint })
+        let addresses = config.model.addresses;
+        Ok(ServedModel { name, manifest, scorer, embeddings, thresholds, addresses, folder, fingerprint })
     }
 
     fn put(&self, model: ServedModel) {

@@ -2,13 +2,13 @@
 
 use super::limits::Limits;
 use super::refusal::Refusal;
-use crate::event::IpSyntax;
+use crate::event::AddressFamilies;
 
 /// How records are read.
 pub struct Reading<'a> {
     pub limits: &'a Limits,
-    /// What is an address.
-    pub ip_syntax: IpSyntax,
+    /// The families of addresses that the model knows.
+    pub addresses: AddressFamilies,
 }
 
 impl Reading<'_> {

@@ -204,7 +204,7 @@ async fn invoke(
     let format = RequestFormat::of(headers.get(header::CONTENT_TYPE), &bytes);
     let accept = Accept::of(accept, format);
     let parse = || {
-        let events = wire::parse(&bytes, format, &service.reading())?;
+        let events = wire::parse(&bytes, format, &service.reading(model))?;
         model.check_seen(&events).map(|()| events)
     };
     let events = service.long_if(is_long, parse).await?;
@@ -256,8 +256,7 @@ fn check_vectors(
 
 fn vectors(model: &ServedModel, events: &[Event]) -> Result<Vectors, Refusal> {
     let vector_dim = model.embeddings.vector_dim();
-    let ips = events.iter().map(|event| event.ip).collect();
-    let ip = model.embeddings.ip_embeddings(ips).map_err(|error| Refusal::model_error(&error))?;
+    let ip = model.embeddings.ip_embeddings(events).map_err(|error| Refusal::model_error(&error))?;
     let vector = |event: &Event| match model.scorer.is_scored_by_prior(event.entity) {
         true => model.embeddings.prior_embedding().to_vec(),
         false => model.embeddings.entity_embedding(event.entity),
@@ -301,7 +300,7 @@ async fn score(State(service): Shared, query: MaybeQuery, headers: HeaderMap, bo
     let Held { bytes, mut share } = body::read(body, &headers, &service.limits, &service.budget).await?;
     let is_long = bytes.len() > LONG_BODY;
     let parse = || {
-        let events = events_of_json(&bytes, Form::Plain, &service.reading())?;
+        let events = events_of_json(&bytes, Form::Plain, &service.reading(&model))?;
         model.check_seen(&events).map(|()| events)
     };
     let events = service.long_if(is_long, parse).await?;
@@ -319,7 +318,7 @@ async fn score(State(service): Shared, query: MaybeQuery, headers: HeaderMap, bo
 async fn explain(State(service): Shared, query: MaybeQuery, headers: HeaderMap, body: Body) -> Answer {
     let model = ModelQuery::find(query, &service)?;
     let held = body::read(body, &headers, &service.limits, &service.budget).await?;
-    let (asked, event) = ToExplain::parse(&held.bytes, service.models.ip_syntax())?;
+    let (asked, event) = ToExplain::parse(&held.bytes, model.addresses)?;
     model.check_seen(&[event])?;
     let permit = service.explanations.clone().try_acquire_owned();
     let permit = permit.map_err(|_| Refusal::busy("other explanations are being made: try again later"))?;

@@ -12,7 +12,7 @@ use super::access::Tokens;
 use super::body::Budget;
 use super::limits::Limits;
 use super::metrics::{self, Metrics};
-use super::models::{Models, Reloaded};
+use super::models::{Models, Reloaded, ServedModel};
 use super::openapi;
 use super::queue::Queue;
 use super::reading::Reading;
@@ -74,7 +74,7 @@ impl Service {
             budget: Budget::new(limits.max_queue_bytes),
             explanations: Arc::new(Semaphore::new(limits.max_explanations)),
             long_work: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
-            openapi: openapi::document(&limits, models.has_several(), models.ip_syntax()).to_string().into(),
+            openapi: openapi::document(&limits, models.has_several(), models.addresses()).to_string().into(),
             is_draining: AtomicBool::new(false),
             metrics: Metrics::new(),
             models,
@@ -85,9 +85,9 @@ impl Service {
         })
     }
 
-    /// How records are read.
-    pub(super) fn reading(&self) -> Reading<'_> {
-        Reading { limits: &self.limits, ip_syntax: self.models.ip_syntax() }
+    /// How records for a model are read.
+    pub(super) fn reading(&self, model: &ServedModel) -> Reading<'_> {
+        Reading { limits: &self.limits, addresses: model.addresses }
     }
 
     /// Runs what is short here. What is long waits for its turn, and then runs where it holds no other request up.

@@ -90,13 +90,13 @@ impl Accept {
 /// 400 that names the first record that is no event, 413 where there are too many.
 pub fn parse(body: &[u8], format: RequestFormat, reading: &Reading<'_>) -> Result<Vec<Event>, Refusal> {
     let events = match format {
-        RequestFormat::Csv => events_of_csv(body, reading.ip_syntax)
-            .map_err(|(index, reason)| Refusal::bad_record(index, reason.name(), reason.mend()))?,
+        RequestFormat::Csv => events_of_csv(body, reading.addresses)
+            .map_err(|(index, reason)| Refusal::bad_record(index, reason.name(), reason.help()))?,
         RequestFormat::Json => events_of_json(body, Form::SageMaker, reading)?,
         RequestFormat::JsonLines => events_of_lines(body, reading)?,
     };
     if events.is_empty() && format != RequestFormat::Json {
-        return Err(Refusal::invalid("the body holds no record: send entity,ipv4, one a line"));
+        return Err(Refusal::invalid("the body holds no record: send entity,address, one a line"));
     }
     if events.len() > reading.limits.max_records {
         return Err(reading.too_many_records());

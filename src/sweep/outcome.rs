@@ -77,9 +77,6 @@ impl PreparedData {
         ] {
             args.extend(column.into_iter().flat_map(|column| [flag.into(), column]));
         }
-        if asked.labels && read.ipv4_mapped {
-            args.push("--ipv4-mapped".into());
-        }
         if !asked.attacks.is_empty() {
             args.push("--attacks".into());
             args.extend(asked.attacks);

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use crate::{Error, Result, nearest};
+use crate::{At, Error, Result, nearest};
 
 /// Where the address of an attack comes from. The user is that of a test login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -63,13 +63,13 @@ impl FromStr for AttackKind {
                 Some(nearest) => format!("did you mean `{nearest}`?"),
                 None => format!("the kinds are {}", names.join(", ")),
             };
-            Error::config(AT, format!("unknown kind of attack `{name}`"), help)
+            Error::config(At::option(OPTION), format!("unknown kind of attack `{name}`"), help)
         })
     }
 }
 
-/// Where errors about attacks are.
-pub(super) const AT: &str = "--attacks";
+/// The option that errors about attacks name.
+pub(super) const OPTION: &str = "attacks";
 
 /// Address ranges, the first kind that there was, have the first stream.
 pub(super) fn stream_of(kind: AttackKind) -> u64 {

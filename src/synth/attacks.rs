@@ -4,11 +4,11 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use super::attack_kind::{AT, AttackKind, NORMAL, stream_of};
+use super::attack_kind::{AttackKind, NORMAL, OPTION, stream_of};
 use super::login::Login;
 use super::population::{Densities, Population, log_ratio};
 use super::streams::{ATTACK_STREAM, stream};
-use crate::{Error, Result};
+use crate::{At, Error, Result};
 
 /// The kinds of attacks and how many of each, as fractions of the number of test logins.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,9 +20,9 @@ impl AttackMix {
     /// Checks the fractions: at least one, each above 0 and at most 100, no kind twice.
     ///
     /// # Errors
-    /// [`Error::Config`] about `--attacks`.
+    /// [`Error::Config`] about `attacks`.
     pub fn new(fractions: Vec<(AttackKind, f64)>) -> Result<Self> {
-        let refuse = |what: String, help: &str| Err(Error::config(AT, what, help));
+        let refuse = |what: String, help: &str| Err(Error::config(At::option(OPTION), what, help));
         if fractions.is_empty() {
             return refuse("there is no kind of attack".into(), "give at least one KIND=FRACTION");
         }
@@ -41,12 +41,13 @@ impl AttackMix {
     /// Reads `KIND=FRACTION` texts.
     ///
     /// # Errors
-    /// [`Error::Config`] about `--attacks`, as [`AttackMix::new`], and for a text that is none.
+    /// [`Error::Config`] about `attacks`, as [`AttackMix::new`], and for a text that is none.
     pub fn parse<S: AsRef<str>>(texts: &[S]) -> Result<Self> {
         let parse = |text: &S| {
             let text = text.as_ref();
-            let refuse =
-                |what| Error::config(AT, what, "for example: --attacks address_ranges=0.5 neighbour=0.5");
+            let refuse = |what| {
+                Error::config(At::option(OPTION), what, "for example: address_ranges=0.5 neighbour=0.5")
+            };
             let (kind, fraction) =
                 text.split_once('=').ok_or_else(|| refuse(format!("`{text}` is not KIND=FRACTION")))?;
             let number =
@@ -67,13 +68,13 @@ impl AttackMix {
     /// Checks that the population allows every kind.
     ///
     /// # Errors
-    /// [`Error::Config`] about `--attacks`.
+    /// [`Error::Config`] about `attacks`.
     pub fn check(&self, population: &Population) -> Result<()> {
         match self.fractions.iter().find(|(kind, _)| !population.allows(*kind)) {
             None => Ok(()),
             Some((kind, _)) => {
                 let what = format!("{} needs {}", kind.name(), kind.needs());
-                Err(Error::config(AT, what, "leave this kind out"))
+                Err(Error::config(At::option(OPTION), what, "leave this kind out"))
             }
         }
     }
@@ -107,8 +108,8 @@ impl AttackMix {
             let end = (fraction_so_far * test.len() as f64).round() as usize;
             let num_attacks = end.saturating_sub(attacks.len());
             attacks.extend(victims.by_ref().take(num_attacks).map(|login| {
-                let ip = population.draw_attack(kind, login.user, &mut rng);
-                LabelledLogin { login: Login { ip, ..*login }, kind: Some(kind) }
+                let address = population.draw_attack(kind, login.user, &mut rng);
+                LabelledLogin { login: Login { address, ..*login }, kind: Some(kind) }
             }));
         }
         attacks
@@ -168,6 +169,6 @@ impl<'a> LabelledTest<'a> {
 
     /// The probabilities of a row's address for a login of its user and for an attack on it.
     pub fn densities(&self, row: &LabelledLogin) -> Densities {
-        self.population.densities(row.login.user, row.login.ip)
+        self.population.densities(row.login.user, row.login.address)
     }
 }

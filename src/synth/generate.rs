@@ -9,7 +9,7 @@ use super::login::{Login, user_name};
 use super::population::{UserProfile, ip_in, sample};
 use super::ranges::AddressRanges;
 use super::streams::{SHUFFLE_STREAM, stream};
-use crate::event::hash_entity;
+use crate::event::{Address, hash_entity};
 
 /// What to generate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,9 +35,12 @@ pub struct GeneratedLogins {
 }
 
 impl GeneratedLogins {
-    /// The entity hashes and the IPv4 addresses of `logins`, in their order.
-    pub fn columns(logins: &[Login]) -> (Vec<u64>, Vec<u32>) {
-        logins.par_iter().map(|login| (hash_entity(user_name(login.user).as_bytes()), login.ip)).unzip()
+    /// The entity hashes, the addresses and the seconds of `logins`, in their order.
+    pub fn columns(logins: &[Login]) -> (Vec<u64>, Vec<Address>, Vec<u32>) {
+        let entity = |login: &Login| hash_entity(user_name(login.user).as_bytes());
+        let ((entities, addresses), times) =
+            logins.par_iter().map(|login| ((entity(login), login.address), login.seconds)).unzip();
+        (entities, addresses, times)
     }
 }
 
@@ -82,7 +85,7 @@ fn user_logins(ranges: &AddressRanges, user: u32, num_seconds: u32, rng: &mut im
     let num_logins = ((50.0 * sample(Pareto::new(1.0, 1.0), rng)) as usize).min(10_000);
     let login = |_| {
         let row = profile.login_row(ranges.len() - 1, rng);
-        Login { user, ip: ip_in(ranges, row, rng), seconds: rng.random_range(0..num_seconds) }
+        Login { user, address: ip_in(ranges, row, rng), seconds: rng.random_range(0..num_seconds) }
     };
     (0..num_logins).map(login).collect()
 }

@@ -1,12 +1,14 @@
 //! One login, and its user's name.
 
+use crate::event::Address;
+
 /// One login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Login {
     /// The user's number, from 0; [`user_name`] is its entity.
     pub user: u32,
-    /// The IPv4 address as an integer, first octet in the highest byte.
-    pub ip: u32,
+    /// The address, of either family.
+    pub address: Address,
     /// Seconds since the beginning of the first day.
     pub seconds: u32,
 }

@@ -18,7 +18,7 @@ const MIN_TAIL: f64 = 1e-8;
 /// Tables from anomaly scores to percentiles and probabilities.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
-    /// BLAKE3 of the events, in hexadecimal: of each the entity's hash (8 bytes, little endian), the address (4
+    /// BLAKE3 of the events, in hexadecimal: of each the entity's hash (8 bytes, little endian), the address's bits (8
     /// bytes, little endian) and 1 for an attack or 0, in the order in which they were scored.
     pub data_digest: String,
     /// Attacks among the events.

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use rayon::prelude::*;
+
 use crate::Result;
 use crate::config::{Config, DetectorKind};
 use crate::data::{EpochOrder, Events};
@@ -25,10 +27,23 @@ pub fn fit_detector(events: &Events, config: &Config, folder: &Path) -> Result<O
         return Ok(None);
     }
     let seed = config.training.seed;
-    let order = EpochOrder::new(events.len(), seed, COUNTING_EPOCH);
-    let ordered = (0..events.len()).map(|position| events.get(order.event_at(position)));
+    let order = order_of(events, seed);
     let (entities, addresses): (Vec<u64>, Vec<Address>) =
-        ordered.map(|event| (event.entity, Address::from_ipv4(event.ip))).unzip();
-    let log = EventLog { entities: &entities, addresses: &addresses, times: None, order: None };
+        order.iter().map(|index| events.get(*index)).map(|event| (event.entity, event.address)).unzip();
+    let times: Option<Vec<i64>> = order.iter().map(|index| events.time(*index).map(i64::from)).collect();
+    let log = EventLog { entities: &entities, addresses: &addresses, times: times.as_deref(), order: None };
     FittedDetector::fit(&log, seed, folder).map(Some)
+}
+
+/// The indices of events in the order in which they are counted: that of their times, or a random one.
+fn order_of(events: &Events, seed: u64) -> Vec<usize> {
+    let indices = 0..events.len();
+    if !events.have_times() {
+        let order = EpochOrder::new(events.len(), seed, COUNTING_EPOCH);
+        return indices.map(|position| order.event_at(position)).collect();
+    }
+    let mut order: Vec<usize> = indices.collect();
+    // Events of one second stay in the order in which they were given.
+    order.par_sort_by_key(|index| events.time(*index));
+    order
 }

@@ -166,6 +166,18 @@ pub fn train(
     if inputs.events.is_empty() {
         return Err(Error::data("training data", "there are no events", "give at least one event"));
     }
+    // The encoder knows IPv4 only; what IPv6 addresses tell is the usage history's.
+    let of_ipv4 = |events: &Events| (!events.are_ipv4()).then(|| events.of_ipv4());
+    let (events, validation) = (of_ipv4(inputs.events), inputs.validation.and_then(of_ipv4));
+    let inputs = &TrainInputs {
+        events: events.as_ref().unwrap_or(inputs.events),
+        validation: validation.as_ref().or(inputs.validation).filter(|events| !events.is_empty()),
+        ..*inputs
+    };
+    if inputs.events.is_empty() {
+        let help = "give events with IPv4 addresses, too";
+        return Err(Error::data("training data", "there are no events with IPv4 addresses", help));
+    }
     let memory = MemoryPlan::for_training(inputs.config, &inputs.device.limits)?;
     let model_config = IpInsightsConfig::of(inputs.config, memory.max_rows_per_shard);
     let mut run = Run::new(inputs, &model_config)?;

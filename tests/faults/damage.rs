@@ -7,6 +7,7 @@ use ipsight::Config;
 use ipsight::config::DeviceChoice;
 use ipsight::data::Events;
 use ipsight::device::{self, ComputeDevice};
+use ipsight::event::Address;
 use ipsight::model_folder;
 use ipsight::train::{Checkpoint, CheckpointFolder, RunIdentity, TrainInputs, checkpoint};
 
@@ -22,7 +23,10 @@ fn device() -> ComputeDevice {
 
 fn events() -> Events {
     let entities = (0..40u64).map(|i| (i % 5) * 0x9E37_79B9_7F4A_7C15).collect();
-    Events::from_columns(entities, (0..40u32).map(|i| i.wrapping_mul(2_654_435_761)).collect())
+    Events::from_columns(
+        entities,
+        (0..40).map(|i: u32| Address::from_ipv4(i.wrapping_mul(2_654_435_761))).collect(),
+    )
 }
 
 /// The smallest there is.

@@ -7,6 +7,7 @@ use ipsight::Config;
 use ipsight::config::DeviceChoice;
 use ipsight::data::{EpochOrder, Events};
 use ipsight::device;
+use ipsight::event::Address;
 use ipsight::train::{Checkpoint, CheckpointFolder, TrainEvent, TrainInputs, checkpoint};
 use safetensors::{Dtype, SafeTensors};
 
@@ -19,7 +20,10 @@ const STEPS_PER_EPOCH: usize = 10;
 fn events() -> Events {
     let num = (BATCH * STEPS_PER_EPOCH) as u32;
     let entities = (0..u64::from(num)).map(|i| (i % 37) * 0x9E37_79B9_7F4A_7C15).collect();
-    Events::from_columns(entities, (0..num).map(|i| i.wrapping_mul(2_654_435_761)).collect())
+    Events::from_columns(
+        entities,
+        (0..num).map(|i| Address::from_ipv4(i.wrapping_mul(2_654_435_761))).collect(),
+    )
 }
 
 /// Deep, and far too fast: activations grow by a factor with each layer, and are beyond all floats after a step.
@@ -80,7 +84,7 @@ fn digest_of_mini_batch(epoch: u32, step: usize) -> String {
     for position in step * BATCH..(step + 1) * BATCH {
         let event = events.get(order.event_at(position));
         bytes.extend(event.entity.to_le_bytes());
-        bytes.extend(event.ip.to_le_bytes());
+        bytes.extend(event.address.bits().to_le_bytes());
     }
     blake3::hash(&bytes).to_hex().to_string()
 }
