@@ -115,7 +115,7 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
         let (events, report) = load_events(&inputs, &options)?;
         events.iter().enumerate().try_for_each(|(index, event)| {
             check_seen(&scorer, event, format_args!("event {index} (from 0)"))?;
-            evaluator.push_event(event)
+            evaluator.push_event(event, events.time(index))
         })?;
         report
     } else {

@@ -32,6 +32,10 @@ pub struct ScoreArgs {
     /// thresholds were chosen
     #[arg(long, value_name = "P", value_parser = parse_prior)]
     attack_prior: Option<f64>,
+    /// The column of the events' times (Unix seconds or RFC 3339). A model that counted times scores each event at its own;
+    /// without it all are scored as of the last event of the training
+    #[arg(long, value_name = "COLUMN")]
+    time_column: Option<String>,
     #[command(flatten)]
     unseen: UnseenArg,
     #[command(flatten)]
@@ -48,7 +52,8 @@ pub fn run(args: ScoreArgs) -> Result<()> {
     let read = args.read.options()?;
     let inputs: Vec<Input> = resolve_inputs(&args.input)?;
     let LoadedModel { config, mut scorer, thresholds, .. } = LoadedModel::load(&args.model, &device)?;
-    let options = ReadOptions { addresses: config.model.addresses, ..read };
+    let time_column = args.time_column.clone();
+    let options = ReadOptions { addresses: config.model.addresses, time_column, ..read };
     args.unseen.apply(&mut scorer)?;
     let thresholds = with_attack_prior(thresholds, &args)?;
     let out = scored_rows::create(&args.output, args.format, thresholds.is_some())?;
@@ -95,7 +100,7 @@ struct Batch<'a> {
     scorer: &'a Scorer,
     thresholds: Option<&'a Thresholds>,
     out: Box<dyn ScoredRows>,
-    rows: Vec<(Vec<u8>, Event)>,
+    rows: Vec<(Vec<u8>, Event, Option<u32>)>,
     max_rows: usize,
 }
 
@@ -103,7 +108,8 @@ impl Batch<'_> {
     fn push(&mut self, row: Row<'_>, place: Place<'_>) -> Result<()> {
         let event = Event { entity: hash_entity(row.entity), address: row.address };
         check_seen(self.scorer, event, place)?;
-        self.rows.push((row.entity.to_vec(), event));
+        let seconds = row.seconds.and_then(|seconds| u32::try_from(seconds).ok());
+        self.rows.push((row.entity.to_vec(), event, seconds));
         if self.rows.len() < self.max_rows {
             return Ok(());
         }
@@ -113,9 +119,10 @@ impl Batch<'_> {
     }
 
     fn score(&mut self) -> Result<()> {
-        let events: Vec<Event> = self.rows.iter().map(|(_, event)| *event).collect();
-        let dot_products = self.scorer.scores(&events)?;
-        for ((entity, event), dot_product) in self.rows.drain(..).zip(dot_products) {
+        let events: Vec<Event> = self.rows.iter().map(|(_, event, _)| *event).collect();
+        let times: Option<Vec<u32>> = self.rows.iter().map(|(.., seconds)| *seconds).collect();
+        let dot_products = self.scorer.scores_at(&events, times.as_deref())?;
+        for ((entity, event, _), dot_product) in self.rows.drain(..).zip(dot_products) {
             let entity_seen = self.scorer.entity_seen(event.entity);
             let verdict = self
                 .thresholds

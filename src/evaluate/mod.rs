@@ -24,15 +24,14 @@ pub use history::{BASELINES, History};
 pub use roc::auc;
 pub(crate) use scores::{of_ordered_bits, ordered_bits};
 
-use attacks::{OtherUsers, neighbour, random_ipv4};
+use attacks::{OtherUsers, neighbour, random_address};
 use calibrate::{Calibrated, ChosenOn, calibrate, choose};
 use curve::CurveBuilder;
 use figures::{FiguresBuilder, Targets};
 use scores::{Code, HistoryBucket, Scores, SortedScores, Tie};
 
-use crate::event::{Address, hash_entity};
+use crate::event::hash_entity;
 use crate::inference::{PAIRS_PER_BATCH, Scorer, anomaly_score};
-use crate::model::encodable;
 use crate::thresholds::calibration::Calibration;
 use crate::thresholds::{Threshold, WantedThreshold};
 use crate::{Error, Event, Result};
@@ -206,6 +205,8 @@ pub struct Evaluator<'a> {
 #[derive(Clone, Copy)]
 struct Pending {
     event: Event,
+    /// Unix seconds, where they are known.
+    seconds: Option<u32>,
     /// The index of the attack's kind.
     kind: Option<u8>,
     /// Whether it is kept aside, to try on it the calibration that is made from the others.
@@ -245,13 +246,13 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    /// Adds an event without label; see [`Evaluator::push`].
+    /// Adds an event without label, at its time in Unix seconds where that is known; see [`Evaluator::push`].
     ///
     /// # Errors
     ///
     /// As [`Evaluator::push`].
-    pub fn push_event(&mut self, event: Event) -> Result<()> {
-        let (kind, seconds) = (None, None);
+    pub fn push_event(&mut self, event: Event, time: Option<u32>) -> Result<()> {
+        let (kind, seconds) = (None, time.map(i64::from));
         self.push(EvaluatedEvent { event, is_attack: false, kind, seconds, log_likelihood_ratios: &[] })
     }
 
@@ -263,26 +264,28 @@ impl<'a> Evaluator<'a> {
     pub fn push(&mut self, row: EvaluatedEvent<'_>) -> Result<()> {
         let kind = if row.is_attack { Some(self.kind_index(row.kind)?) } else { None };
         let is_kept_aside = is_kept_aside(self.num_positions);
-        self.pending.push(Pending { event: row.event, kind, is_kept_aside });
+        let seconds = row.seconds.and_then(|seconds| u32::try_from(seconds).ok());
+        self.pending.push(Pending { event: row.event, seconds, kind, is_kept_aside });
         self.truths.extend(row.log_likelihood_ratios);
         if !row.is_attack {
             self.times.add(row.event.entity, row.seconds);
         }
-        self.add_attacks(row.event)?;
+        self.add_attacks(row.event, seconds)?;
         self.num_positions += 1;
         if self.pending.len() >= PAIRS_PER_BATCH { self.score_pending() } else { Ok(()) }
     }
 
-    fn add_attacks(&mut self, event: Event) -> Result<()> {
+    fn add_attacks(&mut self, event: Event, seconds: Option<u32>) -> Result<()> {
         let (seed, position) = (self.options.seed, self.num_positions);
         let is_kept_aside = is_kept_aside(position);
-        let mut add = |kind, ip| {
-            let event = Event { address: Address::from_ipv4(ip), ..event };
-            self.pending.push(Pending { event, kind: Some(kind), is_kept_aside });
+        let mut add = |kind, address| {
+            let event = Event { address, ..event };
+            self.pending.push(Pending { event, seconds, kind: Some(kind), is_kept_aside });
         };
+        let random = random_address(seed, position, event.address);
         match &self.options.attacks {
             Attacks::Labelled => {}
-            Attacks::RandomIpv4 => add(0, random_ipv4(seed, position)),
+            Attacks::RandomIpv4 => add(0, random),
             Attacks::Added(added) => {
                 if added.iter().any(|added| added.kind == AttackKind::OtherUsers) {
                     self.other_users.add(event);
@@ -291,11 +294,9 @@ impl<'a> Evaluator<'a> {
                 {
                     let kind = index as u8;
                     match added.kind {
-                        AttackKind::UniformIpv4 => add(kind, random_ipv4(seed, position)),
-                        AttackKind::Neighbour => {
-                            add(kind, neighbour(seed, position, encodable(event.address)?))
-                        }
-                        AttackKind::OtherUsers => self.other_users.wait(event, position),
+                        AttackKind::UniformIpv4 => add(kind, random),
+                        AttackKind::Neighbour => add(kind, neighbour(seed, position, event.address)),
+                        AttackKind::OtherUsers => self.other_users.wait(event, seconds, position),
                     }
                 }
             }
@@ -423,10 +424,11 @@ impl<'a> Evaluator<'a> {
         };
         let attacks = std::mem::take(&mut self.other_users).attacks(self.options.seed)?;
         for events in attacks.chunks(PAIRS_PER_BATCH) {
-            for event in events {
+            for (event, seconds) in events {
                 // They have no position left, but a place among themselves.
                 let is_kept_aside = is_kept_aside(self.num_positions);
-                self.pending.push(Pending { event: *event, kind: Some(kind as u8), is_kept_aside });
+                let (event, seconds, kind) = (*event, *seconds, Some(kind as u8));
+                self.pending.push(Pending { event, seconds, kind, is_kept_aside });
                 self.num_positions += 1;
             }
             self.score_pending()?;
@@ -436,7 +438,9 @@ impl<'a> Evaluator<'a> {
 
     fn score_pending(&mut self) -> Result<()> {
         let events: Vec<Event> = self.pending.iter().map(|pending| pending.event).collect();
-        let dot_products = self.scorer.scores(&events)?;
+        // Events whose times are not known are scored as of the last one that the model counted.
+        let times: Option<Vec<u32>> = self.pending.iter().map(|pending| pending.seconds).collect();
+        let dot_products = self.scorer.scores_at(&events, times.as_deref())?;
         let history = self.options.history;
         let of_history: Vec<[f32; BASELINES.len()]> = match history {
             Some(history) => events.par_iter().map(|event| history.scores(*event)).collect(),

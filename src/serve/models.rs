@@ -8,6 +8,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::refusal::Refusal;
 use crate::device::ComputeDevice;
@@ -32,9 +33,11 @@ pub struct ServedModel {
 }
 
 impl ServedModel {
-    /// As [`Scorer::dot_products`], but a score that is not a number is an error.
-    pub fn dot_products(&self, events: &[Event]) -> Result<Vec<f32>> {
-        let scores = self.scorer.scores(events)?;
+    /// As [`Scorer::scores_at`] of events that happen now, but a score that is not a number is an error.
+    pub fn scores(&self, events: &[Event]) -> Result<Vec<f32>> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let times = vec![u32::try_from(now).unwrap_or(u32::MAX); events.len()];
+        let scores = self.scorer.scores_at(events, Some(&times))?;
         match scores.iter().position(|score| !score.is_finite()) {
             None => Ok(scores),
             Some(index) => Err(Error::data(

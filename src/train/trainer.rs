@@ -562,7 +562,7 @@ impl<'a> Run<'a> {
             if let Some(signal) = (self.inputs.stop)() {
                 return Ok(Err(signal));
             }
-            evaluator.push_event(event)?;
+            evaluator.push_event(event, None)?;
         }
         Ok(Ok(Some(evaluator.finish()?.auc)))
     }
