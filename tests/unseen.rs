@@ -108,7 +108,7 @@ fn the_prior_is_the_score_of_the_mean_entity_on_every_device() {
         assert_ne!(of_row, found);
         mismatches.check(&choice.to_string(), &found, &expected, 2e-4);
         // Entities that were seen are scored as before, also beside strangers.
-        let seen = Event { entity: hash_entity(b"user_2"), ip: ips[0] };
+        let seen = Event { entity: hash_entity(b"user_2"), address: Address::from_ipv4(ips[0]) };
         let mixed = scorer.dot_products(&[events[3], seen, events[5]]).unwrap();
         mismatches.check("mixed", &[mixed[0], mixed[2]], &[found[3], found[5]], 1e-6);
         scorer.set_unseen(Unseen::Flag).unwrap();
