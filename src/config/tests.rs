@@ -15,7 +15,7 @@ fn load(text: &str, overrides: &[&str]) -> Result<Config> {
 fn refusal(text: &str, overrides: &[&str]) -> (String, String, String) {
     match load(text, overrides) {
         Err(Error::Config { at, what, help }) => {
-            let at = at.rsplit('/').next().unwrap().to_string();
+            let at = at.to_string().rsplit('/').next().unwrap().to_string();
             (at, what, help)
         }
         other => panic!("{text} {overrides:?} gave {other:?}"),

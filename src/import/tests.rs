@@ -333,7 +333,7 @@ fn cloudtrail_has_identities_services_and_errors() {
 #[test]
 fn options_that_a_format_does_not_have_are_refused() {
     let refused = |options: ImportOptions, at: &str| match options.parser().map(|_| ()) {
-        Err(Error::Config { at: found, .. }) => assert_eq!(found, at),
+        Err(Error::Config { at: found, .. }) => assert_eq!(found.to_string(), at),
         other => panic!("{other:?}"),
     };
     refused(options(LogFormat::Apache, &["nobody"]), "--entity");

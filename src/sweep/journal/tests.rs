@@ -144,7 +144,7 @@ fn what_is_no_line_of_ours_is_refused_by_its_line() {
     let refusal = |text: String| {
         fs::write(&path, text).unwrap();
         match Journal::open(&path, Goal::Maximize, &space()) {
-            Err(Error::Data { at, what, .. }) => (at, what),
+            Err(Error::Data { at, what, .. }) => (at.to_string(), what),
             other => panic!("{other:?}"),
         }
     };
