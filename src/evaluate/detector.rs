@@ -94,7 +94,7 @@ pub(super) fn examine(
 
 /// The figures of given scores.
 #[cfg(test)]
-pub(crate) fn figures_of(positives: &[f32], negatives: &[f32], targets: &Targets) -> Result<Figures> {
+pub(super) fn figures_of(positives: &[f32], negatives: &[f32], targets: &Targets) -> Result<Figures> {
     let mut scores = super::scores::Scores::default();
     let code = |kind| Code::new(kind, true, HistoryBucket::None);
     positives.iter().for_each(|score| scores.push(*score, code(Some(0))));

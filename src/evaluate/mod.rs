@@ -23,7 +23,7 @@ pub use attacks::{AddedAttacks, AttackKind, parse_attacks};
 pub use calibrate::{NUM_RELIABILITY_BINS, Reliability, ReliabilityBin};
 pub use curve::{CurvePoint, DetectorCurve, Histogram};
 #[cfg(test)]
-pub(crate) use detector::figures_of;
+use detector::figures_of;
 pub use evaluation::{BAYES, Detector, Evaluation, MODEL};
 pub use evaluator::Evaluator;
 pub use figures::{FPR_TARGETS, Figures, OperatingPoint, TPR_TARGETS};
