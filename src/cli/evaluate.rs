@@ -60,7 +60,7 @@ pub struct EvaluateArgs {
     /// Write a report: one HTML page with curves, histograms and tables that opens anywhere
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Write the report's drawings as SVG and PNG files into this folder
+    /// Write the report's plots as SVG files into this folder
     #[arg(long, value_name = "DIR")]
     plots: Option<PathBuf>,
     /// End at once when stdin is closed: for programs that run evaluations and may die

@@ -3,7 +3,7 @@
 use serde_json::Value as Schema;
 use toml::{Table, Value};
 
-use super::suggest;
+use super::suggest::suggest;
 use crate::Error;
 
 /// Something wrong with the value of a key, or with the values of several keys together.

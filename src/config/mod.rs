@@ -11,6 +11,7 @@ pub(crate) mod fuzz_target;
 mod hyperparameters;
 pub(crate) mod layers;
 mod named_values;
+mod suggest;
 
 use std::fmt;
 use std::path::Path;
@@ -25,7 +26,8 @@ pub use self::checkpoint_interval::CheckpointInterval;
 pub(crate) use self::differences::differences;
 pub use self::hyperparameters::Hyperparameters;
 use self::layers::Layers;
-use crate::{Error, Result, nearest};
+pub(crate) use self::suggest::suggest;
+use crate::{Error, Result};
 
 /// A whole configuration: one field per table of the TOML file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -393,15 +395,6 @@ impl Config {
 }
 
 const SCHEMA_HELP: &str = "compare with the configuration's JSON Schema";
-
-/// "did you mean `x`? valid …: a, b, c"
-pub(crate) fn suggest(name: &str, kind: &str, valid: &[&str]) -> String {
-    let list = format!("valid {kind}: {}", valid.join(", "));
-    match nearest(name, valid.iter().copied()) {
-        Some(near) => format!("did you mean `{near}`? {list}"),
-        None => list,
-    }
-}
 
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use super::text::MAX_LINE;
+use super::source::MAX_LINE;
 use crate::event::{parse_ipv4, parse_ipv4_mapped};
 
 /// Why a row is bad.
@@ -130,23 +130,6 @@ impl BadRow {
     }
 }
 
-/// Bytes of an input for a message: escaped and cut to a readable length.
-pub(crate) fn shown(bytes: &[u8]) -> String {
-    const MAX_CHARS: usize = 80;
-    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4 * MAX_CHARS)]);
-    let mut chars = text.chars();
-    let cut: String = chars.by_ref().take(MAX_CHARS).collect();
-    let dots = if chars.next().is_some() { "…" } else { "" };
-    let escaped: String = cut
-        .chars()
-        .flat_map(|char| {
-            let is_control = char.is_control();
-            is_control.then(|| char.escape_debug()).into_iter().flatten().chain((!is_control).then_some(char))
-        })
-        .collect();
-    format!("`{escaped}{dots}`")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,12 +161,5 @@ mod tests {
             assert_eq!(BadRow::of_ip(text.as_bytes()), reason, "{text:?}");
         }
         assert_eq!(BadRow::of_ip(b"\xFF"), BadRow::NotIpv4);
-    }
-
-    #[test]
-    fn shown_text_is_short_and_printable() {
-        assert_eq!(shown(b"a,\"b\""), "`a,\"b\"`");
-        assert_eq!(shown(b"a\tb\n\x1b"), "`a\\tb\\n\\u{1b}`");
-        assert_eq!(shown(&[b'x'; 1000]).chars().count(), 83);
     }
 }

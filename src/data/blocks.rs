@@ -12,8 +12,9 @@ use std::thread;
 use memchr::memrchr;
 
 use super::intake::Intake;
+use super::source::Source;
 use super::stream::Stream;
-use super::text::{Source, Text};
+use super::text::Text;
 use crate::event::Event;
 use crate::{Error, Result};
 
@@ -234,6 +235,13 @@ impl Source for Blocks {
         buffer[..num].copy_from_slice(&rest[..num]);
         self.num_taken += num;
         Ok(num)
+    }
+}
+
+impl Text<&mut Blocks> {
+    /// Whether a block was read to its end, and no more.
+    pub(super) fn is_between_blocks(&self) -> bool {
+        self.rest().is_empty() && self.source().is_between_blocks()
     }
 }
 

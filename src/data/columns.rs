@@ -1,6 +1,7 @@
 //! Which column is which.
 
-use super::{ReadOptions, one_of};
+use super::names::one_of;
+use super::options::ReadOptions;
 use crate::{Error, Result};
 
 /// The columns that can be chosen.

@@ -5,10 +5,9 @@ use memchr::{memchr, memchr2};
 use super::bad_rows::BadRow;
 use super::blocks::Parsed;
 use super::columns::Columns;
-use super::csv_records::{CsvRecord, RecordScanner};
-use super::csv_rows::fields_of;
-use super::intake::check;
-use super::text::MAX_LINE;
+use super::csv_records::{CsvRecord, RecordScanner, fields_of};
+use super::row::check;
+use super::source::MAX_LINE;
 use crate::event::{Event, IpSyntax, hash_entity, ipv4_at};
 
 /// The columns of rows that begin with `entity,ipv4`.

@@ -1,12 +1,14 @@
 //! Rows from CSV: `entity,ipv4` without a header, or columns by position or by name.
 
-use super::ReadOptions;
-use super::bad_rows::{BadRow, shown};
+use super::bad_rows::BadRow;
 use super::blocks::{BLOCK, Blocks};
 use super::columns::{Columns, no_such_column};
 use super::csv_blocks;
-use super::csv_records::{CsvRecord, CsvRecords, RecordScanner};
-use super::intake::{Fields, Intake, Place};
+use super::csv_records::{CsvRecord, CsvRecords, RecordScanner, fields_of};
+use super::intake::Intake;
+use super::names::shown;
+use super::options::ReadOptions;
+use super::row::Place;
 use super::stream::Stream;
 use super::text::Text;
 use crate::event::IpSyntax;
@@ -126,21 +128,6 @@ fn read_record(
     }
 }
 
-/// The fields in their roles; `None` where the record has too few.
-pub(super) fn fields_of<'a>(record: &CsvRecord<'a>, columns: &Columns<usize>) -> Option<Fields<'a>> {
-    let optional = |column: Option<usize>| match column {
-        Some(column) => record.field(column).map(Some),
-        None => Some(None),
-    };
-    Some(Fields {
-        entity: record.field(columns.entity)?,
-        ip: record.field(columns.ip)?,
-        label: optional(columns.label)?,
-        kind: optional(columns.kind)?,
-        time: optional(columns.time)?,
-    })
-}
-
 /// A column as it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum ColumnRef {
@@ -198,7 +185,7 @@ impl Columns<ColumnRef> {
 }
 
 /// Refuses a first row which shows that the whole file is not what the options say; no choice of
-/// [`super::OnBadRow`] can make sense of the rest.
+/// [`super::options::OnBadRow`] can make sense of the rest.
 fn check_first(
     record: &CsvRecord<'_>,
     CsvRows { columns, ip_syntax, .. }: &CsvRows<'_>,

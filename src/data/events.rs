@@ -2,30 +2,15 @@
 
 use std::sync::Arc;
 
-use arrow_buffer::ScalarBuffer;
 use serde::{Deserialize, Serialize};
 
-use super::intake::{EventSink, Sink};
-use super::prepared;
-use super::stream::Stream;
-use super::{Input, ReadOptions, ReadReport, read_into};
-use crate::Result;
+use super::chunk::Chunk;
 use crate::event::Event;
-
-/// Rows of one chunk of columns that this program fills, and of one record batch that it writes.
-pub(super) const CHUNK_ROWS: usize = 1 << 20;
 
 /// Events as two columns in chunks, owned or borrowed from a mapped file. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub struct Events {
     columns: Arc<Columns>,
-}
-
-/// Some rows of the two columns; both have the same length.
-#[derive(Clone, Debug)]
-pub(super) struct Chunk {
-    pub(super) entity: ScalarBuffer<u64>,
-    pub(super) ip: ScalarBuffer<u32>,
 }
 
 #[derive(Debug)]
@@ -60,7 +45,7 @@ impl Events {
         Self::from_chunks(vec![Chunk { entity: entity.into(), ip: ip.into() }])
     }
 
-    fn from_chunks(mut chunks: Vec<Chunk>) -> Self {
+    pub(super) fn from_chunks(mut chunks: Vec<Chunk>) -> Self {
         chunks.retain(|chunk| !chunk.ip.is_empty());
         let mut len = 0;
         let starts = chunks
@@ -142,12 +127,6 @@ impl Events {
     }
 }
 
-impl Chunk {
-    pub(super) fn events(&self) -> impl Iterator<Item = Event> {
-        self.entity.iter().zip(self.ip.iter()).map(|(&entity, &ip)| Event { entity, ip })
-    }
-}
-
 fn shift_of(chunks: &[Chunk]) -> Option<u32> {
     let Some((last, others)) = chunks.split_last() else { return Some(usize::BITS - 1) };
     let Some(first) = others.first() else { return Some(usize::BITS - 1) };
@@ -155,86 +134,6 @@ fn shift_of(chunks: &[Chunk]) -> Option<u32> {
     let is_even =
         size.is_power_of_two() && others.iter().all(|chunk| chunk.ip.len() == size) && last.ip.len() <= size;
     is_even.then(|| size.trailing_zeros())
-}
-
-/// Loads the events of `inputs` in order. Prepared files are mapped without copying and must not be changed
-/// while the events live; everything else is parsed into memory, 12 bytes an event.
-///
-/// # Errors
-///
-/// As [`super::read_rows`], but for prepared files: [`crate::Error::Data`] when one is damaged or was made with
-/// another hash.
-pub fn load_events(inputs: &[Input], options: &ReadOptions) -> Result<(Events, ReadReport)> {
-    let mut loader = Loader::default();
-    let report = read_into(inputs, options, Sink::Events(&mut loader))?;
-    loader.end_chunk();
-    Ok((Events::from_chunks(loader.chunks), report))
-}
-
-#[derive(Default)]
-struct Loader {
-    chunks: Vec<Chunk>,
-    filling: ColumnBuffer,
-}
-
-impl Loader {
-    fn end_chunk(&mut self) {
-        let (mut entity, mut ip) = self.filling.take();
-        entity.shrink_to_fit();
-        ip.shrink_to_fit();
-        self.chunks.push(Chunk { entity: entity.into(), ip: ip.into() });
-    }
-}
-
-impl EventSink for Loader {
-    fn events(&mut self, mut entity: &[u64], mut ip: &[u32]) -> Result<()> {
-        while self.filling.fill(&mut entity, &mut ip) {
-            self.end_chunk();
-        }
-        Ok(())
-    }
-
-    fn prepared(&mut self, stream: Stream) -> Result<u64> {
-        let chunks = prepared::read_chunks(stream)?;
-        self.end_chunk();
-        let num_rows = chunks.iter().map(|chunk| chunk.ip.len() as u64).sum();
-        self.chunks.extend(chunks);
-        Ok(num_rows)
-    }
-}
-
-/// Two columns that fill up to [`CHUNK_ROWS`].
-#[derive(Default)]
-pub(super) struct ColumnBuffer {
-    entity: Vec<u64>,
-    ip: Vec<u32>,
-}
-
-impl ColumnBuffer {
-    /// Takes what there is room for off the front of both columns; whether the buffer is full now.
-    pub(super) fn fill(&mut self, entity: &mut &[u64], ip: &mut &[u32]) -> bool {
-        if self.ip.is_empty() {
-            // At once, since a vector that doubles ends with too much; untouched pages cost nothing.
-            self.entity.reserve_exact(CHUNK_ROWS);
-            self.ip.reserve_exact(CHUNK_ROWS);
-        }
-        let num_rows = ip.len().min(CHUNK_ROWS - self.ip.len());
-        let (new_entity, new_ip);
-        (new_entity, *entity) = entity.split_at(num_rows);
-        (new_ip, *ip) = ip.split_at(num_rows);
-        self.entity.extend_from_slice(new_entity);
-        self.ip.extend_from_slice(new_ip);
-        self.ip.len() == CHUNK_ROWS
-    }
-
-    /// The columns so far; the buffer is empty then.
-    pub(super) fn take(&mut self) -> (Vec<u64>, Vec<u32>) {
-        (std::mem::take(&mut self.entity), std::mem::take(&mut self.ip))
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.ip.is_empty()
-    }
 }
 
 #[cfg(test)]

@@ -6,13 +6,15 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::bad_rows::BadRow;
 use super::blocks::Parsed;
 use super::columns::{Columns, Role};
-use super::csv_records::RecordScanner;
-use super::csv_rows::fields_of;
-use super::intake::check;
+use super::csv_records::{RecordScanner, fields_of};
+use super::intake::{Intake, Sink};
+use super::read::read_stream;
+use super::row::check;
 use super::stream::Stream;
-use super::text::{MAX_LINE, find_line};
+use super::text::find_line;
 use super::*;
-use crate::event::{Event, hash_entity, parse_ipv4};
+use crate::Result;
+use crate::event::{Event, IpSyntax, hash_entity, parse_ipv4};
 use crate::serve::fuzz_target::event_of_record;
 
 /// CSV: the blocks' fast path, the path of one record after the other, a request's and the `csv` crate agree.

@@ -2,7 +2,7 @@
 
 use rayon::slice::ParallelSliceMut;
 
-use super::Events;
+use super::events::Events;
 
 /// A count of something's events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,12 +1,14 @@
 //! Where all rows pass: good ones go on, bad ones are counted, quarantined or refused.
 
-use std::fmt;
 use std::io::Write;
 
-use super::bad_rows::{BadRow, shown};
+use super::bad_rows::BadRow;
+use super::input::Input;
+use super::names::shown;
+use super::options::{OnBadRow, ReadOptions};
+use super::report::ReadReport;
+use super::row::{Fields, Place, Row, check};
 use super::stream::Stream;
-use super::time::unix_seconds;
-use super::{Input, OnBadRow, ReadOptions, ReadReport, Row};
 use crate::durable::OutputFile;
 use crate::event::{IpSyntax, hash_entity};
 use crate::{Error, Result};
@@ -30,34 +32,6 @@ pub(super) trait EventSink {
 
     /// Takes a prepared file and returns how many rows it has.
     fn prepared(&mut self, stream: Stream) -> Result<u64>;
-}
-
-/// Where a row stands; as text `file:line` or `file: row N`.
-#[derive(Clone, Copy, Debug)]
-pub enum Place<'a> {
-    /// A line of a text file, from 1.
-    Line(&'a str, u64),
-    /// A row of a columnar file, from 1.
-    Row(&'a str, u64),
-}
-
-impl fmt::Display for Place<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Place::Line(name, line) => write!(f, "{name}:{line}"),
-            Place::Row(name, row) => write!(f, "{name}: row {row}"),
-        }
-    }
-}
-
-/// The fields of a row as they stand in the input.
-#[derive(Clone, Copy)]
-pub(super) struct Fields<'a> {
-    pub(super) entity: &'a [u8],
-    pub(super) ip: &'a [u8],
-    pub(super) label: Option<&'a [u8]>,
-    pub(super) kind: Option<&'a [u8]>,
-    pub(super) time: Option<&'a [u8]>,
 }
 
 /// Checks and counts rows on their way to a [`Sink`].
@@ -191,26 +165,6 @@ impl<'a> Intake<'a> {
             "mend them (--on-bad-row quarantine=FILE collects them) or raise --max-bad-fraction",
         )
     }
-}
-
-/// Checks the fields of a row.
-pub(super) fn check(fields: Fields<'_>, ip_syntax: IpSyntax) -> std::result::Result<Row<'_>, BadRow> {
-    let Fields { entity, ip, label, kind, time } = fields;
-    if let Some(reason) = BadRow::of_entity(entity) {
-        return Err(reason);
-    }
-    let ip = ip_syntax.parse(ip).ok_or_else(|| BadRow::of_ip(ip))?;
-    let label = match label {
-        None => None,
-        Some(b"1" | b"true") => Some(true),
-        Some(b"0" | b"false") => Some(false),
-        Some(_) => return Err(BadRow::BadLabel),
-    };
-    let seconds = match time {
-        None => None,
-        Some(time) => Some(unix_seconds(time).ok_or(BadRow::BadTime)?),
-    };
-    Ok(Row { entity, ip, label, kind, seconds })
 }
 
 #[cfg(test)]

@@ -4,13 +4,15 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-use super::ReadOptions;
 use super::bad_rows::BadRow;
 use super::blocks::{BLOCK, Blocks, Parsed};
 use super::columns::{Columns, Role, no_such_column};
-use super::intake::{Fields, Intake, Place, check};
+use super::intake::Intake;
+use super::options::ReadOptions;
+use super::row::{Fields, Place, check};
+use super::source::MAX_LINE;
 use super::stream::Stream;
-use super::text::{Line, MAX_LINE, Text, find_line};
+use super::text::{Line, Text, find_line};
 use crate::Result;
 use crate::event::{Event, IpSyntax, hash_entity};
 
@@ -115,7 +117,7 @@ fn event_of(object: &Map<String, Value>, keys: &Columns<String>, ip_syntax: IpSy
     Some(Event { entity: hash_entity(row.entity), ip: row.ip })
 }
 
-/// Refuses a first row without the keys; no choice of [`super::OnBadRow`] can make sense of the rest.
+/// Refuses a first row without the keys; no choice of [`super::options::OnBadRow`] can make sense of the rest.
 fn check_first(json: &[u8], keys: &Columns<String>, place: Place<'_>) -> Result<()> {
     let Ok(object) = serde_json::from_slice::<Map<String, Value>>(json) else { return Ok(()) };
     let Err((role, key)) = fields_of(&object, keys) else { return Ok(()) };

@@ -10,7 +10,7 @@ use std::fmt;
 
 use rayon::slice::ParallelSliceMut;
 
-use super::Events;
+use super::events::Events;
 use crate::event::Event;
 use crate::event::mix;
 

@@ -1,6 +1,7 @@
 use std::ops::Range;
 
-use super::{EpochOrder, Events};
+use super::events::Events;
+use super::order::EpochOrder;
 use crate::event::{entity_row, entity_tag};
 
 /// Positive pairs for one step, sorted by entity row (the loss does not depend on their order, and sorted

@@ -13,10 +13,11 @@ use arrow_schema::DataType;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use super::ReadOptions;
 use super::bad_rows::BadRow;
 use super::columns::{Columns, Role, no_such_column};
-use super::intake::{Fields, Intake, Place};
+use super::intake::Intake;
+use super::options::ReadOptions;
+use super::row::{Fields, Place};
 use super::stream::Stream;
 use crate::{Error, Result};
 

@@ -17,10 +17,14 @@ use arrow_ipc::writer::{FileWriter, IpcWriteOptions};
 use arrow_ipc::{Block, Footer, MetadataVersion, root_as_footer, root_as_message};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 
-use super::events::{Chunk, ColumnBuffer, Events};
+use super::chunk::{Chunk, ColumnBuffer};
+use super::events::Events;
+use super::input::Input;
 use super::intake::{EventSink, Sink};
+use super::options::ReadOptions;
+use super::read::read_into;
+use super::report::ReadReport;
 use super::stream::Stream;
-use super::{Input, ReadOptions, ReadReport, read_into};
 use crate::durable::OutputFile;
 use crate::event::ENTITY_HASH;
 use crate::{Error, Result};

@@ -10,8 +10,9 @@ use serde_json::Value;
 
 use super::json::{Path, first_text, object_of, paths};
 use super::login::{Login, Skip, address};
+use super::options::{ImportOptions, Outcomes};
+use super::parser::Parser;
 use super::records::Records;
-use super::{ImportOptions, Outcomes, Parser};
 use crate::Result;
 use crate::data::unix_seconds;
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use memchr::memrchr;
 
-use super::{CHUNK, Importer};
+use super::importer::{CHUNK, Importer};
 use crate::data::{MAX_LINE, compression_of};
 use crate::{Error, Result};
 

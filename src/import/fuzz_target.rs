@@ -1,6 +1,7 @@
 //! The fuzz target of logs.
 
 use super::*;
+use crate::Result;
 use crate::data::events_of_csv;
 use crate::event::{Event, IpSyntax, hash_entity};
 

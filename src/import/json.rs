@@ -8,8 +8,9 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::login::{Login, Skip, address};
+use super::options::ImportOptions;
+use super::parser::Parser;
 use super::records::Records;
-use super::{ImportOptions, Parser};
 use crate::Result;
 use crate::data::{shown_names, unix_seconds};
 use crate::error::Error;

@@ -1,8 +1,9 @@
 //! What an input looks like in which nothing was found.
 
+use super::formats::parser_of;
 use super::json;
 use super::login::Skip;
-use super::{ImportOptions, LogFormat};
+use super::options::{ImportOptions, LogFormat};
 use crate::event::parse_ipv4;
 
 /// What an input looks like.
@@ -16,7 +17,7 @@ pub(super) enum Likely {
 pub(super) fn likely_format(sample: &[u8], but: LogFormat) -> Option<Likely> {
     let num_matches = |format: LogFormat| {
         let options = ImportOptions::new(format);
-        let Ok(parser) = options.parser() else { return 0 };
+        let Ok(parser) = parser_of(&options) else { return 0 };
         let mut num_matches = 0_usize;
         let mut count = |record: std::result::Result<&[u8], Skip>| {
             let skip = record.and_then(|record| parser.parse(record, i64::MAX).map(|_| ())).err();

@@ -2,12 +2,16 @@ use std::borrow::Cow;
 
 use proptest::prelude::*;
 
+use super::formats::parser_of;
+use super::login::Skip;
 use super::*;
+use crate::data::{Input, MAX_LINE};
 use crate::event::parse_ipv4;
+use crate::{Error, Result};
 
 /// What the parser makes of one record: `entity ip seconds times`, or why nothing.
 fn parsed(options: &ImportOptions, record: &str) -> std::result::Result<String, &'static str> {
-    let parser = options.parser().unwrap();
+    let parser = parser_of(&options).unwrap();
     let login = parser.parse(record.as_bytes(), NEWEST).and_then(Login::checked).map_err(Skip::name)?;
     let ip = std::net::Ipv4Addr::from(login.ip);
     let seconds = login.seconds.map_or("-".into(), |seconds| seconds.to_string());
@@ -332,7 +336,7 @@ fn cloudtrail_has_identities_services_and_errors() {
 
 #[test]
 fn options_that_a_format_does_not_have_are_refused() {
-    let refused = |options: ImportOptions, at: &str| match options.parser().map(|_| ()) {
+    let refused = |options: ImportOptions, at: &str| match parser_of(&options).map(|_| ()) {
         Err(Error::Config { at: found, .. }) => assert_eq!(found.to_string(), at),
         other => panic!("{other:?}"),
     };
@@ -410,7 +414,7 @@ proptest! {
         let end = (at + cut).min(mutated.len());
         mutated.splice(at..end, insert);
         for options in all_options() {
-            let parser = options.parser().unwrap();
+            let parser = parser_of(&options).unwrap();
             for record in [&noise, &mutated] {
                 if let Ok(login) = parser.parse(record, newest).and_then(Login::checked) {
                     prop_assert!(login.to_csv().ends_with(b"\n"));

@@ -1,8 +1,8 @@
 //! The `[parameters.NAME]` tables of a sweep's file.
 
+use ipsight_search::space::{Condition, Domain, Parameter, Space};
 use toml::{Table, Value};
 
-use super::space::{Condition, Domain, Parameter, Space};
 use crate::config::check::{self, Problem};
 use crate::config::layers::Layers;
 use crate::config::{Config, suggest};

@@ -8,7 +8,8 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use super::attacks::{LabelledLogin, LabelledTest};
-use super::{GeneratedLogins, Login, USER_PREFIX};
+use super::generate::GeneratedLogins;
+use super::login::{Login, USER_PREFIX};
 use crate::{Error, OutputFile, Result};
 
 /// Writes the logins as CSV into `folder`, which is created if it is missing.

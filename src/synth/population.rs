@@ -4,9 +4,10 @@ use rand::{Rng, RngExt};
 use rand_distr::{Beta, Distribution, Normal};
 use rayon::prelude::*;
 
-use super::attacks::{AttackKind, NUM_KINDS};
+use super::attack_kind::{AttackKind, NUM_KINDS};
+use super::ranges::AddressRanges;
 use super::row_spread::{ROWS_AWAY, RowSpread};
-use super::{AddressRanges, stream};
+use super::streams::stream;
 
 /// Table rows between home and work at most.
 const MAX_COMMUTE: usize = 50_000;

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::fs;
 
 use super::*;
-use crate::event::parse_ipv4;
+use crate::event::{hash_entity, parse_ipv4};
 
 /// 1,000 rows of 256 addresses from 1.0.0.0 on, so that a row is the address divided by 256.
 fn thousand_rows() -> AddressRanges {

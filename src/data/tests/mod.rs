@@ -14,7 +14,10 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 
+use super::intake::{Intake, Sink};
 use super::*;
+use crate::event::IpSyntax;
+use crate::{Error, Result};
 
 /// A folder for the files of one test.
 struct Folder(TempDir);
