@@ -8,8 +8,8 @@ use tempfile::TempPath;
 
 use super::base::{History, Pairs};
 use super::build::{HistoryBuilder, Options};
+use super::event_log::EventLog;
 use super::head::{Head, HeadParts};
-use super::prequential::EventLog;
 use super::usage::Usage;
 use crate::event::Address;
 use crate::{Error, Result};

@@ -3,8 +3,11 @@
 //! Logarithms throughout: a second login from a network says more than the hundredth. Where an account or a prefix has no
 //! event, what is said of its last one is 0, and so is all that needs times where events have none.
 
+#[cfg(test)]
 use super::closed_form::{LogRatios, log_ratios};
-use super::usage::{NUM_LEVELS, Usage};
+use super::usage::NUM_LEVELS;
+#[cfg(test)]
+use super::usage::Usage;
 
 /// Levels of whose novelty and distinct prefixes the head is given the numbers: /8, /16, /24 and /32 of IPv4.
 pub(super) const WIDE_LEVELS: [usize; 4] = [0, 2, 4, 6];
@@ -42,7 +45,8 @@ impl Input {
 
 const _: () = assert!(Input::ENGINE_SCORE + 1 == NUM_INPUTS);
 
-/// Names of the inputs in their order; a head's file has them, so that a head never reads others.
+/// Names of the inputs in their order.
+#[cfg(test)]
 pub fn input_names() -> Vec<String> {
     let of = |name: &'static str, levels: &[usize]| -> Vec<String> {
         levels.iter().map(|level| format!("{name}_{level}")).collect()
@@ -69,6 +73,7 @@ pub fn input_names() -> Vec<String> {
 }
 
 /// The inputs and the sum of the log ratios in f64: the reference.
+#[cfg(test)]
 pub fn inputs_reference(usage: &Usage, engine_score: Option<f64>) -> ([f64; NUM_INPUTS], f64) {
     let LogRatios { own, events, accounts } = log_ratios(usage);
     let count = |count: f64| count.ln_1p();

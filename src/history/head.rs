@@ -14,12 +14,13 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData, activation::relu};
 use rayon::prelude::*;
 
+use super::event_log::{EventLog, Query};
 use super::feature_block::{BLOCK_PAIRS, InputBlock};
 use super::features::NUM_INPUTS;
 use super::fit::{self, FitData, FitOptions, ROW};
 use super::negatives::{SamplingOptions, sample_pairs};
 use super::network::{HIDDEN_1, HIDDEN_2, NUM_PARAMETERS, Part};
-use super::prequential::{EventLog, Query, prequential_usage};
+use super::prequential::prequential_usage;
 use super::usage::Usage;
 
 /// The share of the closed form's sum in a score.

@@ -5,7 +5,7 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-use super::prequential::{EventLog, Query};
+use super::event_log::{EventLog, Query};
 use crate::event::Address;
 
 /// How the pairs are drawn.

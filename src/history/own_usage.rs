@@ -1,7 +1,7 @@
 //! One account's events, walked in their order over the nodes of the account's own prefix chains.
 
+use super::event_log::{EventLog, NOTHING_NEW, Query, days_between};
 use super::levels::shared_levels;
-use super::prequential::{EventLog, NOTHING_NEW, Query, days_between};
 use super::usage::{LevelUsage, NUM_LEVELS, Usage};
 use crate::event::Address;
 

@@ -2,6 +2,7 @@ use std::collections::{HashMap, HashSet};
 
 use proptest::prelude::*;
 
+use super::super::event_log::days_between;
 use super::*;
 use crate::history::usage::{IPV4_LENGTHS, IPV6_LENGTHS, LevelUsage};
 
