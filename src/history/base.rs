@@ -236,7 +236,7 @@ impl History {
         usage.days_since_last = days_since(0);
         usage.days_since_first = days_since(heading.last - heading.first);
         for ((level, own), population) in usage.levels.iter_mut().zip(&own.levels).zip(&population) {
-            *level = LevelUsage::of(own, &days_since);
+            *level = LevelUsage::of(own, days_since);
             level.add(population);
         }
     }

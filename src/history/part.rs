@@ -23,7 +23,7 @@ pub(super) fn partition(account: u64) -> usize {
 
 /// The lowest hash of a range; none for the range behind the last.
 pub(super) fn first_hash(partition: usize) -> Option<u64> {
-    (partition < NUM_PARTITIONS).then(|| (partition as u64) << (u64::BITS - PARTITION_BITS))
+    (partition < NUM_PARTITIONS).then_some((partition as u64) << (u64::BITS - PARTITION_BITS))
 }
 
 /// Yields the accounts of one range of hashes at a time.

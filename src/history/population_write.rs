@@ -124,9 +124,9 @@ impl PopulationWriter {
     /// Writes the roots.
     pub(super) fn finish<W: Write>(mut self, out: &mut SectionWriter<W>) -> io::Result<Written> {
         let mut roots = [None; NUM_FAMILIES];
-        for family in 0..NUM_FAMILIES {
+        for (family, root) in roots.iter_mut().enumerate() {
             if self.roots[family].num_addresses > 0 {
-                roots[family] = Some(self.write_root(family, out)?);
+                *root = Some(self.write_root(family, out)?);
             }
         }
         let [ipv4, ipv6] = &self.roots;

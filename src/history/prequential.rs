@@ -148,7 +148,7 @@ fn count_all(log: &EventLog, new_to_account: &[u8], queries: &[Query], usage: &m
             .map(|group| {
                 let positions: Vec<u32> = group.iter().map(|i| queries[*i as usize].position).collect();
                 let events = in_prefix(&events, queries[group[0] as usize].address, level);
-                counts_before(&events[..], level as u8, &positions)
+                counts_before(events, level as u8, &positions)
             })
             .collect();
         for (i, [num_events, num_accounts, num_children]) in

@@ -21,6 +21,7 @@ use crate::{At, Error, Event, Result, Scorer, Unseen};
 
 /// A model that is served.
 pub struct ServedModel {
+    /// The name under which it is served.
     pub name: String,
     pub manifest: Manifest,
     pub scorer: Scorer,
@@ -89,6 +90,7 @@ impl Fingerprint {
 /// What became of one model in a reload.
 #[derive(Debug)]
 pub struct Reloaded {
+    /// The name under which it is served.
     pub name: String,
     /// The version that is served now; or why the folder was refused, in which case the model before it stays.
     pub outcome: Result<String>,

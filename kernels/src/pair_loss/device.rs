@@ -150,7 +150,8 @@ fn row_losses_kernel(
                 for i in 0..lanes {
                     logit += partial_sums[unit * lanes + i];
                 }
-                gradient = pair_loss(&mut sums, logit, inputs.mask[pair], pair % num_pairs == 0);
+                let is_positive = pair - pair / num_pairs * num_pairs == 0;
+                gradient = pair_loss(&mut sums, logit, inputs.mask[pair], is_positive);
                 outputs.logits[pair] = logit;
                 outputs.pair_gradients[pair] = gradient;
             }

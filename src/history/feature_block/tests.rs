@@ -63,12 +63,14 @@ proptest! {
             let (inputs, sum) = inputs_reference(usage, Some(engine[i].into()));
             for (input, expected) in inputs.into_iter().enumerate() {
                 let found = f64::from(block.inputs[input][i]);
-                if !((found - expected).abs() <= 2e-6 * expected.abs().max(1.0)) {
+                let is_near = (found - expected).abs() <= 2e-6 * expected.abs().max(1.0);
+                if !is_near {
                     mismatches.push(format!("{}: {found} for {expected} of {usage:?}", names[input]));
                 }
             }
             let found = f64::from(block.ratio_sums[i]);
-            if !((found - sum).abs() <= 1e-5 * sum.abs().max(1.0)) {
+            let is_near = (found - sum).abs() <= 1e-5 * sum.abs().max(1.0);
+            if !is_near {
                 mismatches.push(format!("sum: {found} for {sum} of {usage:?}"));
             }
         }
