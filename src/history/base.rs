@@ -268,10 +268,21 @@ impl History {
         }
     }
 
+    /// Unix seconds of the first and the last event, where events have times.
+    pub fn times(&self) -> Option<(i64, i64)> {
+        let Info { first, last, events, .. } = self.info;
+        self.info.unix(first).zip(self.info.unix(last)).filter(|_| events > 0)
+    }
+
+    /// Whether the account has an event.
+    pub fn knows(&self, account: u64) -> bool {
+        self.table.find(account).is_some()
+    }
+
     /// What the history holds.
     pub fn summary(&self) -> Summary {
-        let Info { events, accounts, dropped_pairs, first, last, families: [ipv4, ipv6], .. } = self.info;
-        let times = self.info.unix(first).zip(self.info.unix(last)).filter(|_| events > 0);
+        let Info { events, accounts, dropped_pairs, families: [ipv4, ipv6], .. } = self.info;
+        let times = self.times();
         let (bytes, sections) = (self.num_bytes, self.sections.clone());
         Summary { accounts, events, dropped_pairs, times, ipv4, ipv6, bytes, sections }
     }

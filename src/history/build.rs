@@ -13,8 +13,8 @@ use super::group::{Columns, Run};
 use super::info::MAX_TIME;
 use super::merge::Merge;
 use super::spill::SpilledRun;
+use crate::durable::OutputFile;
 use crate::event::Address;
-use crate::output_file::OutputFile;
 use crate::{Error, Result};
 
 /// How a history is built.
@@ -121,6 +121,9 @@ impl HistoryBuilder {
     ///
     /// Where columns differ in length, or times are missing or not expected.
     pub fn push(&mut self, accounts: &[u64], addresses: &[Address], seconds: Option<&[u32]>) -> Result<()> {
+        if accounts.is_empty() && addresses.is_empty() {
+            return Ok(());
+        }
         assert_eq!(accounts.len(), addresses.len(), "columns of equal length");
         assert_eq!(seconds.is_some(), self.clock.is_timed, "times where the history has them");
         assert!(seconds.is_none_or(|seconds| seconds.len() == accounts.len()), "columns of equal length");

@@ -12,7 +12,7 @@ use super::base::{History, Summary};
 use super::build::Options;
 use super::merge::Merge;
 use super::part::Totals;
-use crate::output_file::OutputFile;
+use crate::durable::OutputFile;
 use crate::{Error, Result};
 
 /// What a merge made.

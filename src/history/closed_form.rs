@@ -1,0 +1,73 @@
+//! The closed form: how much likelier an account is to use an address than the other accounts are.
+//!
+//! A chain of Pitman-Yor processes (Teh, "A Hierarchical Bayesian Language Model based on Pitman-Yor Processes", ACL
+//! 2006) over the levels of the address. At level l, with c of the account's events in the prefix, c' in the wider
+//! prefix before it, and u distinct children of that which the account used,
+//!
+//! ```text
+//! p_l = (max(c - d, 0) + (1 + d min(u, c')) e_l) / (c' + 1)            d = 0.75
+//! r_l = ln(p_l / e_l)
+//! ```
+//!
+//! e_l has the same form over the numbers of *other* accounts, and backs off to an even share of the children that the
+//! wider prefix could have, 2^-bits. Before the first level stand all events and all accounts. Popularity is counted in
+//! accounts because one account's many logins say nothing of the others; the same share over the events of other
+//! accounts, g_l, is an input of the head beside it.
+//!
+//! An unseen account has r_l = 0 at every level, so that the sum of the ratios is 0: nothing is known.
+
+use super::usage::{NUM_LEVELS, Usage};
+
+/// The discount d: how much of each distinct prefix's first event counts for the wider prefix alone.
+pub(super) const DISCOUNT: f64 = 0.75;
+
+/// Shares of one level: log(2^-bits) of a child of the wider prefix if all were alike.
+///
+/// They are IPv4's lengths. IPv6's levels are compared with the same numbers: what one of its prefixes is among those in
+/// use, and not among those that could be, is what the counts say; see `LEVEL_BITS` in the tests for what was tried.
+pub(super) const LEVEL_BITS: [u32; NUM_LEVELS] = [8, 4, 4, 4, 4, 4, 4];
+
+/// The logarithms of one pair, by level.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LogRatios {
+    /// r_l: the account's share of the prefix over the other accounts'.
+    pub own: [f64; NUM_LEVELS],
+    /// ln(g_l / 2^-bits): the share among the events of other accounts over an even share.
+    pub events: [f64; NUM_LEVELS],
+    /// ln(e_l / 2^-bits): the share among other accounts over an even share.
+    pub accounts: [f64; NUM_LEVELS],
+}
+
+impl LogRatios {
+    /// The closed form's score, the sum of r_l; high = ordinary.
+    pub fn sum(&self) -> f64 {
+        self.own.iter().sum()
+    }
+}
+
+/// The reference in f64.
+pub fn log_ratios(usage: &Usage) -> LogRatios {
+    let share = |count: f64, num_children: f64, of: f64, base: f64| {
+        ((count - DISCOUNT).max(0.0) + (1.0 + DISCOUNT * num_children.min(of)) * base) / (of + 1.0)
+    };
+    let is_known = u64::from(usage.num_events > 0);
+    let mut own = [f64::from(usage.num_events), f64::from(usage.distinct[0])];
+    let mut events = usage.total_events.saturating_sub(usage.num_events.into()) as f64;
+    let mut accounts = usage.total_accounts.saturating_sub(is_known) as f64;
+    let mut children = usage.total_top_prefixes as f64;
+    let mut ratios = LogRatios::default();
+    for (level, counts) in usage.levels.iter().enumerate() {
+        let even = f64::exp2(-f64::from(LEVEL_BITS[level]));
+        let other_events = counts.all_events.saturating_sub(counts.own_events.into()) as f64;
+        let other_accounts = counts.all_accounts.saturating_sub(u64::from(counts.own_events > 0)) as f64;
+        let of_events = share(other_events, children, events, even);
+        let of_accounts = share(other_accounts, children, accounts, even);
+        let of_account = share(f64::from(counts.own_events), own[1], own[0], of_accounts);
+        ratios.own[level] = (of_account / of_accounts).ln();
+        ratios.events[level] = (of_events / even).ln();
+        ratios.accounts[level] = (of_accounts / even).ln();
+        own = [f64::from(counts.own_events), f64::from(counts.own_children)];
+        (events, accounts, children) = (other_events, other_accounts, counts.all_children as f64);
+    }
+    ratios
+}

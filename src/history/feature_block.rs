@@ -1,0 +1,270 @@
+//! The inputs of many pairs at once, in f32: a block of pairs is turned over so that each count is a column, and every
+//! step is a loop over columns that the compiler turns into the vectors of the instruction set.
+//!
+//! Only single operations (no fused ones) and no sum over pairs: the same bits on every machine.
+
+use super::closed_form::{DISCOUNT, LEVEL_BITS};
+use super::features::{HOUR, Input, NUM_INPUTS, RECENT_LEVELS, WIDE_LEVELS};
+use super::usage::{NUM_LEVELS, Usage};
+
+/// Pairs of a block.
+pub const BLOCK_PAIRS: usize = 64;
+
+/// One number of each pair of a block.
+pub type Column = [f32; BLOCK_PAIRS];
+
+/// The inputs of a block of pairs.
+#[derive(Clone, Debug)]
+pub struct InputBlock {
+    /// `[inputs, pairs]`.
+    pub inputs: [Column; NUM_INPUTS],
+    /// The closed form's scores, `[pairs]`.
+    pub ratio_sums: Column,
+    counts: Counts,
+}
+
+impl Default for InputBlock {
+    fn default() -> Self {
+        Self {
+            inputs: [[0.0; BLOCK_PAIRS]; NUM_INPUTS],
+            ratio_sums: [0.0; BLOCK_PAIRS],
+            counts: Counts::ZEROS,
+        }
+    }
+}
+
+/// The counts of a block as columns.
+#[derive(Clone, Debug)]
+struct Counts {
+    num_events: Column,
+    distinct: [Column; WIDE_LEVELS.len()],
+    own_events: [Column; NUM_LEVELS],
+    own_children: [Column; NUM_LEVELS],
+    other_events: [Column; NUM_LEVELS],
+    other_accounts: [Column; NUM_LEVELS],
+    all_children: [Column; NUM_LEVELS],
+    /// Of all prefixes: events and accounts of others, and first prefixes.
+    root: [Column; 3],
+    days_since_use: [Column; RECENT_LEVELS.len()],
+    events_since_use: [Column; RECENT_LEVELS.len()],
+    days_since_last: Column,
+    days_since_first: Column,
+}
+
+const ZERO: Column = [0.0; BLOCK_PAIRS];
+
+impl Counts {
+    const ZEROS: Self = Self {
+        num_events: ZERO,
+        distinct: [ZERO; WIDE_LEVELS.len()],
+        own_events: [ZERO; NUM_LEVELS],
+        own_children: [ZERO; NUM_LEVELS],
+        other_events: [ZERO; NUM_LEVELS],
+        other_accounts: [ZERO; NUM_LEVELS],
+        all_children: [ZERO; NUM_LEVELS],
+        root: [ZERO; 3],
+        days_since_use: [ZERO; RECENT_LEVELS.len()],
+        events_since_use: [ZERO; RECENT_LEVELS.len()],
+        days_since_last: ZERO,
+        days_since_first: ZERO,
+    };
+
+    /// Counts of others are taken as integers, because a float has no more than 24 bits.
+    #[inline(always)]
+    fn set(&mut self, i: usize, usage: &Usage) {
+        self.num_events[i] = usage.num_events as f32;
+        for (column, level) in self.distinct.iter_mut().zip(WIDE_LEVELS) {
+            column[i] = usage.distinct[level] as f32;
+        }
+        for (level, counts) in usage.levels.iter().enumerate() {
+            let is_known = u64::from(counts.own_events > 0);
+            self.own_events[level][i] = counts.own_events as f32;
+            self.own_children[level][i] = counts.own_children as f32;
+            self.other_events[level][i] = counts.all_events.saturating_sub(counts.own_events.into()) as f32;
+            self.other_accounts[level][i] = counts.all_accounts.saturating_sub(is_known) as f32;
+            self.all_children[level][i] = counts.all_children as f32;
+        }
+        let is_known = u64::from(usage.num_events > 0);
+        self.root[0][i] = usage.total_events.saturating_sub(usage.num_events.into()) as f32;
+        self.root[1][i] = usage.total_accounts.saturating_sub(is_known) as f32;
+        self.root[2][i] = usage.total_top_prefixes as f32;
+        for (place, level) in RECENT_LEVELS.into_iter().enumerate() {
+            self.days_since_use[place][i] = usage.levels[level].days_since_use;
+            self.events_since_use[place][i] = usage.levels[level].events_since_use;
+        }
+        self.days_since_last[i] = usage.days_since_last;
+        self.days_since_first[i] = usage.days_since_first;
+    }
+}
+
+impl InputBlock {
+    /// Sets the inputs of at most [`BLOCK_PAIRS`] pairs; those of the places behind them are finite and mean nothing. `engine`
+    /// has the engine's scores as the head takes them, or nothing.
+    pub fn fill(&mut self, usage: &[Usage], engine: &[f32]) {
+        assert!(usage.len() <= BLOCK_PAIRS && (engine.is_empty() || engine.len() == usage.len()));
+        pulp::Arch::new().dispatch(Fill { block: self, usage, engine });
+    }
+
+    /// [`InputBlock::fill`] inside of code that runs with the vectors of an instruction set.
+    #[inline(always)]
+    pub(super) fn fill_inline(&mut self, usage: &[Usage], engine: &[f32]) {
+        for (i, usage) in usage.iter().enumerate() {
+            self.counts.set(i, usage);
+        }
+        let engine_scores = &mut self.inputs[Input::ENGINE_SCORE];
+        *engine_scores = ZERO;
+        engine_scores[..engine.len()].copy_from_slice(engine);
+        self.counts.ratios(&mut self.inputs, &mut self.ratio_sums);
+        self.counts.logarithms(&mut self.inputs);
+        self.counts.novelty(&mut self.inputs);
+        self.counts.recency(&mut self.inputs);
+    }
+}
+
+struct Fill<'a> {
+    block: &'a mut InputBlock,
+    usage: &'a [Usage],
+    engine: &'a [f32],
+}
+
+impl pulp::WithSimd for Fill<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        self.block.fill_inline(self.usage, self.engine);
+    }
+}
+
+impl Counts {
+    /// The log ratios of [`super::closed_form`].
+    #[inline(always)]
+    fn ratios(&self, inputs: &mut [Column; NUM_INPUTS], sums: &mut Column) {
+        *sums = ZERO;
+        for level in 0..NUM_LEVELS {
+            let even = 1.0 / (1 << LEVEL_BITS[level]) as f32;
+            let above = |columns: &'_ [Column; NUM_LEVELS], root: &Column| {
+                if level == 0 { *root } else { columns[level - 1] }
+            };
+            let own = above(&self.own_events, &self.num_events);
+            let own_children = above(&self.own_children, &self.distinct[0]);
+            let events = above(&self.other_events, &self.root[0]);
+            let accounts = above(&self.other_accounts, &self.root[1]);
+            let children = above(&self.all_children, &self.root[2]);
+            for i in 0..BLOCK_PAIRS {
+                let of_events = share(self.other_events[level][i], children[i], events[i], even);
+                let of_accounts = share(self.other_accounts[level][i], children[i], accounts[i], even);
+                let of_account = share(self.own_events[level][i], own_children[i], own[i], of_accounts);
+                let ratio = ln(of_account / of_accounts);
+                sums[i] += ratio;
+                inputs[Input::OWN_RATIO + level][i] = 0.3 * ratio;
+                inputs[Input::EVENT_SHARE + level][i] = 0.3 * ln(of_events / even);
+                inputs[Input::ACCOUNT_SHARE + level][i] = 0.3 * ln(of_accounts / even);
+            }
+        }
+    }
+
+    /// Logarithms of counts.
+    #[inline(always)]
+    fn logarithms(&self, inputs: &mut [Column; NUM_INPUTS]) {
+        let mut set = |input: usize, scale: f32, column: &Column| {
+            for i in 0..BLOCK_PAIRS {
+                inputs[input][i] = scale * ln(1.0 + column[i]);
+            }
+        };
+        for level in 0..NUM_LEVELS {
+            set(Input::OWN_EVENTS + level, 0.4, &self.own_events[level]);
+            set(Input::OTHER_ACCOUNTS + level, 0.3, &self.other_accounts[level]);
+        }
+        set(Input::EVENTS, 0.3, &self.num_events);
+        set(Input::OTHER_EVENTS, 0.3, &self.other_events[NUM_LEVELS - 1]);
+        for place in 0..WIDE_LEVELS.len() {
+            set(Input::DISTINCT + place, 0.3, &self.distinct[place]);
+        }
+        for (place, level) in WIDE_LEVELS[..WIDE_LEVELS.len() - 1].iter().enumerate() {
+            set(Input::OWN_CHILDREN + place, 0.3, &self.own_children[*level]);
+        }
+        for place in 0..RECENT_LEVELS.len() {
+            let since = self.events_since_use[place].map(|events| if events > 0.0 { events } else { 0.0 });
+            set(Input::EVENTS_SINCE_USE + place, 0.3, &since);
+        }
+    }
+
+    #[inline(always)]
+    fn novelty(&self, inputs: &mut [Column; NUM_INPUTS]) {
+        for (place, distinct) in self.distinct.iter().enumerate() {
+            for i in 0..BLOCK_PAIRS {
+                let more = distinct[i] - 1.0;
+                let more = if more > 0.0 { more } else { 0.0 };
+                let odds = (more + 0.3) / (self.num_events[i] - distinct[i] + 0.7);
+                let novelty = 0.3 * ln(odds);
+                inputs[Input::NOVELTY + place][i] = if self.num_events[i] > 0.0 { novelty } else { 0.0 };
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn recency(&self, inputs: &mut [Column; NUM_INPUTS]) {
+        // Columns of ages; what has none gets that of 0 days, and is left out below.
+        let age = |days: &Column| -> Column {
+            let mut ages = ZERO;
+            for i in 0..BLOCK_PAIRS {
+                let days = if days[i] > 0.0 { days[i] } else { 0.0 };
+                ages[i] = ln(days + HOUR as f32);
+            }
+            ages
+        };
+        let (last, first) = (age(&self.days_since_last), age(&self.days_since_first));
+        for i in 0..BLOCK_PAIRS {
+            let (of_last, of_first) = (0.3 * (last[i] - 2.0), 0.3 * (first[i] - 3.0));
+            inputs[Input::AGE_OF_LAST][i] = if self.days_since_last[i] >= 0.0 { of_last } else { 0.0 };
+            inputs[Input::AGE_OF_FIRST][i] = if self.days_since_first[i] >= 0.0 { of_first } else { 0.0 };
+        }
+        for (place, days) in self.days_since_use.iter().enumerate() {
+            let ages = age(days);
+            for i in 0..BLOCK_PAIRS {
+                let (of_use, against_last) = (0.3 * (ages[i] - 2.0), 0.3 * (ages[i] - last[i]));
+                inputs[Input::AGE_OF_USE + place][i] = if days[i] >= 0.0 { of_use } else { 0.0 };
+                inputs[Input::AGE_AGAINST_LAST + place][i] = if days[i] >= 0.0 { against_last } else { 0.0 };
+            }
+        }
+    }
+}
+
+/// The share of one prefix, as in [`super::closed_form`].
+#[inline(always)]
+fn share(count: f32, num_children: f32, of: f32, base: f32) -> f32 {
+    let discount = DISCOUNT as f32;
+    let over = count - discount;
+    let over = if over > 0.0 { over } else { 0.0 };
+    let children = if num_children < of { num_children } else { of };
+    (over + (1.0 + discount * children) * base) / (of + 1.0)
+}
+
+/// The natural logarithm of a positive normal number, without branches; off by at most 1e-7 of the result or, near 1, 1e-7.
+///
+/// Cephes' `logf` (Moshier): x = m 2^e with m in [√½, √2), and a polynomial in m - 1.
+#[inline(always)]
+pub(super) fn ln(x: f32) -> f32 {
+    const SQRT_HALF: u32 = 0x3F35_04F3;
+    let offset = x.to_bits().wrapping_sub(SQRT_HALF) as i32;
+    let exponent = offset >> 23;
+    let m = f32::from_bits(x.to_bits().wrapping_sub((exponent << 23) as u32)) - 1.0;
+    let e = exponent as f32;
+    let mut p = 7.037_683_6e-2;
+    p = p * m - 1.151_461e-1;
+    p = p * m + 1.167_699_9e-1;
+    p = p * m - 1.242_014_1e-1;
+    p = p * m + 1.424_932_3e-1;
+    p = p * m - 1.666_805_8e-1;
+    p = p * m + 2.000_071_5e-1;
+    p = p * m - 2.499_999_4e-1;
+    p = p * m + 3.333_333e-1;
+    let square = m * m;
+    // ln 2 in two parts, of which the first has few bits, so that its product with an exponent is exact.
+    let tail = m * square * p - 2.121_944_4e-4 * e - 0.5 * square;
+    m + tail + 0.693_359_4 * e
+}
+
+#[cfg(test)]
+mod tests;

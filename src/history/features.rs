@@ -1,0 +1,114 @@
+//! The inputs of the head: what is known of a pair, as numbers of about one.
+//!
+//! Logarithms throughout: a second login from a network says more than the hundredth. Where an account or a prefix has no
+//! event, what is said of its last one is 0, and so is all that needs times where events have none.
+
+#[cfg(test)]
+use super::closed_form::{LogRatios, log_ratios};
+use super::usage::NUM_LEVELS;
+#[cfg(test)]
+use super::usage::Usage;
+
+/// Levels of whose novelty and distinct prefixes the head is given the numbers: /8, /16, /24 and /32 of IPv4.
+pub(super) const WIDE_LEVELS: [usize; 4] = [0, 2, 4, 6];
+
+/// Levels of whose last use the head is given the age: /16, /24 and /32 of IPv4.
+pub(super) const RECENT_LEVELS: [usize; 3] = [2, 4, 6];
+
+/// Number of the inputs.
+pub const NUM_INPUTS: usize = 60;
+
+/// An hour in days: what times are told apart by.
+pub(super) const HOUR: f64 = 1.0 / 24.0;
+
+/// Where each group of inputs begins.
+pub(super) struct Input;
+
+impl Input {
+    pub const OWN_RATIO: usize = 0;
+    pub const OWN_EVENTS: usize = Self::OWN_RATIO + NUM_LEVELS;
+    pub const EVENTS: usize = Self::OWN_EVENTS + NUM_LEVELS;
+    pub const NOVELTY: usize = Self::EVENTS + 1;
+    pub const DISTINCT: usize = Self::NOVELTY + WIDE_LEVELS.len();
+    pub const OWN_CHILDREN: usize = Self::DISTINCT + WIDE_LEVELS.len();
+    pub const EVENT_SHARE: usize = Self::OWN_CHILDREN + WIDE_LEVELS.len() - 1;
+    pub const ACCOUNT_SHARE: usize = Self::EVENT_SHARE + NUM_LEVELS;
+    pub const OTHER_ACCOUNTS: usize = Self::ACCOUNT_SHARE + NUM_LEVELS;
+    pub const OTHER_EVENTS: usize = Self::OTHER_ACCOUNTS + NUM_LEVELS;
+    pub const AGE_OF_USE: usize = Self::OTHER_EVENTS + 1;
+    pub const AGE_OF_LAST: usize = Self::AGE_OF_USE + RECENT_LEVELS.len();
+    pub const AGE_OF_FIRST: usize = Self::AGE_OF_LAST + 1;
+    pub const AGE_AGAINST_LAST: usize = Self::AGE_OF_FIRST + 1;
+    pub const EVENTS_SINCE_USE: usize = Self::AGE_AGAINST_LAST + RECENT_LEVELS.len();
+    pub const ENGINE_SCORE: usize = Self::EVENTS_SINCE_USE + RECENT_LEVELS.len();
+}
+
+const _: () = assert!(Input::ENGINE_SCORE + 1 == NUM_INPUTS);
+
+/// Names of the inputs in their order.
+#[cfg(test)]
+pub fn input_names() -> Vec<String> {
+    let of = |name: &'static str, levels: &[usize]| -> Vec<String> {
+        levels.iter().map(|level| format!("{name}_{level}")).collect()
+    };
+    let all: Vec<usize> = (0..NUM_LEVELS).collect();
+    [
+        of("own_ratio", &all),
+        of("own_events", &all),
+        vec!["events".into()],
+        of("novelty", &WIDE_LEVELS),
+        of("distinct", &WIDE_LEVELS),
+        of("own_children", &WIDE_LEVELS[..3]),
+        of("event_share", &all),
+        of("account_share", &all),
+        of("other_accounts", &all),
+        vec!["other_events_6".into()],
+        of("age_of_use", &RECENT_LEVELS),
+        vec!["age_of_last".into(), "age_of_first".into()],
+        of("age_against_last", &RECENT_LEVELS),
+        of("events_since_use", &RECENT_LEVELS),
+        vec!["engine_score".into()],
+    ]
+    .concat()
+}
+
+/// The inputs and the sum of the log ratios in f64: the reference.
+#[cfg(test)]
+pub fn inputs_reference(usage: &Usage, engine_score: Option<f64>) -> ([f64; NUM_INPUTS], f64) {
+    let LogRatios { own, events, accounts } = log_ratios(usage);
+    let count = |count: f64| count.ln_1p();
+    let age = |days: f32| (f64::from(days) + HOUR).ln();
+    let has_time = |days: f32| days >= 0.0;
+    let num_events = f64::from(usage.num_events);
+    let level = |l: usize| &usage.levels[l];
+    let other_accounts =
+        |l: usize| level(l).all_accounts.saturating_sub(u64::from(level(l).own_events > 0)) as f64;
+    let mut inputs = Vec::with_capacity(NUM_INPUTS);
+    inputs.extend(own.map(|ratio| 0.3 * ratio));
+    inputs.extend(usage.levels.map(|level| 0.4 * count(level.own_events.into())));
+    inputs.push(0.3 * count(num_events));
+    for l in WIDE_LEVELS {
+        let distinct = f64::from(usage.distinct[l]);
+        let odds = ((distinct - 1.0).max(0.0) + 0.3) / (num_events - distinct + 0.7);
+        inputs.push(if usage.num_events > 0 { 0.3 * odds.ln() } else { 0.0 });
+    }
+    inputs.extend(WIDE_LEVELS.map(|l| 0.3 * count(usage.distinct[l].into())));
+    inputs.extend(WIDE_LEVELS[..3].iter().map(|l| 0.3 * count(level(*l).own_children.into())));
+    inputs.extend(events.map(|share| 0.3 * share));
+    inputs.extend(accounts.map(|share| 0.3 * share));
+    inputs.extend((0..NUM_LEVELS).map(|l| 0.3 * count(other_accounts(l))));
+    let last = level(NUM_LEVELS - 1);
+    inputs.push(0.3 * count(last.all_events.saturating_sub(last.own_events.into()) as f64));
+    let of_use = |l: usize| level(l).days_since_use;
+    inputs
+        .extend(RECENT_LEVELS.map(|l| if has_time(of_use(l)) { 0.3 * (age(of_use(l)) - 2.0) } else { 0.0 }));
+    let (of_last, of_first) = (usage.days_since_last, usage.days_since_first);
+    inputs.push(if has_time(of_last) { 0.3 * (age(of_last) - 2.0) } else { 0.0 });
+    inputs.push(if has_time(of_first) { 0.3 * (age(of_first) - 3.0) } else { 0.0 });
+    inputs.extend(
+        RECENT_LEVELS.map(|l| if has_time(of_use(l)) { 0.3 * (age(of_use(l)) - age(of_last)) } else { 0.0 }),
+    );
+    inputs.extend(RECENT_LEVELS.map(|l| 0.3 * count(f64::from(level(l).events_since_use).max(0.0))));
+    inputs.push(engine_score.unwrap_or(0.0));
+    (inputs.try_into().expect("there are as many as there are names"), own.iter().sum())
+}

@@ -1,0 +1,220 @@
+//! The pairs that a head is fitted on: past events, and pairs that did not occur.
+
+use rand::seq::index;
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+
+use super::event_log::{EventLog, Query};
+use crate::event::Address;
+
+/// How the pairs are drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SamplingOptions {
+    /// Events to draw at most, each with its negatives.
+    pub max_events: usize,
+    /// Share of the events that are seen as they were known some time before, as a model is that is not trained anew with
+    /// each event.
+    pub lagged: f64,
+    /// The longest lag, as a share of the events before it.
+    pub max_lag: f64,
+    /// Seed of all draws.
+    pub seed: u64,
+}
+
+impl Default for SamplingOptions {
+    fn default() -> Self {
+        Self { max_events: 60_000, lagged: 0.5, max_lag: 0.25, seed: 0 }
+    }
+}
+
+/// A pair to be fitted on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TrainingPair {
+    /// Account, address and moment.
+    pub query: Query,
+    /// Whether it occurred.
+    pub is_event: bool,
+    /// Its weight in the loss.
+    pub weight: f32,
+}
+
+/// Where the address of a pair that did not occur comes from; its account is the event's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Negative {
+    /// An event of another account at about the same time: what is popular.
+    OtherAccount,
+    /// Any address of the family: what nobody uses.
+    Uniform,
+    /// Any address of a network that another account used, each network equally likely.
+    Network,
+    /// The event's own address with the bits below a random length drawn anew: where a network ends.
+    Neighbour,
+}
+
+/// The negatives of each event and their weights.
+const NEGATIVES: [(Negative, f32); 5] = [
+    (Negative::OtherAccount, 0.5),
+    (Negative::OtherAccount, 0.5),
+    (Negative::Uniform, 0.5),
+    (Negative::Neighbour, 0.5),
+    (Negative::Network, 0.5),
+];
+
+/// Draws of another account's event before it is given up.
+const MAX_TRIES: usize = 40;
+
+/// Draws events of the log with their negatives, which have the family of the event's address. The same options give
+/// the same pairs with any number of threads.
+pub fn sample_pairs(log: &EventLog, options: &SamplingOptions) -> Vec<TrainingPair> {
+    let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
+    let num_events = options.max_events.min(log.len());
+    let rows = index::sample(&mut rng, log.len(), num_events).into_vec();
+    let families = Families::of(log);
+    let pairs = rows.into_par_iter().enumerate().flat_map_iter(|(draw, position)| {
+        // Each draw has a stream of its own.
+        let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
+        rng.set_stream(draw as u64 + 1);
+        pairs_of(log, &families, position as u32, options, &mut rng)
+    });
+    pairs.collect()
+}
+
+fn pairs_of(
+    log: &EventLog,
+    families: &Families,
+    position: u32,
+    options: &SamplingOptions,
+    rng: &mut ChaCha8Rng,
+) -> Vec<TrainingPair> {
+    let moment = Moment::draw(log, position, options, rng);
+    let (entity, address, time) = (log.entity(position), log.address(position), log.time(position));
+    let pair = |address, weight, is_event| TrainingPair {
+        query: Query { entity, address, position: moment.position, time },
+        is_event,
+        weight,
+    };
+    let mut pairs = vec![pair(address, 1.0, true)];
+    for (kind, weight) in NEGATIVES {
+        let drawn = match kind {
+            Negative::OtherAccount => families.other_account(log, entity, address, &moment, rng),
+            Negative::Uniform => Some(uniform(address, rng)),
+            Negative::Network => families.network(address, rng),
+            Negative::Neighbour => Some(neighbour(address, rng)),
+        };
+        pairs.extend(drawn.map(|address| pair(address, weight, false)));
+    }
+    pairs
+}
+
+/// When an event is looked at, and which events are of its time.
+struct Moment {
+    /// Events counted before.
+    position: u32,
+    /// Positions from which other accounts' addresses are drawn.
+    first: u32,
+    end: u32,
+}
+
+impl Moment {
+    fn draw(log: &EventLog, position: u32, options: &SamplingOptions, rng: &mut impl Rng) -> Self {
+        let lag = rng.random::<f64>() * options.max_lag;
+        let is_lagged = rng.random_bool(options.lagged);
+        let at = f64::from(position);
+        let (counted, first, end) = if is_lagged {
+            let counted = at / (1.0 + lag);
+            (counted, counted, counted.floor() * (1.0 + options.max_lag))
+        } else {
+            // A tenth of the history to both sides.
+            (at, at / 1.1 - SLACK, at * 1.1)
+        };
+        let first = first.max(0.0) as u32;
+        let end = ((end + SLACK) as u32).min(log.len() as u32).max(first + 1);
+        Self { position: counted as u32, first, end }
+    }
+}
+
+/// Events by which the period around an event is longer, so that the first ones have others around them.
+const SLACK: f64 = 20.0;
+
+/// The positions of each family's events, where there are both.
+struct Families {
+    ipv4: Vec<u32>,
+    ipv6: Vec<u32>,
+    networks: [Vec<u64>; 2],
+}
+
+impl Families {
+    fn of(log: &EventLog) -> Self {
+        let shift = |address: Address| if address.is_ipv4() { 12 } else { 24 };
+        let networks = [true, false].map(|family| {
+            let mut networks: Vec<u64> = log
+                .addresses
+                .iter()
+                .filter(|a| a.is_ipv4() == family)
+                .map(|a| a.bits() >> shift(*a) << shift(*a))
+                .collect();
+            networks.par_sort_unstable();
+            networks.dedup();
+            networks
+        });
+        let positions = || (0..log.len() as u32).into_par_iter();
+        let num_ipv4 = positions().filter(|position| log.address(*position).is_ipv4()).count();
+        if num_ipv4 == 0 || num_ipv4 == log.len() {
+            return Self { ipv4: Vec::new(), ipv6: Vec::new(), networks };
+        }
+        let (ipv4, ipv6) = positions().partition(|position| log.address(*position).is_ipv4());
+        Self { ipv4, ipv6, networks }
+    }
+
+    fn network(&self, address: Address, rng: &mut impl Rng) -> Option<Address> {
+        let networks = &self.networks[usize::from(!address.is_ipv4())];
+        let free = if address.is_ipv4() { 12 } else { 24 };
+        Some(Address::from_bits(
+            networks[rng.random_range(0..networks.len())] | rng.random_range(0..1 << free),
+        ))
+    }
+
+    /// The address of an event of another account around the moment, each equally likely.
+    fn other_account(
+        &self,
+        log: &EventLog,
+        entity: u64,
+        address: Address,
+        moment: &Moment,
+        rng: &mut impl Rng,
+    ) -> Option<Address> {
+        let of_family = if address.is_ipv4() { &self.ipv4 } else { &self.ipv6 };
+        let rank = |position: u32| of_family.partition_point(|other| *other < position) as u32;
+        let has_both = !of_family.is_empty();
+        let range = if has_both { rank(moment.first)..rank(moment.end) } else { moment.first..moment.end };
+        if range.is_empty() {
+            return None;
+        }
+        (0..MAX_TRIES).find_map(|_| {
+            let drawn = rng.random_range(range.clone());
+            let position = if has_both { of_family[drawn as usize] } else { drawn };
+            (log.entity(position) != entity).then(|| log.address(position))
+        })
+    }
+}
+
+/// Any address of the family; of IPv6, those that are announced (2000::/3, RFC 4291).
+fn uniform(address: Address, rng: &mut impl Rng) -> Address {
+    let bits = match address.is_ipv4() {
+        true => u64::from(rng.random::<u32>()),
+        false => 0x2000 << 48 | rng.random::<u64>() >> 3,
+    };
+    Address::from_bits(bits)
+}
+
+/// Another address that shares the first bits: a random number of them, /8 to /31 of IPv4 and /24 to /63 of IPv6.
+fn neighbour(address: Address, rng: &mut impl Rng) -> Address {
+    let num_free = match address.is_ipv4() {
+        true => 32 - rng.random_range(8..32),
+        false => 64 - rng.random_range(24..64),
+    };
+    // Any change but none.
+    let change = rng.random_range(1..1u64 << num_free);
+    Address::from_bits(address.bits() ^ change)
+}
