@@ -298,7 +298,7 @@ impl Models {
     ///
     /// # Errors
     ///
-    /// [`LoadFailure`].
+    /// `LoadFailure`.
     pub fn load_on_request(&self, name: &str, url: &str) -> std::result::Result<(), LoadFailure> {
         let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
         if self.get(name).is_some() {
