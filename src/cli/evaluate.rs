@@ -181,10 +181,10 @@ fn wanted_thresholds(args: &EvaluateArgs) -> Result<Vec<WantedThreshold>> {
     let wanted = [&args.target_fpr[..], &args.target_tpr, &args.alerts_per_day].concat();
     for (i, threshold) in wanted.iter().enumerate() {
         if let Some(other) = wanted[..i].iter().find(|other| other.name == threshold.name) {
-            let what = format!("`{}` has one name with `{}`", threshold.option(), other.option());
+            let what = format!("it has one name with {}", other.at());
             let help =
                 "give each threshold a name of its own, for example step_up=0.01 and investigate=0.001";
-            return Err(Error::config(threshold.criterion.option(), what, help));
+            return Err(Error::config(threshold.at(), what, help));
         }
     }
     Ok(wanted)
