@@ -150,7 +150,8 @@ fn row_losses_kernel(
                 for i in 0..lanes {
                     logit += partial_sums[unit * lanes + i];
                 }
-                gradient = pair_loss(&mut sums, logit, inputs.mask[pair], pair % num_pairs == 0);
+                let place = pair % num_pairs;
+                gradient = pair_loss(&mut sums, logit, inputs.mask[pair], place == 0);
                 outputs.logits[pair] = logit;
                 outputs.pair_gradients[pair] = gradient;
             }
