@@ -84,6 +84,7 @@ impl Fingerprint {
 /// What became of one model in a reload.
 #[derive(Debug)]
 pub struct Reloaded {
+    /// The model's name.
     pub name: String,
     /// The version that is served now; or why the folder was refused, in which case the model before it stays.
     pub outcome: Result<String>,
