@@ -8,7 +8,7 @@ use crate::thresholds::wilson;
 use crate::thresholds::{Criterion, Threshold, WantedThreshold};
 use crate::{Error, Result};
 
-/// Bins of equal width that probabilities are told in.
+/// Bins of equal width of the probabilities.
 pub const NUM_RELIABILITY_BINS: usize = 10;
 
 /// How true calibrated probabilities are: a calibration from one half of the events, tried on the other. Which event

@@ -53,7 +53,7 @@ impl ServedModel {
         self.scorer.first_refused(events).map_or(Ok(()), |index| Err(Refusal::bad_record(index, what, help)))
     }
 
-    /// The first digits of its weights' BLAKE3 hash, which tell models apart.
+    /// The first digits of its weights' BLAKE3 hash, which distinguishes models.
     pub fn version(&self) -> &str {
         self.manifest.weights_digest().map_or("", |digest| &digest[..digest.len().min(12)])
     }
@@ -119,7 +119,7 @@ pub struct Models {
     device: ComputeDevice,
     scoring: Scoring,
     served: RwLock<Arc<BTreeMap<String, Arc<ServedModel>>>>,
-    /// Held by whoever changes `served`.
+    /// Held while `served` is changed.
     changes: Mutex<Changes>,
 }
 
