@@ -35,7 +35,7 @@ impl Unseen {
     /// Why an event is refused, and what to do about it.
     pub const REFUSED: [&str; 2] = [
         "the model was not trained on this entity",
-        "train again with its events, or choose --unseen flag or --unseen prior",
+        "train again with its events, or set the option unseen to flag or prior",
     ];
 }
 

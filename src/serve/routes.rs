@@ -357,7 +357,7 @@ async fn load_model(State(service): Shared, headers: HeaderMap, body: Body) -> A
         Ok(()) => Ok(json_response("{}")),
         Err(LoadFailure::Exists) => Err(Refusal::conflict("a model of that name is loaded")),
         Err(LoadFailure::Unknown) => Err(Refusal::not_found(
-            "there is no such model: url is the name of a folder below --model, or its whole path",
+            "there is no such model: url is the name of a folder below the server's models, or its whole path",
         )),
         Err(LoadFailure::Unfit(error)) => Err(Refusal::unfit_model(&error)),
     }
