@@ -1,4 +1,4 @@
-//! What the verbs that train share: reading, signals, what is told on the way.
+//! What the verbs that train share: reading, signals, reports.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use super::output;
 use super::read_args::{talk_about, talk_about_limits};
 
-/// How a training is told.
+/// How a training is reported.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Log<'a> {
     /// Epochs on stderr.
@@ -135,7 +135,7 @@ pub fn end(trained: Trained, model: &Path) -> Result<()> {
     }
 }
 
-/// Formats of the inputs; none is told from the content.
+/// Formats of the inputs; none: the content decides.
 #[derive(Clone, Copy, Default)]
 pub struct Formats {
     pub train: Option<Format>,
@@ -213,7 +213,7 @@ pub fn generate_events(generated: &GeneratedConfig) -> (Events, Option<Events>) 
     (train, Some(validation))
 }
 
-/// Has this process end when whoever started it is gone, or wants it gone.
+/// Ends this process when its parent closes stdin or ends.
 pub fn end_with_stdin() -> Result<()> {
     let wait = || {
         let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
