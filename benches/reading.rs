@@ -146,7 +146,10 @@ fn measure_mixed(options: &Options, ipv4: &Path, report: &mut Report) -> Outcome
     let (mixed_rounds, ipv4_rounds) = (rounds.next().expect("mixed"), rounds.next().expect("IPv4"));
     let rows_per_thread = options.rows as f64 / shared.threads as f64;
     report.push(Measurement {
-        name: format!("{PREPARE}, {} rows, a third IPv6, beside IPv4 alone, rows a core", short_count(options.rows)),
+        name: format!(
+            "{PREPARE}, {} rows, a third IPv6, beside IPv4 alone, rows a core",
+            short_count(options.rows)
+        ),
         unit: Unit::PerSecond,
         ours: mixed_rounds.rate(rows_per_thread),
         peer: Some(ipv4_rounds.rate(rows_per_thread)),
