@@ -170,7 +170,7 @@ fn a_run_that_is_killed_again_and_again_ends_in_the_same_model() {
         let last = train(output, &[]);
         if last.code == Some(2) {
             // The last kill came too late.
-            last.expect(2, &["came to its end"]);
+            last.expect(2, &["is complete"]);
         } else {
             last.expect(0, &[]);
         }
@@ -187,7 +187,7 @@ fn a_signal_leaves_a_model_and_a_checkpoint_to_go_on_from() {
     assert_eq!(manifest["training"]["completed"], false);
     let (num_steps, path) = checkpoints("stopped").pop().unwrap();
     assert_eq!(manifest["training"]["num_steps"], num_steps, "the checkpoint holds all that was done");
-    train("stopped", &["--resume", "never"]).expect(2, &["--overwrite", "--resume auto"]);
+    train("stopped", &["--resume", "never"]).expect(2, &["--overwrite", "set --resume to auto"]);
     // As a run leaves them that is killed while it writes.
     for half in ["checkpoints/.step-0000000099.1.tmp", "checkpoints/.step-0000000007.1.old", ".model.1.tmp"] {
         fs::create_dir(root().join("stopped").join(half)).unwrap();
@@ -197,7 +197,7 @@ fn a_signal_leaves_a_model_and_a_checkpoint_to_go_on_from() {
     let name = path.file_name().unwrap().to_str().unwrap().to_string();
     train("stopped", &[]).expect(0, &["going on from", &name]);
     assert_whole("stopped");
-    train("stopped", &[]).expect(2, &["came to its end", "--overwrite"]);
+    train("stopped", &[]).expect(2, &["is complete", "--overwrite"]);
     // A must goes on even then, and comes to the same end.
     train("stopped", &["--resume", "must"]).expect(0, &["going on from"]);
     assert_whole("stopped");
@@ -278,7 +278,7 @@ fn without_a_good_checkpoint_it_begins_anew_unless_it_must_not() {
     let outcome = train("none-good", &[]).expect(0, &["is damaged", "no good checkpoint", "begins anew"]);
     assert!(!outcome.stderr.contains("going on from"), "{}", outcome.stderr);
     assert_whole("none-good");
-    train("nothing", &["--resume", "must"]).expect(2, &["no run to go on with"]);
+    train("nothing", &["--resume", "must"]).expect(2, &["no run to resume"]);
     train("nothing", &["--resume", "must", "--overwrite"]).expect(2, &["--overwrite"]);
     assert!(!root().join("nothing").exists());
     train("nothing", &["--resume", "perhaps"]).expect(2, &["auto, never, must"]);

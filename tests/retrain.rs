@@ -263,7 +263,7 @@ fn a_run_that_is_killed_again_and_again_ends_in_the_same_model() {
         assert!(num_killed > 0, "{output}: every kill came too late");
         let last = train(output, &["--init-from", from]);
         match last.code {
-            Some(2) => last.expect(2, &["came to its end"]), // so did the last kill
+            Some(2) => last.expect(2, &["is complete"]), // so did the last kill
             _ => last.expect(0, &[]),
         };
         assert_same_model(output, expected);

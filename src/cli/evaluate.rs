@@ -86,11 +86,14 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
     }
     let mut truth = args.truth.as_deref().map(Truth::open).transpose()?;
     let device = args.device.choose()?;
-    let LoadedModel { manifest, config, mut scorer, thresholds, .. } =
-        LoadedModel::load(&args.model, &device)?;
+    let wanted = wanted_thresholds(&args)?;
+    let load = match wanted.is_empty() {
+        true => LoadedModel::load_without_thresholds,
+        false => LoadedModel::load,
+    };
+    let LoadedModel { manifest, config, mut scorer, thresholds, .. } = load(&args.model, &device)?;
     scorer.set_unseen(args.unseen.unseen);
     let read = ReadOptions { addresses: config.model.addresses, ..read };
-    let wanted = wanted_thresholds(&args)?;
     let history = read_history(&args.history, &read)?;
     let mut evaluator = Evaluator::new(
         &scorer,
@@ -182,10 +185,10 @@ fn wanted_thresholds(args: &EvaluateArgs) -> Result<Vec<WantedThreshold>> {
     let wanted = [&args.target_fpr[..], &args.target_tpr, &args.alerts_per_day].concat();
     for (i, threshold) in wanted.iter().enumerate() {
         if let Some(other) = wanted[..i].iter().find(|other| other.name == threshold.name) {
-            let what = format!("`{}` has one name with `{}`", threshold.option(), other.option());
+            let what = format!("it has one name with {}", other.at());
             let help =
                 "give each threshold a name of its own, for example step_up=0.01 and investigate=0.001";
-            return Err(Error::config(threshold.criterion.option(), what, help));
+            return Err(Error::config(threshold.at(), what, help));
         }
     }
     Ok(wanted)

@@ -41,9 +41,10 @@ fn collect(command: &Command, flags: &mut Flags) {
     command.get_subcommands().for_each(|verb| collect(verb, flags));
 }
 
-/// A text whose words with an underscore are flags where they are names of options. What is quoted was given by the
-/// user, and what has a dot beside it is a key of a file: both stay.
+/// A text that names flags: its words with an underscore that are names of options, and `the option NAME`. What is quoted
+/// was given by the user, and what has a dot beside it is a key of a file: both stay.
 fn with_flags(text: &str, flags: &Flags) -> String {
+    const THE_OPTION: &str = "the option ";
     let is_of_word = |c: char| c.is_alphanumeric() || "_.-/".contains(c);
     let mut named = String::with_capacity(text.len());
     for (i, part) in text.split('`').enumerate() {
@@ -56,9 +57,13 @@ fn with_flags(text: &str, flags: &Flags) -> String {
         }
         for word in part.split_inclusive(|c| !is_of_word(c)) {
             let name = word.trim_end_matches(|c| !is_of_word(c) || c == '.');
-            match flags.get(name).filter(|_| name.contains('_')) {
-                Some(flag) => named.extend([flag, &word[name.len()..]]),
-                None => named.push_str(word),
+            match flags.get(name) {
+                Some(flag) if named.ends_with(THE_OPTION) => {
+                    named.truncate(named.len() - THE_OPTION.len());
+                    named.extend([flag, &word[name.len()..]]);
+                }
+                Some(flag) if name.contains('_') => named.extend([flag, &word[name.len()..]]),
+                _ => named.push_str(word),
             }
         }
     }
@@ -95,6 +100,10 @@ mod tests {
                 "raise it, or lower max_body_bytes."
             ),
             "--listen: 1 is less than --max-body-bytes, 2; raise it, or lower --max-body-bytes."
+        );
+        assert_eq!(
+            named(At::option("listen"), "x", "add the option listen, or set the option init_from to auto"),
+            "--listen: x; add --listen, or set --init-from to auto"
         );
         let at = At::option_of("init_from", "runs/a");
         assert_eq!(named(at, "there is no model", ""), "--init-from runs/a: there is no model; ");

@@ -258,7 +258,7 @@ fn launch(
     data: &PreparedData,
     device: &ComputeDevice,
 ) -> Result<Launch> {
-    let program = std::env::current_exe().map_err(Error::io("find", "this program"))?;
+    let program = std::env::current_exe().map_err(Error::process("find the file of this program"))?;
     let launcher = args.launcher.iter().flat_map(|command| command.split_whitespace());
     let num_cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
     Ok(Launch {

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use ipsight::config::Config;
 use ipsight::device::MemoryPlan;
 use ipsight::model_folder;
@@ -56,9 +56,6 @@ pub struct TrainArgs {
     /// One JSON object a line on stdout
     #[arg(long)]
     json: bool,
-    /// How to log: for people, or the metric lines of Amazon SageMaker on stdout
-    #[arg(long, value_name = "FORMAT", default_value = "people", conflicts_with = "json")]
-    log_format: LogFormat,
     /// Column of the time of an event, Unix seconds or RFC 3339, likewise
     #[arg(long, value_name = "COLUMN")]
     time_column: Option<String>,
@@ -66,22 +63,6 @@ pub struct TrainArgs {
     read: ReadArgs,
     #[command(flatten)]
     limits: LimitArgs,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum LogFormat {
-    People,
-    Sagemaker,
-}
-
-impl TrainArgs {
-    fn log(&self) -> Log<'static> {
-        match self.log_format {
-            LogFormat::Sagemaker => Log::Sagemaker { host: "algo-1" },
-            LogFormat::People if self.json => Log::Json,
-            LogFormat::People => Log::People,
-        }
-    }
 }
 
 pub fn run(args: TrainArgs) -> Result<()> {
@@ -121,7 +102,7 @@ pub fn run(args: TrainArgs) -> Result<()> {
         resume: if args.overwrite { Resume::Never } else { args.resume },
         until_epoch: args.until_epoch,
         stop,
-        log: args.log(),
+        log: if args.json { Log::Json } else { Log::People },
     };
     let trained = training.run()?;
     if trained.is_paused {
@@ -152,9 +133,9 @@ fn open_initial(args: &TrainArgs, config: &Config, output: &Path) -> Result<Opti
 /// Says that the run goes on later.
 fn pause(args: &TrainArgs, num_epochs: usize, of: usize) -> Result<()> {
     talk!("paused after epoch {num_epochs}/{of}: the same command with a later --until-epoch goes on");
-    match args.log() {
-        Log::Json => output::line(serde_json::json!({ "event": "paused", "num_epochs": num_epochs })),
-        Log::People | Log::Sagemaker { .. } => Ok(()),
+    match args.json {
+        true => output::line(serde_json::json!({ "event": "paused", "num_epochs": num_epochs })),
+        false => Ok(()),
     }
 }
 
@@ -197,8 +178,8 @@ fn finish(args: &TrainArgs, path: &Path, trained: Trained, config: &Config, num_
     let summary = summary(&trained, num_events);
     model_folder::save(path, &trained_model(&trained), config, summary.clone())?;
     end(trained, path)?;
-    match args.log() {
-        Log::Json => output::line(serde_json::json!({
+    if args.json {
+        return output::line(serde_json::json!({
             "event": "done",
             "model": path.to_string_lossy(),
             "num_events": summary.num_events,
@@ -206,20 +187,17 @@ fn finish(args: &TrainArgs, path: &Path, trained: Trained, config: &Config, num_
             "loss": summary.loss,
             "accuracy": summary.accuracy,
             "discriminator_auc": summary.discriminator_auc,
-        })),
-        Log::Sagemaker { .. } => Ok(()),
-        Log::People => {
-            if let Some(auc) = summary.discriminator_auc {
-                output::line(format!("discriminator_auc: {auc:.6}"))?;
-            }
-            output::line(format!("model: {}", path.display()))?;
-            let program = std::env::args().next().unwrap_or_else(|| "ipsight".into());
-            output::line(format!(
-                "next: printf 'user_1,203.0.113.7\\n' | {program} score --model {} --input -",
-                path.display()
-            ))
-        }
+        }));
     }
+    if let Some(auc) = summary.discriminator_auc {
+        output::line(format!("discriminator_auc: {auc:.6}"))?;
+    }
+    output::line(format!("model: {}", path.display()))?;
+    let program = std::env::args().next().unwrap_or_else(|| "ipsight".into());
+    output::line(format!(
+        "next: printf 'user_1,203.0.113.7\\n' | {program} score --model {} --input -",
+        path.display()
+    ))
 }
 
 /// The first of runs/NAME-1, runs/NAME-2, … that is not there; NAME is the configuration's.

@@ -220,8 +220,9 @@ pub fn end_with_stdin() -> Result<()> {
         // As by SIGTERM, but without a model that nobody waits for; checkpoints are whole or not there.
         std::process::exit(143);
     };
-    let thread = std::thread::Builder::new().name("stdin".into()).spawn(wait);
-    thread.map(drop).map_err(Error::io("start a thread that reads", "stdin"))
+    const NAME: &str = "stdin";
+    let thread = std::thread::Builder::new().name(NAME.into()).spawn(wait);
+    thread.map(drop).map_err(Error::thread(NAME))
 }
 
 /// Refuses to read events from a stdin that says when to end.
@@ -249,7 +250,7 @@ impl Stop {
             signal_hook::flag::register_conditional_shutdown(number, 128 + number, at_once.clone())
                 .and_then(|_| signal_hook::flag::register(number, at_once.clone()))
                 .and_then(|_| signal_hook::flag::register_usize(number, signal.clone(), number as usize))
-                .map_err(Error::io("handle signals of", "this process"))?;
+                .map_err(Error::process("handle signals"))?;
         }
         Ok(Self { signal, at_once })
     }

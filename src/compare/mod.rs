@@ -12,16 +12,15 @@ use serde::Serialize;
 
 pub use entities::MovedEntity;
 pub use networks::{NetworkMix, NetworkStability};
+pub use score_pairs::ScoreBin;
 pub use stability::psi;
 
 use entities::EntityMeans;
 use score_pairs::ScorePairs;
 
 use crate::evaluate::{Attacks, EvaluateOptions, EvaluatedEvent, Evaluation, Evaluator};
-use crate::inference::LoadedModel;
-use crate::inference::{PAIRS_PER_BATCH, anomaly_score};
-use crate::thresholds::wilson;
-use crate::thresholds::{Threshold, Thresholds};
+use crate::inference::{LoadedModel, PAIRS_PER_BATCH, anomaly_score};
+use crate::thresholds::{Threshold, Thresholds, wilson};
 use crate::{Event, Result};
 
 /// What `ipsight compare` found.
@@ -66,17 +65,6 @@ pub struct ComparedModel {
     pub auc: f64,
     /// Its interval of 95 %, as [`crate::evaluate::Figures::auc_ci`].
     pub auc_ci: Option<[f64; 2]>,
-}
-
-/// How many events each model gives a score above that of the bin before, up to and with `to`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct ScoreBin {
-    /// The highest anomaly score of the bin; `None` for the last, which has no end.
-    pub to: Option<f32>,
-    /// By the old model.
-    pub num_old: u64,
-    /// By the new model.
-    pub num_new: u64,
 }
 
 /// What has become of a threshold of the old model.

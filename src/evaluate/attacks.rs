@@ -5,7 +5,7 @@ use std::str::FromStr;
 use ipsight_kernels::philox::{Stream, philox4x32_10, stream_key};
 
 use crate::event::Address;
-use crate::{Error, Event, Result, nearest};
+use crate::{At, Error, Event, Result, nearest};
 
 /// Where the address of an added attack comes from; its entity is that of an event of the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl FromStr for AddedAttacks {
         if text == "default" {
             return Ok(DEFAULT);
         }
-        let wrong = |what: String, help: String| Error::config("--attacks", what, help);
+        let wrong = |what: String, help: String| Error::config(At::option("attacks"), what, help);
         let names = AttackKind::ALL.map(AttackKind::name);
         let list = format!("there are {}, and `default`", names.map(|name| format!("`{name}`")).join(", "));
         let (name, fraction) = text.split_once('=').ok_or_else(|| {
@@ -85,7 +85,7 @@ pub fn parse_attacks(texts: &[String]) -> Result<Vec<AddedAttacks>> {
         let added: AddedAttacks = text.parse()?;
         if all.iter().any(|other| other.kind == added.kind) {
             let what = format!("`{}` comes twice", added.kind.name());
-            return Err(Error::config("--attacks", what, "give each kind one fraction"));
+            return Err(Error::config(At::option("attacks"), what, "give each kind one fraction"));
         }
         all.push(added);
     }
@@ -156,7 +156,7 @@ impl OtherUsers {
         let attacks: Option<Vec<Event>> = self.waiting.iter().map(attack).collect();
         attacks.ok_or_else(|| {
             let help = "take another kind of attacks, or data of several entities";
-            Error::data("--attacks other_users", "all events are those of one entity", help)
+            Error::data(At::option_of("attacks", "other_users"), "all events are those of one entity", help)
         })
     }
 

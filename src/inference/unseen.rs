@@ -5,7 +5,7 @@ use std::str::FromStr;
 use burn::tensor::Tensor;
 
 use crate::model_folder::EntityFilter;
-use crate::{Error, Result, nearest};
+use crate::{At, Error, Result, nearest};
 
 /// What is done with an event of an entity that the model was not trained on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,7 +47,7 @@ impl FromStr for Unseen {
             let names = Unseen::ALL.map(Unseen::name);
             let near = nearest(text, names).map_or(String::new(), |near| format!("did you mean `{near}`? "));
             let help = format!("{near}there are {}", names.join(", "));
-            Error::config("--unseen", format!("no such choice `{text}`"), help)
+            Error::config(At::option("unseen"), format!("no such choice `{text}`"), help)
         })
     }
 }

@@ -113,7 +113,7 @@ pub(super) fn clear(trial_folder: &Path, num_trainings: usize) {
 ///
 /// # Errors
 ///
-/// [`Error::Io`].
+/// [`crate::Error::Io`].
 pub fn write_files(folder: &Path, plan: &SweepPlan, study: &Study) -> Result<()> {
     let best_toml = match fs::read_to_string(folder.join(BEST_CONFIG)) {
         Ok(text) if study.best().is_some() => Some(text),

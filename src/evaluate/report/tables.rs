@@ -75,7 +75,7 @@ pub(super) fn thresholds(thresholds: &[Threshold]) -> String {
         vec![
             threshold.name.clone(),
             format!("{:.4}", threshold.value),
-            format!("{} {}", threshold.criterion.option().trim_start_matches('-'), threshold.target),
+            format!("{} {}", threshold.criterion.name().replace('_', "-"), threshold.target),
             with_interval(tpr, tpr_ci),
             with_interval(fpr, fpr_ci),
             threshold.alerts_per_day().map_or("\u{2013}".into(), |alerts| format!("{alerts:.2}")),

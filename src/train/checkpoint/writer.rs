@@ -1,3 +1,5 @@
+//! Writes checkpoints.
+
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,12 +11,11 @@ use std::time::{Duration, Instant};
 use burn::tensor::{AllocationProperty, DType, Tensor, TensorData};
 use bytes::Bytes;
 
-use super::checkpoint::{
+use super::folder::{folder_name, list};
+use super::format::{
     CONFIG, CheckpointManifest, EPOCHS, FIGURES_OF_EPOCH, FORMAT_VERSION, MANIFEST, ROW_COUNTS, SECONDS,
-    STATE, SUMS, UNREAD_SUMS, figures, folder_name, list,
+    STATE, SUMS, UNREAD_SUMS, figures,
 };
-use super::progress::Progress;
-use super::step::{StateTensor, TrainState};
 use super::tensor_file::{TensorFile, TensorHead, num_bytes};
 use crate::config::{CheckpointInterval, Config};
 use crate::data::DataDigest;
@@ -26,6 +27,8 @@ use crate::model_folder::{
     FILTER_KEY_BITS, FILTER_OFFSETS, FILTER_RESTS, InitFrom, file_entry, to_checksummed_text,
 };
 use crate::tensors::read_data;
+use crate::train::progress::Progress;
+use crate::train::step::{StateTensor, TrainState};
 use crate::{Error, Result};
 
 /// Bytes that are read back from the device at once.
@@ -43,9 +46,17 @@ pub struct CheckpointFolder<'a> {
     pub data: &'a DataDigest,
 }
 
+/// What became of a checkpoint that was to be written.
+pub(in crate::train) enum Written {
+    /// The thread has all of it.
+    Begun,
+    /// This tensor holds a weight that is not finite: there is no checkpoint.
+    NotFinite(&'static str),
+}
+
 /// Writes checkpoints on a thread of its own. Training waits for the copy to the host, which goes through the disk
 /// only as far as memory does not hold it, and for a checkpoint that is still being written.
-pub(super) struct Checkpointer<'a> {
+pub(in crate::train) struct Checkpointer<'a> {
     folder: CheckpointFolder<'a>,
     config: &'a Config,
     init_from: Option<&'a InitFrom>,
@@ -63,7 +74,7 @@ impl<'a> Checkpointer<'a> {
     /// # Errors
     ///
     /// [`Error::Config`] where the interval is not one.
-    pub(super) fn new(
+    pub(in crate::train) fn new(
         folder: CheckpointFolder<'a>,
         config: &'a Config,
         init_from: Option<&'a InitFrom>,
@@ -78,12 +89,12 @@ impl<'a> Checkpointer<'a> {
     }
 
     /// Whether one is to be written after `num_epochs` epochs of the run.
-    pub(super) fn is_due_after_epoch(&self, num_epochs: u32) -> bool {
+    pub(in crate::train) fn is_due_after_epoch(&self, num_epochs: u32) -> bool {
         matches!(self.interval, CheckpointInterval::Epochs(epochs) if u64::from(num_epochs).is_multiple_of(epochs))
     }
 
     /// Whether one is to be written after `num_steps` steps.
-    pub(super) fn is_due(&self, num_steps: usize) -> bool {
+    pub(in crate::train) fn is_due(&self, num_steps: usize) -> bool {
         match self.interval {
             CheckpointInterval::Off | CheckpointInterval::Epochs(_) => false,
             CheckpointInterval::Steps(steps) => (num_steps as u64).is_multiple_of(steps),
@@ -92,25 +103,24 @@ impl<'a> Checkpointer<'a> {
     }
 
     /// Whether there is nothing to add to what the last one holds.
-    pub(super) fn is_up_to_date(&self, num_steps: usize) -> bool {
+    pub(in crate::train) fn is_up_to_date(&self, num_steps: usize) -> bool {
         num_steps == self.num_steps_of_last
     }
 
     /// Copies the state and leaves it to the thread. `unread` are the sums of the loss that are on the device, `entities`
-    /// those of the run, which are the same each time. A state with a weight that is not finite is not written: the
-    /// inner error is the name of its tensor.
+    /// those of the run, which are the same each time. A state with a weight that is not finite is not written.
     ///
     /// # Errors
     ///
     /// [`Error::Device`] where the state cannot be read back, [`Error::Io`] where this checkpoint or the one before
-    /// could not be written.
-    pub(super) fn write(
+    /// could not be written, [`Error::Process`] where the thread cannot be started.
+    pub(in crate::train) fn write(
         &mut self,
         state: &TrainState,
         progress: &Progress,
         unread: Option<&Tensor<1>>,
         entities: &dyn Fn() -> EntityFilter,
-    ) -> Result<std::result::Result<(), &'static str>> {
+    ) -> Result<Written> {
         self.finish()?;
         self.last = Instant::now();
         let tensors = state.tensors();
@@ -118,34 +128,9 @@ impl<'a> Checkpointer<'a> {
         numbers.extend(of_filter(self.entities.get_or_init(entities)));
         let heads: Vec<_> =
             tensors.iter().map(head).chain(numbers.iter().map(|(head, _)| head.clone())).collect();
-        let job = Job {
-            folder: self.folder.path.to_path_buf(),
-            keep: self.config.training.keep_checkpoints,
-            manifest: CheckpointManifest {
-                format_version: FORMAT_VERSION,
-                ipsight_version: env!("CARGO_PKG_VERSION").into(),
-                entity_hash: ENTITY_HASH.into(),
-                num_steps: state.num_steps(),
-                epoch: progress.epoch,
-                num_steps_of_epoch: progress.num_steps,
-                num_unread_sums: if unread.is_some() { 3 } else { 0 },
-                data: self.folder.data.clone(),
-                init_from: self.init_from.cloned(),
-                files: BTreeMap::new(),
-            },
-            config: self.config.to_toml(),
-            heads,
-        };
-        let backlog =
-            available_memory().map_or(DEFAULT_BACKLOG_BYTES, |free| free / 2).min(num_bytes(&job.heads));
-        let (sender, pieces) = sync_channel(backlog as usize / BYTES_PER_PIECE + job.heads.len());
-        let thread = std::thread::Builder::new()
-            .name("checkpoint".into())
-            .spawn(move || job.write(&pieces))
-            .map_err(Error::io("start a thread that writes to", self.folder.path))?;
-        self.writing = Some(thread);
-        let sent = send_all(&sender, tensors, numbers)?;
-        match sent {
+        let manifest = self.manifest(state.num_steps(), progress, unread.is_some());
+        let sender = self.start(manifest, heads)?;
+        match send_all(&sender, tensors, numbers)? {
             Sent::All => {}
             Sent::NotTaken => {
                 drop(sender);
@@ -155,22 +140,59 @@ impl<'a> Checkpointer<'a> {
                 drop(sender);
                 // The thread misses the rest, and removes what it has.
                 let _ = self.finish();
-                return Ok(Err(name));
+                return Ok(Written::NotFinite(name));
             }
         }
         self.num_steps_of_last = state.num_steps();
-        Ok(Ok(()))
+        Ok(Written::Begun)
+    }
+
+    fn manifest(&self, num_steps: usize, progress: &Progress, has_unread: bool) -> CheckpointManifest {
+        CheckpointManifest {
+            format_version: FORMAT_VERSION,
+            ipsight_version: env!("CARGO_PKG_VERSION").into(),
+            entity_hash: ENTITY_HASH.into(),
+            num_steps,
+            epoch: progress.epoch,
+            num_steps_of_epoch: progress.num_steps,
+            num_unread_sums: if has_unread { 3 } else { 0 },
+            data: self.folder.data.clone(),
+            init_from: self.init_from.cloned(),
+            files: BTreeMap::new(),
+        }
+    }
+
+    /// Starts the thread, which takes the pieces of the tensors.
+    fn start(
+        &mut self,
+        manifest: CheckpointManifest,
+        heads: Vec<TensorHead>,
+    ) -> Result<SyncSender<TensorData>> {
+        const NAME: &str = "checkpoint";
+        let backlog =
+            available_memory().map_or(DEFAULT_BACKLOG_BYTES, |free| free / 2).min(num_bytes(&heads));
+        let (sender, pieces) = sync_channel(backlog as usize / BYTES_PER_PIECE + heads.len());
+        let job = Job {
+            folder: self.folder.path.to_path_buf(),
+            keep: self.config.training.keep_checkpoints,
+            manifest,
+            config: self.config.to_toml(),
+            heads,
+        };
+        let thread = std::thread::Builder::new().name(NAME.into()).spawn(move || job.write(&pieces));
+        self.writing = Some(thread.map_err(Error::thread(NAME))?);
+        Ok(sender)
     }
 
     /// The last checkpoint that is whole, if there is one; waits for the one that is being written.
-    pub(super) fn last_good(&mut self) -> Option<PathBuf> {
+    pub(in crate::train) fn last_good(&mut self) -> Option<PathBuf> {
         // What it could not write is not there.
         let _ = self.finish();
         list(self.folder.path).ok()?.pop().map(|(_, path)| path)
     }
 
     /// The error of a checkpoint that has been written meanwhile, if there is one.
-    pub(super) fn poll(&mut self) -> Result<()> {
+    pub(in crate::train) fn poll(&mut self) -> Result<()> {
         match &self.writing {
             Some(thread) if thread.is_finished() => self.finish(),
             _ => Ok(()),
@@ -182,7 +204,7 @@ impl<'a> Checkpointer<'a> {
     /// # Errors
     ///
     /// [`Error::Io`] where it could not be written.
-    pub(super) fn finish(&mut self) -> Result<()> {
+    pub(in crate::train) fn finish(&mut self) -> Result<()> {
         let Some(thread) = self.writing.take() else { return Ok(()) };
         thread.join().unwrap_or_else(|_| {
             let source = std::io::Error::other("the thread that writes checkpoints failed");
