@@ -32,7 +32,7 @@ pub(super) fn hex_digits(word: u64) -> u64 {
     let low = word & !TOP_BITS;
     let not_digits = (low ^ (u64::from(b'0') * ONES)) + 118 * ONES;
     // The letters become 1 to 6: adding 127 sets the top bit from 1, adding 121 from 7.
-    let letters = (low | 0x20 * ONES) ^ (0x60 * ONES);
+    let letters = (low | (0x20 * ONES)) ^ (0x60 * ONES);
     let are_letters = (letters + 127 * ONES) & !(letters + 121 * ONES);
     (!not_digits | are_letters) & !word & TOP_BITS
 }

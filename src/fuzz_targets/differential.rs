@@ -113,7 +113,7 @@ fn ipv6(rng: &mut ChaCha8Rng) -> Ipv6Addr {
     let lengths = rng.random::<u32>();
     Ipv6Addr::from(std::array::from_fn(|i| match zeros >> i & 1 {
         1 => 0,
-        _ => groups[i] >> (lengths >> (2 * i) & 3) * 4,
+        _ => groups[i] >> ((lengths >> (2 * i) & 3) * 4),
     }))
 }
 

@@ -12,7 +12,7 @@ use crate::{Error, Result};
 
 /// What the parser makes of one record: `entity ip seconds times`, or why nothing.
 fn parsed(options: &ImportOptions, record: &str) -> std::result::Result<String, &'static str> {
-    let parser = parser_of(&options).unwrap();
+    let parser = parser_of(options).unwrap();
     let login = parser.parse(record.as_bytes(), NEWEST).and_then(Login::checked).map_err(Skip::name)?;
     let ip = login.address;
     let seconds = login.seconds.map_or("-".into(), |seconds| seconds.to_string());
