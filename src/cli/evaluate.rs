@@ -86,11 +86,14 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
     }
     let truth = args.truth.as_deref().map(Truth::open).transpose()?;
     let device = args.device.choose()?;
-    let LoadedModel { manifest, config, mut scorer, thresholds, .. } =
-        LoadedModel::load(&args.model, &device)?;
+    let wanted = wanted_thresholds(&args)?;
+    let load = match wanted.is_empty() {
+        true => LoadedModel::load_without_thresholds,
+        false => LoadedModel::load,
+    };
+    let LoadedModel { manifest, config, mut scorer, thresholds, .. } = load(&args.model, &device)?;
     args.unseen.apply(&mut scorer)?;
     let read = ReadOptions { addresses: config.model.addresses, ..read };
-    let wanted = wanted_thresholds(&args)?;
     let history = read_history(&args.history, &read)?;
     let options = EvaluateOptions {
         attacks,

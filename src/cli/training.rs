@@ -10,7 +10,7 @@ use ipsight::data::{EventLimits, Events, Format, ReadOptions, load_events, resol
 use ipsight::device::ComputeDevice;
 use ipsight::history::FittedDetector;
 use ipsight::model_folder::{TrainedModel, TrainingSummary};
-use ipsight::synth::{AddressRanges, GenerateOptions, GeneratedLogins, generate};
+use ipsight::synth::{AddressRanges, GenerateOptions, GeneratedLogins, Ipv6Shares, generate};
 use ipsight::train::{
     CheckpointFolder, EpochMetrics, FolderLock, InitialModel, Resume, RunFolder, RunIdentity, TrainEvent,
     TrainInputs, Trained, checkpoint,
@@ -204,7 +204,8 @@ pub fn load(config: &Config, formats: Formats) -> Result<(Events, Option<Events>
 /// Generated logins for training and for validation.
 pub fn generate_events(generated: &GeneratedConfig) -> (Events, Option<Events>) {
     let &GeneratedConfig { users: num_users, days: num_days, seed } = generated;
-    let logins = generate(&AddressRanges::built_in(), &GenerateOptions { num_users, num_days, seed });
+    let options = GenerateOptions { num_users, num_days, seed, ipv6: Ipv6Shares::default() };
+    let logins = generate(&AddressRanges::built_in(), &options);
     let [train, validation] = [&logins.train, &logins.validation].map(|logins| {
         let (entities, addresses, times) = GeneratedLogins::columns(logins);
         Events::with_times(entities, addresses, times)
