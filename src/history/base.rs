@@ -7,14 +7,16 @@ use bytes::Bytes;
 
 use super::account::{Account, Heading};
 use super::bits::BitReader;
-use super::chain::{CHAINS, family};
+use super::chain::family;
 use super::container::Directory;
-use super::info::{FamilySummary, Info, days_between};
-use super::own::{LevelOwn, OwnVisitor};
-use super::population::{LevelPopulation, PopulationVisitor, Widths};
+use super::info::{FamilySummary, Info};
+use super::own::{self, Since};
+use super::population::Widths;
+use super::population_read;
+use super::prefetch::{CACHE_LINE, prefetch};
 use super::table::Table;
-use super::trie_read::Trie;
-use super::usage::{LevelUsage, NUM_LEVELS, Usage};
+use super::trie_read::{Trie, Walk};
+use super::usage::{NUM_LEVELS, Usage};
 use crate::data::map_file;
 use crate::event::Address;
 use crate::{Error, Result};
@@ -29,7 +31,8 @@ pub(super) mod section {
     pub(in super::super) const POPULATION: &str = "population";
 }
 
-/// The exact counts of all events up to some moment. It is mapped from its file, so many of one file share memory.
+/// The exact counts of all events up to some moment. It is mapped from its file, so many of one file share
+/// memory.
 pub struct History {
     pub(super) info: Info,
     pub(super) table: Table,
@@ -116,17 +119,14 @@ pub struct AddressTimes {
     pub days: u32,
 }
 
-/// Lookups that are under way together, so that they wait for memory at the same time.
-const NUM_AT_ONCE: usize = 32;
-
 impl History {
     /// Maps a history.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] where the file cannot be read; [`Error::Data`] where it is no history, another version's, or
-    /// damaged in its directory, totals or table of accounts. Damage of other bytes shows by wrong counts only: compare the
-    /// file's digest with that of the manifest.
+    /// [`Error::Io`] where the file cannot be read; [`Error::Data`] where it is no history, another
+    /// version's, or damaged in its directory, totals or table of accounts. Damage of other bytes shows by
+    /// wrong counts only: compare the file's digest with that of the manifest.
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(Error::io("open", path))?;
         let bytes = map_file(&file).map_err(Error::io("map", path))?;
@@ -172,96 +172,70 @@ impl History {
     /// What is known of a pair before an event at `now`, in Unix seconds.
     pub fn usage(&self, account: u64, address: Address, now: Option<i64>) -> Usage {
         let mut usage = Usage::default();
-        self.look_up(self.table.find(account), address, now, &mut usage);
+        let (family, bits) = (family(address), address.bits());
+        let heading = self.table.find(account).map(|index| self.heading_at(self.table.position(index)));
+        let since = self.start(&mut usage, heading.as_ref(), now);
+        match heading.as_ref().and_then(|heading| Some((heading.widths, heading.trie(family)?))) {
+            Some((widths, trie)) => {
+                let mut walk = Walk::new(&trie);
+                let take = |node, usage: &mut Usage| own::take_node(node, since, usage);
+                while walk.step(&trie, bits, |node| take(node, &mut usage)).is_some() {}
+                own::finish(&trie, widths, &walk, bits, since, &mut usage);
+            }
+            None => own::set_unused(&mut usage.levels),
+        }
+        if let Some(trie) = self.population_trie(family) {
+            let mut walk = Walk::new(&trie);
+            while walk.step(&trie, bits, |node| population_read::take_node(node, &mut usage)).is_some() {}
+            population_read::finish(&trie, &walk, bits, &mut usage);
+        }
         usage
     }
 
-    /// Does as [`History::usage`] for many pairs, on one core. Give each core some hundred pairs at a time.
-    ///
-    /// # Panics
-    ///
-    /// Where the columns have other lengths than `usages`.
-    pub fn usages(&self, pairs: &Pairs<'_>, usages: &mut [Usage]) {
-        let num = usages.len();
-        assert_eq!((pairs.accounts.len(), pairs.addresses.len()), (num, num), "columns of equal length");
-        assert!(pairs.seconds.is_none_or(|seconds| seconds.len() == num), "columns of equal length");
-        for (at, usages) in (0..).step_by(NUM_AT_ONCE).zip(usages.chunks_mut(NUM_AT_ONCE)) {
-            let range = at..at + usages.len();
-            let found = self.find_accounts(&pairs.accounts[range.clone()]);
-            for ((i, usage), found) in range.zip(usages).zip(found) {
-                let now = pairs.seconds.map(|seconds| pairs.time_base + i64::from(seconds[i]));
-                self.look_up(found, pairs.addresses[i], now, usage);
-            }
-        }
-    }
-
-    /// Finds accounts, and has the CPU fetch their blocks.
-    fn find_accounts(&self, accounts: &[u64]) -> [Option<usize>; NUM_AT_ONCE] {
-        let mut found = [None; NUM_AT_ONCE];
-        for (found, account) in found.iter_mut().zip(accounts) {
-            *found = self.table.find(*account);
-        }
-        found
-    }
-
-    #[inline]
-    fn look_up(&self, account: Option<usize>, address: Address, now: Option<i64>, usage: &mut Usage) {
+    /// Sets what does not depend on the address.
+    #[inline(always)]
+    pub(super) fn start(&self, usage: &mut Usage, heading: Option<&Heading<'_>>, now: Option<i64>) -> Since {
         let num_totals = (self.info.events, self.info.accounts, self.info.top_prefixes);
         (usage.total_events, usage.total_accounts, usage.total_top_prefixes) = num_totals;
-        let population = self.population(address);
-        let Some(index) = account else {
+        let Some(heading) = heading else {
             (usage.num_events, usage.distinct) = (0, [0; NUM_LEVELS]);
             (usage.days_since_first, usage.days_since_last) = (-1., -1.);
-            for (level, population) in usage.levels.iter_mut().zip(&population) {
-                *level = LevelUsage { days_since_use: -1., events_since_use: -1., ..LevelUsage::default() };
-                level.add(population);
-            }
-            return;
+            return Since { times: None };
         };
-        let heading = self.heading(index);
-        let reader = BitReader::new(&self.blocks);
-        let mut own = OwnVisitor::new(reader, &heading, self.info.clock);
-        if let Some(trie) = &heading.tries[family(address)] {
-            trie.look_up(address.bits(), &mut own);
-        }
+        let last = self.info.unix(heading.last);
+        let since = Since { times: last.zip(now) };
         usage.num_events = heading.events;
         usage.distinct = heading.distinct;
-        let clock = self.info.clock;
-        let now = now.filter(|_| clock.is_timed);
-        // Seconds before the account's last event.
-        let days_since = |seconds: u32| {
-            let then = clock.base + i64::from(heading.last) - i64::from(seconds);
-            now.map_or(-1., |now| days_between(then, now))
-        };
-        usage.days_since_last = days_since(0);
-        usage.days_since_first = days_since(heading.last - heading.first);
-        for ((level, own), population) in usage.levels.iter_mut().zip(&own.levels).zip(&population) {
-            *level = LevelUsage::of(own, days_since);
-            level.add(population);
-        }
+        usage.days_since_last = since.days(0);
+        usage.days_since_first = since.days(heading.last - heading.first);
+        since
     }
 
+    /// The tree of a family's addresses of all accounts.
     #[inline(always)]
-    fn population(&self, address: Address) -> [LevelPopulation; NUM_LEVELS] {
-        let reader = BitReader::new(&self.population);
-        let mut visitor = PopulationVisitor::new(reader, self.widths);
-        let family = family(address);
-        if let Some(root) = self.info.roots[family] {
-            let trie = Trie { reader, chain: &CHAINS[family], root: root as usize, start: 0 };
-            trie.look_up(address.bits(), &mut visitor);
-        }
-        visitor.levels
+    pub(super) fn population_trie(&self, family: usize) -> Option<Trie<'_>> {
+        let (reader, value_bytes) = (BitReader::new(&self.population), self.widths.value_bytes());
+        let root = self.info.roots[family]? as usize;
+        Some(Trie::new(reader, family, root, value_bytes))
     }
 
+    /// The heading that starts at a byte of the accounts' blocks.
     #[inline(always)]
-    fn heading(&self, index: usize) -> Heading<'_> {
-        let reader = BitReader::new(&self.blocks);
-        Heading::read(reader, self.table.block_start(index), self.table.position(index), self.info.clock)
+    pub(super) fn heading_at(&self, at: usize) -> Heading<'_> {
+        Heading::read(BitReader::new(&self.blocks), at, self.info.clock)
+    }
+
+    /// Has the CPU fetch a heading and the end of the tree before it.
+    #[inline(always)]
+    pub(super) fn prefetch_block(&self, at: usize) {
+        prefetch(&self.blocks, at);
+        prefetch(&self.blocks, at.wrapping_sub(CACHE_LINE));
     }
 
     /// What is counted of the account at an index of the table.
     pub(super) fn account_at(&self, index: usize) -> Account {
-        self.heading(index).read_all(self.table.hash(index), self.info.clock)
+        let start = self.table.block_start(index);
+        self.heading_at(self.table.position(index)).read_all(self.table.hash(index), start, self.info.clock)
     }
 
     /// All that is known of an account.
@@ -311,26 +285,5 @@ impl History {
         let times = self.times();
         let (bytes, sections) = (self.num_bytes, self.sections.clone());
         Summary { accounts, events, dropped_pairs, times, ipv4, ipv6, bytes, sections }
-    }
-}
-
-impl LevelUsage {
-    #[inline(always)]
-    fn of(own: &LevelOwn, days_since: impl Fn(u32) -> f32) -> Self {
-        let is_used = own.events > 0;
-        Self {
-            own_events: own.events,
-            own_children: own.children,
-            days_since_use: if is_used { days_since(own.seconds_before_last) } else { -1. },
-            events_since_use: if is_used { own.events_since as f32 } else { -1. },
-            ..Self::default()
-        }
-    }
-
-    #[inline(always)]
-    fn add(&mut self, population: &LevelPopulation) {
-        self.all_events = population.events;
-        self.all_accounts = population.accounts;
-        self.all_children = population.children;
     }
 }

@@ -1,13 +1,14 @@
-//! Values of any width, one after the other: bits fill each byte from the lowest up, as little-endian words do.
+//! Values of any width, one after the other: bits fill each byte from the lowest up, as little-endian words
+//! do.
+
+use super::prefetch::{CACHE_LINE, prefetch};
 
 /// Widest value that [`BitReader::narrow`] reads.
 pub(super) const MAX_NARROW: u32 = 57;
 
-/// Zero bytes that must follow the last value for [`BitReader`] to read it with whole words.
-pub(super) const PADDING: usize = 8;
-
-/// Bits of the width in front of a value of [`BitWriter::push_sized`].
-const SIZE_BITS: u32 = 6;
+/// Zero bytes that must follow the last value: [`BitReader`] reads whole words, and a bucket is read as if it
+/// were full.
+pub(super) const PADDING: usize = 256;
 
 /// Bits that hold `value`; none for 0.
 #[inline]
@@ -15,11 +16,27 @@ pub(super) fn width(value: u64) -> u32 {
     u64::BITS - value.leading_zeros()
 }
 
-/// The lowest `width` bits.
-#[inline]
-pub(super) fn mask(width: u32) -> u64 {
-    if width >= u64::BITS { u64::MAX } else { (1 << width) - 1 }
+/// Bytes that hold `value`; none for 0.
+pub(super) fn num_bytes(value: u64) -> u32 {
+    width(value).div_ceil(8)
 }
+
+/// The lowest `width` bits.
+#[inline(always)]
+pub(super) fn mask(width: u32) -> u64 {
+    MASKS[width as usize % MASKS.len()]
+}
+
+/// By number of bits, from 0 to 64.
+static MASKS: [u64; 128] = {
+    let mut masks = [u64::MAX; 128];
+    let mut width = 0;
+    while width < 64 {
+        masks[width] = (1 << width) - 1;
+        width += 1;
+    }
+    masks
+};
 
 /// Appends values to a buffer.
 #[derive(Default)]
@@ -52,13 +69,6 @@ impl BitWriter {
         self.num_bits = num_bits - u64::BITS;
     }
 
-    /// Appends a value below 2^63 with its width in front.
-    pub(super) fn push_sized(&mut self, value: u64) {
-        let width = width(value);
-        self.push(u64::from(width), SIZE_BITS);
-        self.push(value, width);
-    }
-
     /// Fills the last byte with zeros; the next value starts at the byte that is returned.
     pub(super) fn align(&mut self) -> usize {
         let num = self.num_bits.div_ceil(8) as usize;
@@ -85,14 +95,37 @@ impl<'a> BitReader<'a> {
         Self { bytes }
     }
 
+    /// The word at a byte.
+    #[inline(always)]
+    pub(super) fn word_at(self, byte: usize) -> u64 {
+        match self.bytes.get(byte..).and_then(|bytes| bytes.first_chunk()) {
+            Some(bytes) => u64::from_le_bytes(*bytes),
+            None => 0,
+        }
+    }
+
+    /// The value of `num_bytes` bytes, 0 to 8, at a byte.
+    #[inline(always)]
+    pub(super) fn value_at(self, byte: usize, num_bytes: usize) -> u64 {
+        self.word_at(byte) & mask(8 * num_bytes as u32)
+    }
+
+    /// `N` bytes at a byte.
+    #[inline(always)]
+    pub(super) fn array_at<const N: usize>(self, byte: usize) -> &'a [u8; N] {
+        self.bytes.get(byte..).and_then(|bytes| bytes.first_chunk()).unwrap_or(&[0; N])
+    }
+
+    /// The bytes from a byte on.
+    #[inline(always)]
+    pub(super) fn window_at(self, byte: usize) -> Window<'a> {
+        Window(self.array_at(byte))
+    }
+
     /// At least [`MAX_NARROW`] bits from bit `at`; those above are not defined.
     #[inline(always)]
     pub(super) fn word(self, at: usize) -> u64 {
-        let byte = at / 8;
-        match self.bytes.get(byte..byte.wrapping_add(8)) {
-            Some(bytes) => u64::from_le_bytes(bytes.try_into().expect("eight bytes")) >> (at % 8),
-            None => 0,
-        }
+        self.word_at(at / 8) >> (at % 8)
     }
 
     /// The value of at most [`MAX_NARROW`] bits at bit `at`.
@@ -111,15 +144,33 @@ impl<'a> BitReader<'a> {
         low | self.narrow(at.wrapping_add(32), width - 32) << 32
     }
 
-    /// Reads one value after the other from the byte `byte`.
+    /// Has the CPU fetch the cache line of a byte and the next one.
     #[inline(always)]
-    pub(super) fn cursor(self, byte: usize) -> Cursor<'a> {
-        Cursor { reader: self, at: byte.wrapping_mul(8) }
+    pub(super) fn prefetch(self, byte: usize) {
+        prefetch(self.bytes, byte);
+        prefetch(self.bytes, byte.wrapping_add(CACHE_LINE));
     }
 
     /// Bytes that can be read.
     pub(super) fn num_bytes(self) -> usize {
         self.bytes.len()
+    }
+}
+
+/// Some bytes of a [`BitReader`], whose words are read without a check of the place.
+#[derive(Clone, Copy)]
+pub(super) struct Window<'a>(&'a [u8; Window::NUM_BYTES]);
+
+impl Window<'_> {
+    /// Places of words.
+    const NUM_PLACES: usize = 64;
+    const NUM_BYTES: usize = Self::NUM_PLACES + 8;
+
+    /// The word at a byte below 64.
+    #[inline(always)]
+    pub(super) fn word(self, byte: usize) -> u64 {
+        let byte = byte % Self::NUM_PLACES;
+        u64::from_le_bytes(self.0[byte..byte + 8].try_into().expect("eight bytes"))
     }
 }
 
@@ -148,19 +199,6 @@ impl Cursor<'_> {
         value
     }
 
-    /// The next value, as [`BitWriter::push_sized`] wrote it.
-    #[inline(always)]
-    pub(super) fn sized(&mut self) -> u64 {
-        let width = self.narrow(SIZE_BITS) as u32;
-        self.read(width)
-    }
-
-    /// The next bit.
-    #[inline(always)]
-    pub(super) fn flag(&mut self) -> bool {
-        self.narrow(1) != 0
-    }
-
     #[inline(always)]
     pub(super) fn skip(&mut self, num_bits: usize) {
         self.at = self.at.wrapping_add(num_bits);
@@ -179,7 +217,6 @@ mod tests {
             let mut writer = BitWriter::default();
             for &(value, width, aligned) in &values {
                 writer.push(value & mask(width), width);
-                writer.push_sized(value >> 1);
                 if aligned {
                     writer.align();
                 }
@@ -187,10 +224,9 @@ mod tests {
             let mut bytes = writer.finish();
             let num_bytes = bytes.len();
             bytes.extend([0; PADDING]);
-            let mut cursor = BitReader::new(&bytes).cursor(0);
+            let mut cursor = Cursor { reader: BitReader::new(&bytes), at: 0 };
             for &(value, width, aligned) in &values {
                 prop_assert_eq!(cursor.read(width), value & mask(width));
-                prop_assert_eq!(cursor.sized(), value >> 1);
                 if aligned {
                     cursor.at = cursor.at.next_multiple_of(8);
                 }
@@ -202,9 +238,10 @@ mod tests {
     #[test]
     fn beyond_the_end_everything_is_zero() {
         let reader = BitReader::new(&[255; 8]);
+        assert_eq!((reader.word_at(0), reader.word_at(1), reader.value_at(0, 3)), (u64::MAX, 0, 0xff_ffff));
         assert_eq!(reader.read(0, 57), mask(57));
         assert_eq!(reader.read(8, 64), 0);
         assert_eq!(reader.read(usize::MAX, 64), 0);
-        assert_eq!(reader.cursor(usize::MAX).sized(), 0);
+        assert_eq!(reader.read(8 * 7, 64), 0);
     }
 }

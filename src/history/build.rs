@@ -20,12 +20,13 @@ use crate::{Error, Result};
 /// How a history is built.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Bytes of memory that events and pairs may take while they are sorted; more go through temporary files. The accounts and
-    /// what each core works on come on top: 16 bytes an account, and all of an account's pairs.
+    /// Bytes of memory that events and pairs may take while they are sorted; more go through temporary files.
+    /// The accounts and what each core works on come on top: 16 bytes an account, and all of an account's
+    /// pairs.
     pub memory_bytes: usize,
-    /// Most networks that are kept of an account: the addresses of its last uses (of IPv6, their upper 64 bits). The account's events, times
-    /// and distinct prefixes stay exact; what the others had is neither in its counts by prefix nor in those of all
-    /// accounts. No bound where it is none; at least 1.
+    /// Most networks that are kept of an account: the addresses of its last uses (of IPv6, their upper 64
+    /// bits). The account's events, times and distinct prefixes stay exact; what the others had is neither in
+    /// its counts by prefix nor in those of all accounts. No bound where it is none; at least 1.
     pub max_networks: Option<usize>,
     /// Where temporary files lie. They are as large as the history, and 16 bytes more for each pair.
     pub temporary_folder: PathBuf,
@@ -52,13 +53,19 @@ impl Options {
 
     /// Events that are sorted together in memory.
     fn run_events(&self) -> usize {
-        (self.memory_bytes / EVENT_BYTES).min(MAX_RUN_EVENTS)
+        (self.memory_bytes / EVENT_BYTES).clamp(1, MAX_RUN_EVENTS)
+    }
+
+    /// Events that are gathered before they are cut by account.
+    fn pending_events(&self) -> usize {
+        PENDING_EVENTS.min(self.run_events())
     }
 }
 
-/// Bytes that one event of a run takes while the run is written: its columns, and room for what a few ranges of hashes become.
+/// Bytes that one event of a run takes while the run is written: its columns, and room for what a few ranges
+/// of hashes become.
 const EVENT_BYTES: usize = 48;
-/// Events that are gathered before they are cut by account.
+/// Most events that are gathered before they are cut by account.
 const PENDING_EVENTS: usize = 1 << 20;
 /// Most events of a run, whose indices have 32 bits.
 const MAX_RUN_EVENTS: usize = 1 << 31;
@@ -76,7 +83,8 @@ pub struct HistoryBuilder {
 }
 
 impl HistoryBuilder {
-    /// `time_base` is the Unix time, in seconds, that events' times count from; none where events have no times.
+    /// `time_base` is the Unix time, in seconds, that events' times count from; none where events have no
+    /// times.
     ///
     /// # Errors
     ///
@@ -101,9 +109,9 @@ impl HistoryBuilder {
         })
     }
 
-    /// Counts events: the hashes of their accounts, their addresses and, where the history has times, their seconds from
-    /// its base, which never descend. Without times the order is that in which they come; events of files that are grouped by
-    /// account should come in a random one.
+    /// Counts events: the hashes of their accounts, their addresses and, where the history has times, their
+    /// seconds from its base, which never descend. Without times the order is that in which they come; events
+    /// of files that are grouped by account should come in a random one.
     ///
     /// # Errors
     ///
@@ -113,19 +121,23 @@ impl HistoryBuilder {
     ///
     /// Where columns differ in length, or times are missing or not expected.
     pub fn push(&mut self, accounts: &[u64], addresses: &[Address], seconds: Option<&[u32]>) -> Result<()> {
+        if accounts.is_empty() && addresses.is_empty() {
+            return Ok(());
+        }
         assert_eq!(accounts.len(), addresses.len(), "columns of equal length");
         assert_eq!(seconds.is_some(), self.clock.is_timed, "times where the history has them");
         assert!(seconds.is_none_or(|seconds| seconds.len() == accounts.len()), "columns of equal length");
         if let Some(seconds) = seconds {
             self.check_order(seconds)?;
         }
+        let max_pending = self.options.pending_events();
         let mut start = 0;
         while start < accounts.len() {
-            let end = accounts.len().min(start + PENDING_EVENTS - self.pending.len());
+            let end = accounts.len().min(start + max_pending - self.pending.len());
             self.pending.accounts.extend_from_slice(&accounts[start..end]);
             self.pending.addresses.extend_from_slice(&addresses[start..end]);
             self.pending.times.extend_from_slice(seconds.map_or(&[], |seconds| &seconds[start..end]));
-            if self.pending.len() == PENDING_EVENTS {
+            if self.pending.len() == max_pending {
                 self.cut()?;
             }
             start = end;
@@ -168,8 +180,8 @@ impl HistoryBuilder {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] where a file cannot be written; [`Error::Data`] where an account has more than 2^32 - 1 events or there are more
-    /// accounts than that.
+    /// [`Error::Io`] where a file cannot be written; [`Error::Data`] where an account has more than 2^32 - 1
+    /// events or there are more accounts than that.
     pub fn finish(mut self, path: &Path) -> Result<Summary> {
         let file = self.write(path, OutputFile::create(path)?)?;
         file.commit()?;

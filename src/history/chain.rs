@@ -10,6 +10,8 @@ use crate::event::Address;
 pub(super) struct Chain {
     /// Bits of an address.
     pub(super) bits: u32,
+    /// Bytes of the longest symbol: the bits by which one level continues the one before it.
+    pub(super) symbol_bytes: usize,
     /// Bits that two addresses have in common at least where they share so many levels.
     pub(super) ends: [u32; NUM_LEVELS + 1],
     /// Levels that two addresses share, by the number of bits of the exclusive or of both.
@@ -34,7 +36,8 @@ impl Chain {
             shared[differing as usize] = num as u8;
             differing += 1;
         }
-        Self { bits, ends, shared }
+        let symbol_bytes = if bits == 32 { 1 } else { 3 };
+        Self { bits, symbol_bytes, ends, shared }
     }
 
     /// Levels that two addresses of the family share, from the exclusive or of both.
@@ -53,6 +56,22 @@ impl Chain {
     #[inline(always)]
     pub(super) fn rest(&self, num_shared: usize) -> u32 {
         self.bits - self.ends[num_shared]
+    }
+
+    /// Bytes in which a bucket has what of an address is beyond `num_shared` levels.
+    #[inline(always)]
+    pub(super) fn rest_bytes(&self, num_shared: usize) -> usize {
+        match self.rest(num_shared) {
+            0..=16 => 2,
+            17..=32 => 4,
+            _ => 8,
+        }
+    }
+
+    /// The bits by which level `level` continues the one before it.
+    #[inline(always)]
+    pub(super) fn symbol(&self, address: u64, level: usize) -> u64 {
+        self.prefix(address, level + 1) & super::bits::mask(self.step(level))
     }
 
     /// The bits of an address that `num_shared` levels have in common.
@@ -84,6 +103,14 @@ pub(super) fn shared(a: Address, b: Address) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_longest_symbol_has_room() {
+        for chain in &CHAINS {
+            let longest = (0..NUM_LEVELS).map(|level| chain.step(level)).max().unwrap();
+            assert_eq!(chain.symbol_bytes, longest.div_ceil(8) as usize);
+        }
+    }
 
     #[test]
     fn shared_levels_follow_from_the_lengths() {

@@ -20,22 +20,23 @@ use crate::{Error, Result};
 pub struct MergeReport {
     /// What the merged history holds.
     pub summary: Summary,
-    /// Accounts of which one part has events between those of another, so that the order of their events is not exact. See
-    /// [`merge`].
+    /// Accounts of which one part has events between those of another, so that the order of their events is
+    /// not exact. See [`merge`].
     pub overlapping_accounts: u64,
 }
 
 /// Adds up histories, in a new file, which appears whole or not at all.
 ///
-/// All counts are those of the history of all events. So are the order of an account's events and its days of use where, for
-/// each account, no history has events between those of another: parts follow each other by time and, where they have one time,
-/// or none, as the histories are given. Where parts of an account overlap in time, the order of its events is as near as the
-/// histories tell.
+/// All counts are those of the history of all events. So are the order of an account's events and its days of
+/// use where, for each account, no history has events between those of another: parts follow each other by
+/// time and, where they have one time, or none, as the histories are given. Where parts of an account overlap
+/// in time, the order of its events is as near as the histories tell.
 ///
 /// # Errors
 ///
-/// [`Error::Config`] where some have times and others not, or an option is out of its range; [`Error::Data`] where one is
-/// damaged or their events lie more than 136 years apart; [`Error::Io`] where a file cannot be written.
+/// [`Error::Config`] where some have times and others not, or an option is out of its range; [`Error::Data`]
+/// where one is damaged or their events lie more than 136 years apart; [`Error::Io`] where a file cannot be
+/// written.
 pub fn merge(histories: &[&History], options: &Options, path: &Path) -> Result<MergeReport> {
     let totals = to_file(histories, &HashSet::new(), options, path)?;
     Ok(MergeReport { summary: History::open(path)?.summary(), overlapping_accounts: totals.overlapping })

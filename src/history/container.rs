@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! magic: 8 bytes
-//! sections, each at a multiple of 8 and followed by 8 bytes or more of zeros
+//! sections, each at a multiple of 8 and followed by 256 bytes or more of zeros
 //! directory: for each section its name (24 bytes, filled with zeros), its offset and its length
 //! offset of the directory, number of sections, version: 8 bytes each
 //! magic
@@ -68,7 +68,7 @@ impl<W: Write> SectionWriter<W> {
             return Ok(());
         }
         let num = PADDING + (self.offset.next_multiple_of(8) - self.offset) as usize;
-        self.out.write_all(&[0; 2 * PADDING][..num])?;
+        self.out.write_all(&[0; PADDING + 8][..num])?;
         self.offset += num as u64;
         Ok(())
     }
@@ -193,7 +193,7 @@ mod tests {
         assert_eq!(section("a name of 24 characters."), [7; 100]);
         assert!(directory.section("firs").is_err() && directory.section("first ").is_err());
         let padded = directory.padded(&directory.section("first").unwrap());
-        assert_eq!(bytes[padded], *b"abcde\0\0\0\0\0\0\0\0");
+        assert_eq!(bytes[padded], [&b"abcde"[..], &[0; PADDING]].concat());
         let lengths: Vec<_> = directory.lengths().collect();
         assert_eq!(lengths[0], ("first".into(), 5));
         assert_eq!(lengths[2], ("a name of 24 characters.".into(), 100));

@@ -178,7 +178,8 @@ impl AccountIndex {
 
     #[inline(always)]
     fn number(&mut self, account: u64) -> u32 {
-        // The first bits are those of the range of hashes: spread the others (Knuth's multiplicative hashing).
+        // The first bits are those of the range of hashes: spread the others (Knuth's multiplicative
+        // hashing).
         let mut place = (account.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize;
         loop {
             match self.places[place].checked_sub(1) {

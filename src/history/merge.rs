@@ -1,10 +1,11 @@
 //! Adds histories up, and leaves accounts out.
 //!
-//! All counts are exact. So are the order of an account's events and its days of use where, for each account, no part has an event
-//! between two of another: the parts then follow each other by time, and where all their events have one time, or none, in the order in
-//! which the parts are given. Where parts overlap in time, the account's order is as near as it can be known: an event counts
-//! as many events of another part before it as that part is known to have had by then, at the last uses of its addresses,
-//! and the days of an address are the sum of its parts, or all days from the first to the last if these are fewer.
+//! All counts are exact. So are the order of an account's events and its days of use where, for each account,
+//! no part has an event between two of another: the parts then follow each other by time, and where all their
+//! events have one time, or none, in the order in which the parts are given. Where parts overlap in time, the
+//! account's order is as near as it can be known: an event counts as many events of another part before it as
+//! that part is known to have had by then, at the last uses of its addresses, and the days of an address are
+//! the sum of its parts, or all days from the first to the last if these are fewer.
 //! [`MergeReport::overlapping_accounts`] counts such accounts.
 
 use std::collections::HashSet;

@@ -1,11 +1,12 @@
 //! The exact counts of how accounts use addresses: a sorted, compact index that is mapped from a file.
 //!
-//! [`HistoryBuilder`] counts events, [`History`] answers what is known of an account, an address and the networks around it;
-//! [`merge()`] adds histories up and [`forget`] leaves accounts out of one.
+//! [`HistoryBuilder`] counts events, [`History`] answers what is known of an account, an address and the
+//! networks around it; [`merge()`] adds histories up and [`forget`] leaves accounts out of one.
 
 mod account;
 mod assemble;
 mod base;
+mod batch;
 mod bits;
 mod build;
 mod chain;
@@ -28,7 +29,9 @@ mod own;
 mod own_usage;
 mod part;
 mod population;
+mod population_read;
 mod population_write;
+mod prefetch;
 mod prequential;
 #[cfg(test)]
 mod reference;

@@ -1,7 +1,8 @@
 //! Accounts of a range of hashes, written.
 //!
-//! The hashes are cut into [`NUM_PARTITIONS`] ranges. Every step works on one range at a time, on as many cores as there are, and
-//! the results follow each other in the order of the ranges: the bytes do not depend on the number of threads.
+//! The hashes are cut into [`NUM_PARTITIONS`] ranges. Every step works on one range at a time, on as many
+//! cores as there are, and the results follow each other in the order of the ranges: the bytes do not depend
+//! on the number of threads.
 
 use super::account::{Account, Clock, count_distinct, write_account};
 use super::bits::BitWriter;

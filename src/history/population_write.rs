@@ -162,5 +162,5 @@ impl PopulationWriter {
 
 /// The symbol of a root's child that an address belongs to.
 fn symbol(family: usize, address: u64) -> u64 {
-    CHAINS[family].prefix(address, ROOT_LEVELS[family] + 1)
+    CHAINS[family].symbol(address, ROOT_LEVELS[family])
 }

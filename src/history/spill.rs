@@ -24,7 +24,8 @@ pub(super) struct SpilledRun {
     places: Vec<Place>,
 }
 
-/// Where the accounts of one range of hashes lie: their hashes, the positions of their headings, and their blocks.
+/// Where the accounts of one range of hashes lie: their hashes, the positions of their headings, and their
+/// blocks.
 struct Place {
     offset: u64,
     num_accounts: usize,
@@ -68,9 +69,10 @@ impl AccountSource for SpilledRun {
         let mut start = 0;
         let accounts = (0..num_accounts).map(|index| {
             let at = number_at(positions, 8 * index) as usize;
-            let heading = Heading::read(BitReader::new(blocks), start, at, self.clock);
+            let heading = Heading::read(BitReader::new(blocks), at, self.clock);
+            let account = heading.read_all(number_at(hashes, 8 * index), start, self.clock);
             start = at + 1;
-            heading.read_all(number_at(hashes, 8 * index), self.clock)
+            account
         });
         Ok(accounts.collect())
     }

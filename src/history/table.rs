@@ -1,8 +1,8 @@
 //! Finds an account's block by the account's hash.
 //!
-//! Three sections: the hashes in ascending order; the byte of the heading of each block, in as many bits as the blocks' length has;
-//! and for each value of the first bits of a hash the number of hashes below, so that a search begins near its end. Hashes
-//! spread evenly.
+//! Three sections: the hashes in ascending order; the byte of the heading of each block, in as many bits as
+//! the blocks' length has; and for each value of the first bits of a hash the number of hashes below, so that
+//! a search begins near its end. Hashes spread evenly.
 
 use std::ops::Range;
 
@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::bits::{BitReader, BitWriter, width};
 use super::container::number_at;
+use super::prefetch::prefetch;
 
 /// Accounts for each start, on average, at least.
 const ACCOUNTS_A_START: usize = 4;
@@ -104,6 +105,24 @@ impl Table {
             }
         }
         None
+    }
+
+    /// Has the CPU fetch what [`Table::candidates`] reads.
+    #[inline(always)]
+    pub(super) fn prefetch_start(&self, hash: u64) {
+        prefetch(&self.starts, 4 * first_bits(hash, self.num_bits));
+    }
+
+    /// Has the CPU fetch the hashes that [`Table::find`] compares.
+    #[inline(always)]
+    pub(super) fn prefetch_candidates(&self, hash: u64) {
+        prefetch(&self.hashes, 8 * self.candidates(hash).start);
+    }
+
+    /// Has the CPU fetch what [`Table::position`] reads.
+    #[inline(always)]
+    pub(super) fn prefetch_position(&self, index: usize) {
+        prefetch(&self.positions, index * self.position_width as usize / 8);
     }
 
     /// Index of the first account of at least this hash.

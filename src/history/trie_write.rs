@@ -1,33 +1,41 @@
 //! Writes a set of addresses of one family, with values, as a tree of prefixes.
 //!
-//! Up to [`MAX_BUCKET`] addresses lie in a *bucket*: each is written as the number of levels that it shares with the
-//! one before it and the bits behind these. More addresses make a *node*, which is the longest prefix of the chain that
-//! all share: it has their values and a list of *segments* by the symbol of the next level. A segment is a node, for the one
-//! symbol whose addresses do not fit a bucket, or a bucket of one or several symbols; a symbol's addresses never
-//! lie in two.
+//! Up to [`MAX_BUCKET`] addresses lie in a *bucket*: each is written as the number of levels that it shares
+//! with the one before it and the bits behind these. More addresses make a *node*, which is the longest
+//! prefix of the chain that all share: it has their values and a list of *segments* by the symbol of the next
+//! level. A segment is a node, for the one symbol whose addresses do not fit a bucket, or a bucket of one or
+//! several symbols; a symbol's addresses never lie in two.
 //!
-//! A segment is written before the node that refers to it, by distance: every subtree can be written on its own and
-//! moved.
+//! A segment is written before the node that refers to it, by distance: every subtree can be written on its
+//! own and moved.
 //!
 //! ```text
-//! bucket: 0 | count - 1: 5 | shared levels: 3 each but the first | values | bits of each address | details
-//! node:   1 | levels: 3 | prefix | values | children - 1 | segments - 1 | width: 6 | first symbols | distances
+//! bucket: 0 | count - 1: 4 | note: 11 | end of each address | values
+//! node:   1 | levels: 3 | listed: 1 | bytes of a distance - 1: 3 | children - 1 | segments - 1 | address
+//!         values | first symbols, where they are listed | distances
 //! ```
 //!
-//! Children, segments and symbols have as many bits as the next level adds. Buckets and nodes start at a byte.
+//! All numbers but values in buckets are whole bytes. The end of an address is what is beyond the levels that
+//! all addresses of the node above share, in 2, 4 or 8 bytes. The address of a node is one of its addresses,
+//! in as many bytes as the family's have; children, segments and symbols have as many as the family's longest
+//! symbol. A node that does not list its segments has a distance for each symbol, 0 where there is no
+//! segment.
 
-use super::bits::{BitWriter, width};
+use super::bits::{BitWriter, mask, num_bytes};
 use super::chain::Chain;
 
 /// Most addresses of a bucket.
-pub(super) const MAX_BUCKET: usize = 32;
+pub(super) const MAX_BUCKET: usize = 16;
 /// Bits of the number of addresses of a bucket.
-pub(super) const COUNT_BITS: u32 = 5;
+pub(super) const COUNT_BITS: u32 = 4;
+/// Bits in front of the ends of addresses of a bucket.
+pub(super) const BUCKET_HEAD_BITS: u32 = 16;
+/// Bits of what the values of a bucket note in front of the addresses.
+pub(super) const NOTE_BITS: u32 = BUCKET_HEAD_BITS - COUNT_BITS - 1;
 /// Bits of a number of levels below [`super::usage::NUM_LEVELS`].
 pub(super) const LEVEL_BITS: u32 = 3;
 /// Bits of the width of a column.
 pub(super) const WIDTH_BITS: u32 = 6;
-
 /// How the values of the addresses of a tree are written.
 pub(super) trait Codec {
     /// An address with its values.
@@ -39,10 +47,10 @@ pub(super) trait Codec {
     fn sum(&self, leaves: &[Self::Leaf]) -> Self::Sum;
     /// Writes the values of a node whose addresses share `num_shared` levels.
     fn write_node(&self, sum: &Self::Sum, num_shared: usize, out: &mut BitWriter);
-    /// Writes the values of a bucket that a lookup reads.
+    /// What a bucket notes of its values, in [`NOTE_BITS`].
+    fn note(&self, leaves: &[Self::Leaf]) -> u64;
+    /// Writes the values of a bucket.
     fn write_values(&self, leaves: &[Self::Leaf], out: &mut BitWriter);
-    /// Writes the values of a bucket that only a reader of all of it reads.
-    fn write_details(&self, leaves: &[Self::Leaf], out: &mut BitWriter);
 }
 
 /// A child of a node that is written already.
@@ -71,7 +79,8 @@ pub(super) struct TrieWriter<'a, C> {
 }
 
 impl<C: Codec> TrieWriter<'_, C> {
-    /// Writes a tree of at least one address; they ascend and are distinct. Returns the byte at which its root starts.
+    /// Writes a tree of at least one address; they ascend and are distinct. Returns the byte at which its
+    /// root starts.
     pub(super) fn write(&mut self, leaves: &[C::Leaf]) -> usize {
         if leaves.len() <= MAX_BUCKET { self.write_bucket(leaves, 0) } else { self.write_subtree(leaves) }
     }
@@ -111,13 +120,8 @@ impl<C: Codec> TrieWriter<'_, C> {
             0..=MAX_BUCKET => self.write_bucket(leaves, node.num_shared),
             _ => self.write_subtree(leaves),
         };
-        let symbol = self.symbol(self.codec.address(&leaves[0]), node.num_shared);
+        let symbol = self.chain.symbol(self.codec.address(&leaves[0]), node.num_shared);
         node.segments.push(Segment { symbol, at });
-    }
-
-    /// The bits by which `level` continues the level before it.
-    pub(super) fn symbol(&self, address: u64, level: usize) -> u64 {
-        self.chain.prefix(address, level + 1) & super::bits::mask(self.chain.step(level))
     }
 
     fn shared(&self, a: &C::Leaf, b: &C::Leaf) -> usize {
@@ -129,35 +133,62 @@ impl<C: Codec> TrieWriter<'_, C> {
         let at = self.out.align();
         self.out.push(0, 1);
         self.out.push(leaves.len() as u64 - 1, COUNT_BITS);
-        let mut shared = [base; MAX_BUCKET];
-        for i in 1..leaves.len() {
-            shared[i] = self.shared(&leaves[i - 1], &leaves[i]);
-            self.out.push(shared[i] as u64, LEVEL_BITS);
+        self.out.push(self.codec.note(leaves), NOTE_BITS);
+        let (rest, rest_bytes) = (self.chain.rest(base), self.chain.rest_bytes(base));
+        for leaf in leaves {
+            self.push_bytes(self.codec.address(leaf) & mask(rest), rest_bytes);
         }
         self.codec.write_values(leaves, self.out);
-        for (leaf, num_shared) in leaves.iter().zip(shared) {
-            let rest = self.chain.rest(num_shared);
-            self.out.push(self.codec.address(leaf) & super::bits::mask(rest), rest);
-        }
-        self.codec.write_details(leaves, self.out);
         at
     }
 
     pub(super) fn write_node(&mut self, node: &Node, sum: &C::Sum) -> usize {
         let at = self.out.align();
-        self.out.push(1, 1);
-        self.out.push(node.num_shared as u64, LEVEL_BITS);
-        self.out.push(self.chain.prefix(node.address, node.num_shared), self.chain.ends[node.num_shared]);
-        self.codec.write_node(sum, node.num_shared, self.out);
         let step = self.chain.step(node.num_shared);
-        self.out.push(node.num_children - 1, step);
-        self.out.push(node.segments.len() as u64 - 1, step);
         let distance = |segment: &Segment| (at - segment.at) as u64;
         // The first segment is the farthest.
-        let distance_width = node.segments.first().map_or(0, |segment| width(distance(segment)));
-        self.out.push(u64::from(distance_width), WIDTH_BITS);
-        node.segments.iter().for_each(|segment| self.out.push(segment.symbol, step));
-        node.segments.iter().for_each(|segment| self.out.push(distance(segment), distance_width));
+        let distance_bytes =
+            node.segments.first().map_or(1, |segment| num_bytes(distance(segment)).max(1)) as usize;
+        let num = node.segments.len();
+        let symbol_bytes = self.chain.symbol_bytes;
+        // Symbols of 4 bits are not worth a list.
+        let is_listed = step > 4 && distance_bytes << step > num * (symbol_bytes + distance_bytes);
+        self.out.push(1, 1);
+        self.out.push(node.num_shared as u64, LEVEL_BITS);
+        self.out.push(u64::from(is_listed), 1);
+        self.out.push(distance_bytes as u64 - 1, 3);
+        self.push_bytes(node.num_children - 1, symbol_bytes);
+        self.push_bytes(num as u64 - 1, symbol_bytes);
+        self.push_bytes(node.address, self.chain.bits as usize / 8);
+        self.codec.write_node(sum, node.num_shared, self.out);
+        if is_listed {
+            node.segments.iter().for_each(|segment| self.push_bytes(segment.symbol, symbol_bytes));
+            node.segments.iter().for_each(|segment| self.push_bytes(distance(segment), distance_bytes));
+        } else {
+            self.write_dense(node, step, distance, distance_bytes);
+        }
         at
+    }
+
+    /// Writes the distance of each symbol.
+    fn write_dense(
+        &mut self,
+        node: &Node,
+        step: u32,
+        distance: impl Fn(&Segment) -> u64,
+        distance_bytes: usize,
+    ) {
+        let mut segments = node.segments.iter().peekable();
+        let mut current = 0;
+        for symbol in 0..1_u64 << step {
+            if let Some(segment) = segments.next_if(|segment| segment.symbol == symbol) {
+                current = distance(segment);
+            }
+            self.push_bytes(current, distance_bytes);
+        }
+    }
+
+    fn push_bytes(&mut self, value: u64, num_bytes: usize) {
+        self.out.push(value, 8 * num_bytes as u32);
     }
 }

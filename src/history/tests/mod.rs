@@ -1,5 +1,8 @@
 //! Histories against the plain reference.
 
+mod damage;
+mod files;
+
 use std::collections::HashSet;
 
 use proptest::prelude::*;
@@ -182,7 +185,8 @@ proptest! {
             let part: Vec<_> = part.iter().map(|event| (event.0, event.1, event.2 - behind)).collect();
             build(&part, is_timed.then(|| BASE + i64::from(behind)))
         }).collect();
-        // Without times, and where all of an account's events have one time, the order of the parts is that of the events.
+        // Without times, and where all of an account's events have one time, the order of the parts is that
+        // of the events.
         let has_one_time = events.iter().all(|event| event.2 == events[0].2);
         let is_any_order = by_account || is_timed && !has_one_time && parts.iter().all(|part| spans_time(part));
         if is_any_order {
