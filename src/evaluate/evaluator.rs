@@ -11,9 +11,8 @@ use super::history::BASELINES;
 use super::options::{Attacks, EvaluateOptions, EvaluatedEvent};
 use super::scores::{Code, HistoryBucket, Scores, SortedScores};
 use super::times::Times;
-use crate::event::{Address, hash_entity};
+use crate::event::hash_entity;
 use crate::inference::{PAIRS_PER_BATCH, Scorer, anomaly_score};
-use crate::model::encodable;
 use crate::thresholds::Threshold;
 use crate::thresholds::calibration::Calibration;
 use crate::{At, Error, Event, Result};
@@ -101,8 +100,7 @@ impl<'a> Evaluator<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::Device`] where scoring fails, [`Error::Data`] where there are more than 255 kinds of attacks,
-    /// [`Error::Config`] for an IPv6 address.
+    /// [`Error::Device`] where scoring fails, [`Error::Data`] where there are more than 255 kinds of attacks.
     pub fn push(&mut self, row: EvaluatedEvent<'_>) -> Result<()> {
         let kind = if row.is_attack { Some(self.kind_index(row.kind)?) } else { None };
         let is_kept_aside = is_kept_aside(self.num_positions);
@@ -143,7 +141,6 @@ impl<'a> Evaluator<'a> {
                 }
             }
         }
-        Ok(())
     }
 
     fn kind_index(&mut self, kind: Option<&[u8]>) -> Result<u8> {
