@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use ipsight::{Config, Result};
+use ipsight::{Config, Error, Result};
 
 use super::output;
 
@@ -33,7 +33,16 @@ pub fn run(args: ConfigArgs) -> Result<()> {
     match args.action {
         Action::Show { config, set, json } => {
             let config = Config::load(config.as_deref(), &set)?;
-            if json { output::json(&config) } else { output::line(config.to_toml().trim_end()) }
+            match json {
+                true => output::json(&config.table().map_err(|error| {
+                    Error::config(
+                        "configuration",
+                        error.to_string(),
+                        format!("integers: at most {}", i64::MAX),
+                    )
+                })?),
+                false => output::line(config.to_toml().trim_end()),
+            }
         }
         Action::Schema => output::json(&Config::json_schema()),
     }

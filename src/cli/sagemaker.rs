@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use ipsight::device::{self, MemoryPlan};
+use ipsight::device;
 use ipsight::model_folder;
 use ipsight::sagemaker::Container;
 use ipsight::serve::AtStart;
@@ -10,7 +10,9 @@ use ipsight::train::{FolderLock, Resume, fit_detector};
 use ipsight::{Error, Result};
 
 use super::serve::{ServeOptions, serve};
-use super::training::{Formats, Log, Stop, Training, end, load, summary, trained_model};
+use super::training::{
+    Formats, Log, Stop, Training, check_memory, end, fit_sizes, load, summary, trained_model,
+};
 
 #[derive(Args)]
 pub struct SagemakerArgs {
@@ -70,21 +72,22 @@ pub fn run(args: SagemakerArgs) -> Result<()> {
 fn train(container: &Container) -> Result<()> {
     let stop = Stop::on_signals()?;
     container.forget_failure()?;
-    let job = container.training_job()?;
+    let mut job = container.training_job()?;
     for name in &job.unused_channels {
         talk!("the channel `{name}` is not used: there are train and validation");
     }
-    let config = &job.config;
-    let device = device::choose(config.training.device)?;
+    let device = device::choose(job.config.training.device)?;
     talk!("device: {}", device.description);
-    talk!("memory: {}", MemoryPlan::for_training(config, &device.limits)?);
+    check_memory(&job.config, &device)?;
     let output = container.output_path();
     let lock = FolderLock::take(&output)?;
     let formats = Formats {
         train: job.train.format,
         validation: job.validation.as_ref().and_then(|channel| channel.format),
     };
-    let (events, validation) = load(config, formats)?;
+    let (events, validation) = load(&job.config, formats)?;
+    fit_sizes(&mut job.config, &events, None, &device)?;
+    let config = &job.config;
     let training = Training {
         config,
         events: &events,

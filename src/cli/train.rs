@@ -3,7 +3,6 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use ipsight::config::Config;
 use ipsight::data::Events;
-use ipsight::device::MemoryPlan;
 use ipsight::model_folder;
 use ipsight::train::{FolderLock, InitialModel, Resume, RunFolder, Trained, fit_detector};
 use ipsight::{Error, Result, device};
@@ -12,8 +11,8 @@ use super::common_args::{DeviceArg, parse_choice};
 use super::output;
 use super::read_args::{LimitArgs, ReadArgs};
 use super::training::{
-    Formats, Log, Stop, Training, check_stdin, end, end_with_stdin, lay_inputs_over, load,
-    nothing_to_train_on, summary, trained_model,
+    Formats, Log, Stop, Training, check_memory, check_stdin, end, end_with_stdin, fit_sizes, lay_inputs_over,
+    load, nothing_to_train_on, summary, trained_model,
 };
 
 #[derive(Args)]
@@ -74,17 +73,18 @@ pub fn run(args: TrainArgs) -> Result<()> {
     if args.tied_to_stdin {
         end_with_stdin()?;
     }
-    let config = resolve_config(&args)?;
+    let mut config = resolve_config(&args)?;
     let device = device::choose(config.training.device)?;
     talk!("device: {}", device.description);
     // What cannot work is refused before anything is read or written.
-    talk!("memory: {}", MemoryPlan::for_training(&config, &device.limits)?);
+    check_memory(&config, &device)?;
     let output = args.output.clone().unwrap_or_else(|| next_run_folder(args.config.as_deref()));
     let init_from = open_initial(&args, &config, &output)?;
     RunFolder::check(&output, args.overwrite, args.resume)?;
     let early_lock = output.exists().then(|| FolderLock::take(&output)).transpose()?;
     let format = args.read.input_format;
     let (events, validation) = load(&config, Formats { train: format, validation: format })?;
+    fit_sizes(&mut config, &events, init_from.as_ref(), &device)?;
     let lock = match early_lock {
         Some(lock) => lock,
         None => FolderLock::take(&output)?,

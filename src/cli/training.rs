@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use indicatif::ProgressBar;
 use ipsight::config::{Config, GeneratedConfig};
 use ipsight::data::{EventLimits, Events, Format, ReadOptions, load_events, resolve_inputs};
-use ipsight::device::ComputeDevice;
+use ipsight::device::{ComputeDevice, MemoryPlan};
 use ipsight::history::FittedDetector;
 use ipsight::model_folder::{TrainedModel, TrainingSummary};
 use ipsight::synth::{AddressRanges, GenerateOptions, GeneratedLogins, Ipv6Shares, generate};
 use ipsight::train::{
     CheckpointFolder, EpochMetrics, FolderLock, InitialModel, Resume, RunFolder, RunIdentity, TrainEvent,
-    TrainInputs, Trained, checkpoint,
+    TrainInputs, Trained, checkpoint, few_steps_warning, resolve_sizes,
 };
 use ipsight::{Error, Result};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -199,6 +199,40 @@ pub fn load(config: &Config, formats: Formats) -> Result<(Events, Option<Events>
         paths => Some(read(paths, "validation", formats.validation)?),
     };
     Ok((train, validation))
+}
+
+/// Sets the sizes that the events decide, checks the memory, and reports both.
+pub fn fit_sizes(
+    config: &mut Config,
+    events: &Events,
+    init_from: Option<&InitialModel>,
+    device: &ComputeDevice,
+) -> Result<()> {
+    let auto = config.auto_sizes;
+    resolve_sizes(config, events, init_from);
+    let h = &config.hyperparameters;
+    if auto.num_entity_vectors {
+        talk!("num_entity_vectors: {}", output::count(h.num_entity_vectors as u64));
+    }
+    if auto.mini_batch_size {
+        talk!("mini_batch_size: {}", output::count(h.mini_batch_size as u64));
+    }
+    if let Some(warning) = few_steps_warning(config, events) {
+        talk!("warning: {warning}");
+    }
+    if auto.any() {
+        config.validate("automatic sizes")?;
+        talk!("memory: {}", MemoryPlan::for_training(config, &device.limits)?);
+    }
+    Ok(())
+}
+
+/// Reports the memory of a run whose sizes are given; those that events decide are checked once these are read.
+pub fn check_memory(config: &Config, device: &ComputeDevice) -> Result<()> {
+    if !config.auto_sizes.any() {
+        talk!("memory: {}", MemoryPlan::for_training(config, &device.limits)?);
+    }
+    Ok(())
 }
 
 /// Generated logins for training and for validation.

@@ -67,7 +67,15 @@ fn check_table(root: &Schema, schema: &Schema, parent: &str, table: &Table, prob
     for (key, value) in table {
         let path = child(parent, key);
         match schema["properties"].get(key).or(of_others) {
-            Some(of_key) => check_value(root, not_null(of_key), &path, value, problems),
+            Some(of_key)
+                if value.as_str().is_some_and(|text| constants(of_key).any(|other| other == text)) => {}
+            Some(of_key) => {
+                let known = problems.len();
+                check_value(root, not_null(of_key), &path, value, problems);
+                for problem in &mut problems[known..] {
+                    problem.help.extend(constants(of_key).map(|constant| format!(", or \"{constant}\"")));
+                }
+            }
             None => problems.push(unknown(root, schema, &path, key, value)),
         }
     }
@@ -121,6 +129,12 @@ fn check_value(root: &Schema, schema: &Schema, path: &str, value: &Value, proble
 pub(crate) fn not_null(schema: &Schema) -> &Schema {
     let options = schema["anyOf"].as_array();
     options.and_then(|options| options.iter().find(|option| option["type"] != "null")).unwrap_or(schema)
+}
+
+/// Texts that the schema allows beside what it has otherwise, as "auto" beside numbers.
+fn constants(schema: &Schema) -> impl Iterator<Item = &str> {
+    let options = schema["anyOf"].as_array().into_iter().flatten();
+    options.filter_map(|option| option["const"].as_str())
 }
 
 fn property_names(schema: &Schema) -> Vec<&str> {

@@ -1,4 +1,4 @@
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 /// The ten hyperparameters of SageMaker IP Insights, by their names there, with its ranges and defaults.
@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 pub struct Hyperparameters {
     /// Rows of the entity embedding table. Entities are hashed to rows: twice the number of distinct entities
-    /// keeps collisions rare.
-    #[schemars(range(min = 1, max = 250_000_000))]
+    /// keeps collisions rare, and is what "auto" takes.
+    #[schemars(schema_with = "entity_vectors_schema")]
     pub num_entity_vectors: usize,
     /// Length of an entity embedding and of an IP embedding.
     #[schemars(range(min = 4, max = 4096))]
@@ -25,8 +25,8 @@ pub struct Hyperparameters {
     /// Step size of Adam.
     #[schemars(range(min = 1e-6, max = 10.0))]
     pub learning_rate: f64,
-    /// Events in a mini-batch.
-    #[schemars(range(min = 1, max = 500_000))]
+    /// Events in a mini-batch. "auto" takes 10,000, or less where that would leave a run under 1,000 steps.
+    #[schemars(schema_with = "mini_batch_schema")]
     pub mini_batch_size: usize,
     /// Hidden fully connected layers of the IP encoder.
     #[schemars(range(min = 0, max = 100))]
@@ -59,4 +59,44 @@ impl Default for Hyperparameters {
             weight_decay: 0.00001,
         }
     }
+}
+
+/// What stands for a size that the training events decide.
+pub(super) const AUTO: &str = "auto";
+
+/// Which sizes the training events decide: those that a configuration gives as "auto". The fields of
+/// [`Hyperparameters`] hold their defaults until [`crate::train::resolve_sizes`] sets them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AutoSizes {
+    /// [`Hyperparameters::num_entity_vectors`].
+    pub num_entity_vectors: bool,
+    /// [`Hyperparameters::mini_batch_size`].
+    pub mini_batch_size: bool,
+}
+
+impl AutoSizes {
+    /// Whether the events decide anything.
+    pub fn any(self) -> bool {
+        self.num_entity_vectors || self.mini_batch_size
+    }
+
+    /// The sizes with their keys in the table of hyperparameters.
+    pub(super) fn by_key(&mut self) -> [(&'static str, &mut bool); 2] {
+        [("num_entity_vectors", &mut self.num_entity_vectors), ("mini_batch_size", &mut self.mini_batch_size)]
+    }
+}
+
+fn entity_vectors_schema(_: &mut SchemaGenerator) -> Schema {
+    size_schema(250_000_000)
+}
+
+fn mini_batch_schema(_: &mut SchemaGenerator) -> Schema {
+    size_schema(500_000)
+}
+
+/// A number from 1, or "auto".
+fn size_schema(max: u32) -> Schema {
+    json_schema!({
+        "anyOf": [{ "type": "integer", "format": "uint", "minimum": 1, "maximum": max }, { "const": AUTO }]
+    })
 }

@@ -20,11 +20,12 @@ use std::sync::LazyLock;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
 
 use self::check::Problem;
 pub use self::checkpoint_interval::CheckpointInterval;
 pub(crate) use self::differences::differences;
-pub use self::hyperparameters::Hyperparameters;
+pub use self::hyperparameters::{AutoSizes, Hyperparameters};
 use self::layers::Layers;
 pub(crate) use self::suggest::suggest;
 use crate::event::AddressFamilies;
@@ -42,6 +43,9 @@ pub struct Config {
     pub training: TrainingConfig,
     /// What is trained on.
     pub data: DataConfig,
+    /// The sizes that the training events decide.
+    #[serde(skip)]
+    pub auto_sizes: AutoSizes,
 }
 
 /// What the model has that the reference system's has not; by default nothing.
@@ -278,10 +282,8 @@ impl Config {
         if !problems.is_empty() {
             return Err(layers.error(problems));
         }
-        let config: Config =
-            layers.table().clone().try_into().map_err(|error: toml::de::Error| {
-                Error::config("configuration", error.message(), SCHEMA_HELP)
-            })?;
+        let config = Self::of_table(layers.table().clone())
+            .map_err(|error| Error::config("configuration", error.message(), SCHEMA_HELP))?;
         let problems = config.rule_problems();
         if problems.is_empty() { Ok(config) } else { Err(layers.error(problems)) }
     }
@@ -291,7 +293,7 @@ impl Config {
     /// # Errors
     /// [`Error::Config`] at `source: section.key`.
     pub fn validate(&self, source: &str) -> Result<()> {
-        let table = toml::Table::try_from(self).map_err(|error| {
+        let table = self.table().map_err(|error| {
             Error::config(source, error.to_string(), format!("integers: at most {}", i64::MAX))
         })?;
         let mut problems = check::check(Self::schema(), &table);
@@ -309,7 +311,38 @@ impl Config {
     /// # Panics
     /// If an integer is above `i64::MAX`, which [`Config::validate`] refuses.
     pub fn to_toml(&self) -> String {
-        toml::to_string(self).expect("a valid configuration has only values that TOML can hold")
+        let text = self.table().and_then(|table| toml::to_string(&table));
+        text.expect("a valid configuration has only values that TOML can hold")
+    }
+
+    /// The values of a table that the schema allows.
+    fn of_table(mut table: Table) -> std::result::Result<Config, toml::de::Error> {
+        let mut auto_sizes = AutoSizes::default();
+        if let Some(Value::Table(of_section)) = table.get_mut(HYPERPARAMETERS) {
+            for (key, is_auto) in auto_sizes.by_key() {
+                if of_section.get(key).and_then(Value::as_str) == Some(hyperparameters::AUTO) {
+                    of_section.remove(key);
+                    *is_auto = true;
+                }
+            }
+        }
+        Ok(Config { auto_sizes, ..table.try_into()? })
+    }
+
+    /// The configuration as a TOML table with every value.
+    ///
+    /// # Errors
+    /// If an integer is above `i64::MAX`, which [`Config::validate`] refuses.
+    pub fn table(&self) -> std::result::Result<Table, toml::ser::Error> {
+        let mut table = Table::try_from(self)?;
+        if let Some(Value::Table(of_section)) = table.get_mut(HYPERPARAMETERS) {
+            for (key, is_auto) in self.auto_sizes.clone().by_key() {
+                if *is_auto {
+                    of_section.insert(key.into(), hyperparameters::AUTO.into());
+                }
+            }
+        }
+        Ok(table)
     }
 
     /// The JSON Schema (draft 2020-12) of the configuration, with descriptions, defaults and ranges.
@@ -374,6 +407,9 @@ impl Config {
         problems
     }
 }
+
+/// The table of [`Hyperparameters`].
+const HYPERPARAMETERS: &str = "hyperparameters";
 
 const SCHEMA_HELP: &str = "compare with the configuration's JSON Schema";
 

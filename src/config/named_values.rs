@@ -40,7 +40,7 @@ impl Config {
         problems.extend(check::check(&schema, &table));
         let config = match problems.is_empty() {
             true => {
-                let config: Config = table.try_into().map_err(|error: toml::de::Error| {
+                let config = Self::of_table(table).map_err(|error| {
                     Error::config(source, error.message(), "compare with `ipsight config schema`")
                 })?;
                 problems = config.rule_problems();

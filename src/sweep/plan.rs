@@ -163,7 +163,7 @@ impl SweepPlan {
     pub fn to_toml(&self) -> String {
         let mut file = self.file.clone();
         file.base = None;
-        file.config = Table::try_from(&self.base).expect("a valid configuration");
+        file.config = self.base.table().expect("a valid configuration");
         toml::to_string(&file).expect("it was TOML")
     }
 }

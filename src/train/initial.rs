@@ -4,7 +4,6 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use toml::Table;
 
 use super::checkpoint::{Checkpoint, STATE};
 use super::progress::Progress;
@@ -21,6 +20,7 @@ pub struct InitialModel {
     path: PathBuf,
     source: Source,
     init_from: InitFrom,
+    num_entity_vectors: usize,
 }
 
 enum Source {
@@ -30,7 +30,7 @@ enum Source {
 
 impl InitialModel {
     /// Finds the weights in a model folder, a run folder (its model) or the folder of a checkpoint, checks every checksum,
-    /// and that a run by `config` can begin from them. From a checkpoint the moments of Adam come along; a model has
+    /// and that a run by `config` can begin from them; an "auto" number of rows is theirs then. From a checkpoint the moments of Adam come along; a model has
     /// none, so they begin at 0. Rows that were trained there stay seen: the numbers of events add up.
     ///
     /// # Errors
@@ -39,24 +39,24 @@ impl InitialModel {
     /// difference. [`Error::Io`] where a file is missing, [`Error::Data`] where one is damaged.
     pub fn open(path: &Path, config: &Config) -> Result<Self> {
         let folder = find(path)?;
-        let (source, init_from, differing) = if folder.join(STATE).exists() {
+        let (source, init_from, (num_entity_vectors, differing)) = if folder.join(STATE).exists() {
             let checkpoint = Checkpoint::open(&folder)?;
             let differing = shape_differences(checkpoint.config(), config);
             let init_from = checkpoint.manifest().as_init_from();
             (Source::Checkpoint(Box::new(checkpoint)), init_from, differing)
         } else {
             let weights = StoredWeights::open(&folder)?;
-            let mut differing = shape_differences(&weights.config, config);
+            let (num_entity_vectors, mut differing) = shape_differences(&weights.config, config);
             if weights.manifest.entity_hash != ENTITY_HASH {
                 let then = &weights.manifest.entity_hash;
                 differing.insert(0, format!("entity hash: {then} then, {ENTITY_HASH} now"));
             }
             let blake3 = weights.manifest.weights_digest().unwrap_or_default().into();
             let init_from = InitFrom { blake3, num_optimizer_steps: 0 };
-            (Source::Model(Box::new(weights)), init_from, differing)
+            (Source::Model(Box::new(weights)), init_from, (num_entity_vectors, differing))
         };
         if differing.is_empty() {
-            return Ok(Self { path: folder, source, init_from });
+            return Ok(Self { path: folder, source, init_from, num_entity_vectors });
         }
         let help = help(&differing);
         let what = format!("its weights do not fit this run: {}", differing.join("; "));
@@ -66,6 +66,11 @@ impl InitialModel {
     /// What identifies these weights.
     pub fn init_from(&self) -> &InitFrom {
         &self.init_from
+    }
+
+    /// The rows of their table of entities.
+    pub fn num_entity_vectors(&self) -> usize {
+        self.num_entity_vectors
     }
 
     /// The entities that they were trained on.
@@ -126,10 +131,12 @@ const SHAPE_KEYS: [&str; 3] = [
     "hyperparameters.num_ip_encoder_layers",
 ];
 
-/// What differs among [`SHAPE_KEYS`].
-fn shape_differences(then: &Config, now: &Config) -> Vec<String> {
-    let table = |config: &Config| Table::try_from(config).unwrap_or_default();
-    differences(&table(then), &table(now), |key| !SHAPE_KEYS.contains(&key))
+/// The rows that there are, and what differs among [`SHAPE_KEYS`]; an "auto" number of rows takes what there is.
+fn shape_differences(then: &Config, now: &Config) -> (usize, Vec<String>) {
+    let table = |config: &Config| config.table().unwrap_or_default();
+    let is_free =
+        |key: &str| !SHAPE_KEYS.contains(&key) || now.auto_sizes.num_entity_vectors && key == SHAPE_KEYS[0];
+    (then.hyperparameters.num_entity_vectors, differences(&table(then), &table(now), is_free))
 }
 
 fn help(differing: &[String]) -> &'static str {

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use toml::Table;
 
 use super::format::CheckpointManifest;
 use crate::config::{Config, LearningRateSchedule, differences as differing};
@@ -50,7 +49,7 @@ impl RunIdentity<'_> {
             let (then, now) = (begun_from(manifest.init_from.as_ref()), begun_from(init_from));
             differences.push(format!("init_from: {then} then, {now} now"));
         }
-        let table = |config: &Config| Table::try_from(config).unwrap_or_default();
+        let table = |config: &Config| config.table().unwrap_or_default();
         differences.extend(differing(&table(then_config), &table(config), |key| {
             may_differ(key, then_config, config)
         }));
