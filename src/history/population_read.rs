@@ -44,7 +44,8 @@ fn read_bucket(trie: &Trie<'_>, at: BucketAt, address: u64, usage: &mut Usage) {
         sums.events[num_shared] = sums.events[num_shared].wrapping_add(events);
         sums.children[num_shared] += u64::from(num_before <= num_shared);
         if level == EXCEPTION {
-            values.for_each_account(index, num_shared, |level, num| sums.add_accounts(num, level, num_shared));
+            values
+                .for_each_account(index, num_shared, |level, num| sums.add_accounts(num, level, num_shared));
         } else {
             sums.add_accounts(1, level as usize, num_shared);
         }
@@ -121,7 +122,7 @@ impl<'a> Values<'a> {
         (word & mask(LEVEL_BITS), events.wrapping_add(1))
     }
 
-    /// Calls `take` with the levels below `end` of an exception at an index, and with the number of accounts that are new there.
+    /// Calls `take` with each level below `end` of the exception at an index, and the accounts that are new there.
     #[inline(never)]
     fn for_each_account(&self, index: usize, end: usize, mut take: impl FnMut(usize, u64)) {
         let num_before = (0..index).filter(|before| self.read(*before).0 == EXCEPTION).count();
