@@ -57,6 +57,11 @@ impl Detector {
     /// pair; without them a pair is scored as of the history's last event. On all cores.
     pub fn scores(&self, accounts: &[u64], addresses: &[Address], times: Option<&[u32]>) -> Vec<f32> {
         let mut scores = vec![0.0; accounts.len()];
+        if scores.len() <= PAIRS_PER_TASK {
+            // A call of another thread would take longer than the scores.
+            self.head.score_on_one_core(&self.usages(accounts, addresses, times), &mut scores);
+            return scores;
+        }
         scores.par_chunks_mut(PAIRS_PER_TASK).enumerate().for_each(|(task, scores)| {
             let range = task * PAIRS_PER_TASK..task * PAIRS_PER_TASK + scores.len();
             let usages = self.usages(

@@ -14,8 +14,8 @@ use crate::config::Config;
 use crate::device::{ComputeDevice, MemoryPlan};
 use crate::model::{IpInsightsConfig, VECTORS};
 use crate::model_folder::{
-    FOLDED, FOLDED_PRIOR, Manifest, PRIOR, ROW_COUNTS, VerifiedFolder, check_entity_hash,
-    entity_filter, floats, map_and_verify, numbers, read_detector,
+    FOLDED, FOLDED_PRIOR, Manifest, PRIOR, ROW_COUNTS, VerifiedFolder, check_entity_hash, entity_filter,
+    floats, map_and_verify, numbers, read_detector,
 };
 use crate::thresholds::Thresholds;
 
