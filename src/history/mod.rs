@@ -36,6 +36,7 @@ mod prefixes;
 mod prequential;
 #[cfg(test)]
 mod reference;
+mod shortcut;
 mod spill;
 mod table;
 #[cfg(test)]
