@@ -7,9 +7,10 @@ use rayon::prelude::*;
 use tempfile::TempPath;
 
 use super::base::{History, Pairs};
-use super::build::{HistoryBuilder, Options};
+use super::build::HistoryBuilder;
 use super::event_log::EventLog;
 use super::head::{Head, HeadParts};
+use super::options::Options;
 use super::usage::Usage;
 use crate::event::Address;
 use crate::{Error, Result};
