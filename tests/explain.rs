@@ -240,7 +240,7 @@ fn thresholds_are_told_as_score_tells_them() {
 
 #[test]
 fn what_is_wrong_is_said() {
-    explained("run/model", &["user_1", "2001:db8::1"]).expect(2, &["<IP>", "IPv6"]);
+    explained("run/model", &["user_1", "2001:db8::1"]).expect(2, &["IP", "model.addresses"]);
     explained("run/model", &["user_1", "[::1]:443"]).expect(2, &["<IP>", "IPv6"]);
     for ip in ["1.2.3", "1.2.3.256", "01.2.3.4", "1.2.3.4:80", "1.2.3.0/24", "", "x"] {
         explained("run/model", &["user_1", ip]).expect(2, &["IP", "four numbers from 0 to 255"]);
