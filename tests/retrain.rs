@@ -14,6 +14,7 @@ use ipsight::config::DeviceChoice;
 use ipsight::data::Events;
 use ipsight::device;
 use ipsight::event::Address;
+use ipsight::model_folder::{HEAD, HISTORY};
 use ipsight::train::{InitialModel, TrainInputs, Trained, checkpoint};
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -174,6 +175,76 @@ fn rows_that_were_trained_stay_seen_and_events_add_up() {
     let summary = &manifest("whole")["training"];
     assert_eq!(summary["num_entity_rows_seen"], sums.iter().filter(|count| **count > 0).count());
     assert_eq!(summary["num_events"], 9500, "its own");
+}
+
+/// Trains a model with a history for one epoch.
+fn train_history(output: &str, data: &str, more: &[&str]) -> Outcome {
+    let sets = ["model.detector=history", "hyperparameters.epochs=1", "training.warmup_steps=0"];
+    let sets: Vec<&str> = sets.iter().flat_map(|assignment| ["--set", assignment]).collect();
+    train(output, &[&["--train", data], &sets[..], more].concat())
+}
+
+/// What `inspect` says of the history.
+fn history(run: &str) -> Value {
+    let model = format!("{run}/model");
+    let inspected = ipsight(root(), &["inspect", "--model", &model, "--json"], b"").expect(0, &[]).json();
+    inspected["history"].clone()
+}
+
+#[test]
+fn events_are_added_to_the_history_of_the_model_that_a_run_begins_from() {
+    LazyLock::force(&FIXTURE);
+    let logins = fs::read_to_string(root().join("first.csv")).unwrap();
+    let timed = |(i, line): (usize, &str)| format!("{line},{}\n", 1_700_000_000 + 600 * i);
+    let rows: Vec<String> = logins.lines().step_by(40).enumerate().map(timed).collect();
+    assert_eq!(rows.len(), 500);
+    for (name, rows) in [("then", &rows[..300]), ("now", &rows[300..]), ("all", &rows[..])] {
+        fs::write(root().join(format!("timed-{name}.csv")), format!("entity,ip,when\n{}", rows.concat()))
+            .unwrap();
+    }
+    let of_model = |run: &str, name: &str| fs::read(root().join(run).join("model").join(name)).unwrap();
+    let times = ["--time-column", "when"];
+    let from = |run| [&times[..], &["--init-from", run]].concat();
+    train_history("counted-then", "timed-then.csv", &times).expect(0, &[]);
+    train_history("counted-sum", "timed-now.csv", &from("counted-then")).expect(0, &[]);
+    train_history("counted-all", "timed-all.csv", &times).expect(0, &[]);
+    assert!(of_model("counted-sum", HISTORY) == of_model("counted-all", HISTORY), "the sum is the whole");
+    assert!(of_model("counted-sum", HEAD) == of_model("counted-then", HEAD), "the head has seen more events");
+    let whole = history("counted-all");
+    assert_eq!((&whole["events"], &whole["dropped_pairs"]), (&500.into(), &0.into()));
+    assert_eq!(whole["last_time"].as_i64().unwrap() - whole["first_time"].as_i64().unwrap(), 600 * 499);
+    assert_eq!(whole["ipv4"]["prefixes"]["32"], whole["networks"]);
+    let text = ipsight(root(), &["inspect", "--model", "counted-sum/model"], b"").expect(0, &[]).stdout;
+    assert!(text.contains("history: 500 events of ") && text.contains("from 2023-11-14T22:13:20Z"), "{text}");
+
+    // Without times all is the same but the order of the events.
+    train_history("order-then", "timed-then.csv", &[]).expect(0, &[]);
+    train_history("order-sum", "timed-now.csv", &["--init-from", "order-then"]).expect(0, &[]);
+    let (sum, whole) = (history("order-sum"), history("counted-all"));
+    assert_eq!(sum["first_time"], Value::Null);
+    for key in ["events", "entities", "pairs", "networks", "ipv4", "ipv6"] {
+        assert_eq!(sum[key], whole[key], "{key}");
+    }
+
+    // A bound holds for the sum.
+    let bound = [&from("counted-then")[..], &["--set", "model.max_networks_per_entity=1"]].concat();
+    train_history("counted-bound", "timed-now.csv", &bound).expect(0, &[]);
+    let bound = history("counted-bound");
+    assert_eq!((&bound["events"], &bound["entities"]), (&whole["events"], &whole["entities"]));
+    assert_eq!(bound["pairs"], whole["entities"]);
+    let num = |history: &Value, key: &str| history[key].as_u64().unwrap();
+    assert_eq!(num(&bound, "pairs") + num(&bound, "dropped_pairs"), num(&whole, "pairs"));
+
+    train_history("twice", "timed-then.csv", &from("counted-then")).expect(0, &["are some events in both?"]);
+    train_history("counts-anew", "timed-now.csv", &from("old")).expect(0, &["have no history"]);
+    assert_eq!(history("counts-anew")["events"], 200);
+    let untimed = ["--init-from", "counted-then"];
+    let words = ["--init-from counted-then", "has times and the events have none", "--time-column"];
+    train_history("never-counted", "timed-now.csv", &untimed).expect(2, &words);
+    train_history("never-counted", "timed-now.csv", &from("order-then")).expect(2, &["has no times"]);
+    assert!(!root().join("never-counted").exists());
+    let words = ["model.max_networks_per_entity", "keeps no history"];
+    train("never-counted", &["--set", "model.max_networks_per_entity=9"]).expect(2, &words);
 }
 
 fn config() -> Config {

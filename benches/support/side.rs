@@ -20,6 +20,8 @@ pub enum Request {
     Score { batches: usize },
     /// Pairs scored one at a time.
     Single { pairs: usize },
+    /// Histories counted from the same events.
+    Count { times: usize },
     /// A file of events, read.
     Read { path: PathBuf },
     /// The end.

@@ -7,6 +7,7 @@ use ipsight::{Result, device, model_folder};
 use serde::Serialize;
 
 use super::evaluation_text::{table, threshold_rows};
+use super::inspect_history::{HeadContents, HistoryContents};
 use super::output;
 
 #[derive(Args)]
@@ -14,17 +15,19 @@ pub struct InspectArgs {
     /// Model folder
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
-    /// The manifest, and the thresholds if there are some, as JSON on stdout
+    /// The manifest, what the history holds, and the thresholds, where there are some, as JSON on stdout
     #[arg(long)]
     json: bool,
 }
 
 pub fn run(args: InspectArgs) -> Result<()> {
-    let (manifest, _) = model_folder::read_and_verify(&args.model)?;
+    let (manifest, _, detector) = model_folder::read_with_detector(&args.model)?;
+    let history = detector.as_ref().map(HistoryContents::of);
+    let head = detector.as_ref().map(HeadContents::of);
     let thresholds = Thresholds::load(&args.model, manifest.weights_digest()?)?;
     if args.json {
         let thresholds = thresholds.as_ref().map(Thresholds::thresholds);
-        return output::json(&Inspected { manifest: &manifest, thresholds });
+        return output::json(&Inspected { manifest: &manifest, history, head, thresholds });
     }
     let training = &manifest.training;
     output::line(format!("model of ipsight {}, checksums good", manifest.ipsight_version))?;
@@ -58,6 +61,9 @@ pub fn run(args: InspectArgs) -> Result<()> {
         let moments = if steps > 0 { format!(", with moments of {steps} steps") } else { String::new() };
         output::line(format!("began from weights with blake3 {blake3}{moments}"))?;
     }
+    for line in history.iter().flat_map(HistoryContents::lines).chain(head.iter().map(HeadContents::line)) {
+        output::line(line)?;
+    }
     for (name, entry) in &manifest.files {
         output::line(format!("{name}: {}, blake3 {}", device::bytes(entry.bytes), entry.blake3))?;
     }
@@ -73,11 +79,15 @@ pub fn run(args: InspectArgs) -> Result<()> {
     Ok(())
 }
 
-/// The manifest, and the thresholds where there are some.
+/// The manifest, and what else there is.
 #[derive(Serialize)]
 struct Inspected<'a> {
     #[serde(flatten)]
     manifest: &'a Manifest,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    history: Option<HistoryContents>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    head: Option<HeadContents>,
     #[serde(skip_serializing_if = "Option::is_none")]
     thresholds: Option<&'a [Threshold]>,
 }

@@ -22,6 +22,7 @@ mod flags;
 mod generate;
 mod import;
 mod inspect;
+mod inspect_history;
 mod output;
 mod prepare;
 mod read_args;

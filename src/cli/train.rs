@@ -1,10 +1,11 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use ipsight::config::Config;
-use ipsight::data::Events;
+use ipsight::config::{Config, DetectorKind};
 use ipsight::model_folder;
-use ipsight::train::{FolderLock, InitialModel, Resume, RunFolder, Trained, fit_detector};
+use ipsight::train::{
+    FolderLock, InitialModel, Resume, RunDetector, RunFolder, Trained, check_history, fit_detector,
+};
 use ipsight::{Error, Result, device};
 
 use super::common_args::{DeviceArg, parse_choice};
@@ -27,7 +28,8 @@ pub struct TrainArgs {
     #[arg(long, value_name = "PATH", num_args = 1..)]
     validation: Vec<String>,
     /// Begin from the weights of a model instead of random ones: a model folder, a run folder (its model), or the
-    /// folder of a checkpoint, from which the moments of the optimiser come along. The shape must be the same
+    /// folder of a checkpoint, from which the moments of the optimiser come along. The shape must be the same. The events
+    /// are added to a model's history; a checkpoint has none
     #[arg(long, value_name = "DIR")]
     init_from: Option<PathBuf>,
     /// Run folder: config.toml, metrics.jsonl, tensorboard/, checkpoints/ and model/ [default: runs/NAME-1, -2, …]
@@ -84,6 +86,7 @@ pub fn run(args: TrainArgs) -> Result<()> {
     let early_lock = output.exists().then(|| FolderLock::take(&output)).transpose()?;
     let format = args.read.input_format;
     let (events, validation) = load(&config, Formats { train: format, validation: format })?;
+    check_history(&events, &config, init_from.as_ref())?;
     fit_sizes(&mut config, &events, init_from.as_ref(), &device)?;
     let lock = match early_lock {
         Some(lock) => lock,
@@ -113,7 +116,15 @@ pub fn run(args: TrainArgs) -> Result<()> {
             None => pause(&args, trained.epochs.len(), config.hyperparameters.epochs),
         };
     }
-    finish(&args, &output, trained, &config, &events)
+    let detector = fit_detector(&events, &config, init_from.as_ref(), &output)?;
+    if let Some(RunDetector { num_overlapping: num @ 1.., .. }) = &detector {
+        talk!(
+            "warning: {} entities have events before the last ones of the history that the run began from; are some \
+             events in both?",
+            output::count(*num)
+        );
+    }
+    finish(&args, &output, (trained, detector), &config, events.len())
 }
 
 /// What the run begins from, which must not be what it replaces: it could not be resumed then.
@@ -127,6 +138,9 @@ fn open_initial(args: &TrainArgs, config: &Config, output: &Path) -> Result<Opti
             "it lies in the folder of the run that would begin from it",
             "give another --output",
         ));
+    }
+    if config.model.detector == DetectorKind::History && initial.detector().is_none() {
+        talk!("{initial} have no history: that of the new model will hold the events of this run alone");
     }
     Ok(Some(initial))
 }
@@ -175,10 +189,15 @@ fn resolve_config(args: &TrainArgs) -> Result<Config> {
 }
 
 /// Writes the model and says what came out.
-fn finish(args: &TrainArgs, output: &Path, trained: Trained, config: &Config, events: &Events) -> Result<()> {
+fn finish(
+    args: &TrainArgs,
+    output: &Path,
+    (trained, detector): (Trained, Option<RunDetector>),
+    config: &Config,
+    num_events: usize,
+) -> Result<()> {
     let path = &output.join("model");
-    let summary = summary(&trained, events.len());
-    let detector = fit_detector(events, config, output)?;
+    let summary = summary(&trained, num_events);
     model_folder::save(path, &trained_model(&trained, detector.as_ref()), config, summary.clone())?;
     end(trained, path)?;
     if args.json {

@@ -8,12 +8,11 @@ use indicatif::ProgressBar;
 use ipsight::config::{Config, GeneratedConfig};
 use ipsight::data::{EventLimits, Events, Format, ReadOptions, load_events, resolve_inputs};
 use ipsight::device::{ComputeDevice, MemoryPlan};
-use ipsight::history::FittedDetector;
 use ipsight::model_folder::{TrainedModel, TrainingSummary};
 use ipsight::synth::{AddressRanges, GenerateOptions, GeneratedLogins, Ipv6Shares, generate};
 use ipsight::train::{
-    CheckpointFolder, EpochMetrics, FolderLock, InitialModel, Resume, RunFolder, RunIdentity, TrainEvent,
-    TrainInputs, Trained, checkpoint, few_steps_warning, resolve_sizes,
+    CheckpointFolder, EpochMetrics, FolderLock, InitialModel, Resume, RunDetector, RunFolder, RunIdentity,
+    TrainEvent, TrainInputs, Trained, checkpoint, few_steps_warning, resolve_sizes,
 };
 use ipsight::{Error, Result};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -118,8 +117,9 @@ pub fn summary(trained: &Trained, num_events: usize) -> TrainingSummary {
 }
 
 /// What of a training goes into the model folder.
-pub fn trained_model<'a>(trained: &'a Trained, detector: Option<&'a FittedDetector>) -> TrainedModel<'a> {
+pub fn trained_model<'a>(trained: &'a Trained, detector: Option<&'a RunDetector>) -> TrainedModel<'a> {
     let Trained { model, row_counts, entity_filter, .. } = trained;
+    let detector = detector.map(|detector| &detector.fitted);
     TrainedModel { model, row_counts, entity_filter, detector }
 }
 

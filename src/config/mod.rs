@@ -56,6 +56,11 @@ pub struct ModelConfig {
     pub detector: DetectorKind,
     /// The families of addresses that the model knows; a row with another is bad.
     pub addresses: AddressFamilies,
+    /// Keep at most so many networks of an entity in the history: the addresses (of IPv6, their upper 64 bits) that it used
+    /// last. Bounds memory where an entity may use any number of addresses.
+    #[schemars(range(min = 1))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_networks_per_entity: Option<usize>,
 }
 
 /// What scores an event.
@@ -386,6 +391,13 @@ impl Config {
                 &["model.addresses", "model.detector"],
                 "the engine's encoder knows IPv4 addresses only",
                 "take detector = \"history\", or addresses = \"ipv4\"",
+            ));
+        }
+        if self.model.max_networks_per_entity.is_some() && self.model.detector == DetectorKind::Engine {
+            problems.push(Problem::new(
+                &["model.max_networks_per_entity", "model.detector"],
+                "the engine keeps no history of networks",
+                "take detector = \"history\", or leave out max_networks_per_entity",
             ));
         }
         let on_bad_row = self.data.on_bad_row.as_str();

@@ -58,6 +58,11 @@ impl Detector {
     /// pair; without them a pair is scored as of the history's last event. On all cores.
     pub fn scores(&self, accounts: &[u64], addresses: &[Address], times: Option<&[u32]>) -> Vec<f32> {
         let mut scores = vec![0.0; accounts.len()];
+        if scores.len() <= PAIRS_PER_TASK {
+            // A call of another thread would take longer than the scores.
+            self.head.score_on_one_core(&self.usages(accounts, addresses, times), &mut scores);
+            return scores;
+        }
         scores.par_chunks_mut(PAIRS_PER_TASK).enumerate().for_each(|(task, scores)| {
             let range = task * PAIRS_PER_TASK..task * PAIRS_PER_TASK + scores.len();
             let usages = self.usages(
@@ -101,19 +106,24 @@ pub struct FittedDetector {
 }
 
 impl FittedDetector {
-    /// Counts the log and fits a head on it. Temporary files, the history's among them, lie in `folder`.
+    /// Counts the log and fits a head on it. Temporary files, the history's among them, lie in the options' folder.
+    ///
+    /// # Errors
+    ///
+    /// As [`FittedDetector::count`].
+    pub fn fit(log: &EventLog<'_>, seed: u64, options: &Options) -> Result<Self> {
+        let history = Self::count(log, options)?;
+        Ok(Self { history, head: Head::fit(log, seed) })
+    }
+
+    /// Counts the log.
     ///
     /// # Errors
     ///
     /// [`Error::Io`] where a file cannot be written, [`Error::Data`] where times descend or an account has 2^32 events.
-    pub fn fit(log: &EventLog<'_>, seed: u64, folder: &Path) -> Result<Self> {
-        let history = tempfile::Builder::new()
-            .prefix(crate::durable::TEMPORARY_PREFIX)
-            .tempfile_in(folder)
-            .map_err(Error::io("create a file in", folder))?
-            .into_temp_path();
-        let options = Options { temporary_folder: folder.to_path_buf(), ..Options::default() };
-        let mut builder = HistoryBuilder::new(log.times.map(|_| 0), options)?;
+    pub fn count(log: &EventLog<'_>, options: &Options) -> Result<TempPath> {
+        let history = Self::temporary_file(&options.temporary_folder)?;
+        let mut builder = HistoryBuilder::new(log.times.map(|_| 0), options.clone())?;
         let mut chunk = Columns::default();
         for position in 0..log.len() as u32 {
             chunk.push(log, position);
@@ -123,7 +133,17 @@ impl FittedDetector {
         }
         chunk.count(&mut builder)?;
         builder.finish(&history)?;
-        Ok(Self { history, head: Head::fit(log, seed) })
+        Ok(history)
+    }
+
+    /// A file that goes with its value.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] where it cannot be made.
+    pub fn temporary_file(folder: &Path) -> Result<TempPath> {
+        let file = tempfile::Builder::new().prefix(crate::durable::TEMPORARY_PREFIX).tempfile_in(folder);
+        Ok(file.map_err(Error::io("create a file in", folder))?.into_temp_path())
     }
 
     /// The bytes of the head's file: its parameters, 32-bit floats, little-endian.

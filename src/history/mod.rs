@@ -33,6 +33,7 @@ mod population;
 mod population_read;
 mod population_write;
 mod prefetch;
+mod prefixes;
 mod prequential;
 #[cfg(test)]
 mod reference;

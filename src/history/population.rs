@@ -6,12 +6,12 @@
 //!
 //! ```text
 //! node:   events | accounts
-//! bucket: note: whether there are exceptions
-//!         level of each address: 3 each | widths of the values of exceptions: 6, 6 | exceptions
+//! bucket: note: width of events: 6, whether there are exceptions: 1
+//!         (level: 3 | events - 1) of each address
+//!         width: 6 | accounts of each level, of each exception
 //! ```
 //!
-//! An address of one event has the level of its only account; others are exceptions, at level 7: their events
-//! less 1, and the number of accounts of each level.
+//! An address of one account has the level of this account; others are exceptions, at level 7.
 
 use super::account::{Pair, num_shared_before};
 use super::bits::{BitWriter, num_bytes, width};
@@ -66,6 +66,7 @@ pub(super) fn uses(pairs: &[Pair]) -> impl Iterator<Item = Use> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sum {
     pub(super) events: u64,
+    /// By level.
     new: [u64; NUM_LEVELS],
 }
 
@@ -85,22 +86,24 @@ impl Sum {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Leaf {
     pub(super) address: u64,
-    value: Value,
+    events: u64,
+    accounts: Accounts,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Value {
-    /// One event of an account that is new at this level.
-    Once(u8),
+enum Accounts {
+    /// One, which is new at this level.
+    One(u8),
     /// An index of the exceptions.
-    Exception(u32),
+    Several(u32),
 }
 
 /// Addresses in ascending order, with their values.
 #[derive(Default)]
 pub(super) struct Leaves {
     pub(super) leaves: Vec<Leaf>,
-    exceptions: Vec<Sum>,
+    /// Accounts by the level at which they are new.
+    exceptions: Vec<[u64; NUM_LEVELS]>,
 }
 
 impl Leaves {
@@ -108,19 +111,17 @@ impl Leaves {
     pub(super) fn new(uses: &[Use]) -> Self {
         let mut all = Self::default();
         for uses in uses.chunk_by(|a, b| a.address() == b.address()) {
-            let value = match uses {
-                [only] if only.events() == 1 => Value::Once(only.level() as u8),
+            let accounts = match uses {
+                [only] => Accounts::One(only.level() as u8),
                 several => {
-                    let mut sum = Sum::default();
-                    for once in several {
-                        sum.events += once.events();
-                        sum.new[once.level()] += 1;
-                    }
-                    all.exceptions.push(sum);
-                    Value::Exception(all.exceptions.len() as u32 - 1)
+                    let mut new = [0; NUM_LEVELS];
+                    several.iter().for_each(|once| new[once.level()] += 1);
+                    all.exceptions.push(new);
+                    Accounts::Several(all.exceptions.len() as u32 - 1)
                 }
             };
-            all.leaves.push(Leaf { address: uses[0].address().bits(), value });
+            let events = uses.iter().map(|once| once.events()).sum();
+            all.leaves.push(Leaf { address: uses[0].address().bits(), events, accounts });
         }
         all
     }
@@ -129,9 +130,9 @@ impl Leaves {
     pub(super) fn append(&mut self, other: &Leaves) {
         let first = self.exceptions.len() as u32;
         self.exceptions.extend_from_slice(&other.exceptions);
-        self.leaves.extend(other.leaves.iter().map(|leaf| match leaf.value {
-            Value::Once(_) => *leaf,
-            Value::Exception(index) => Leaf { value: Value::Exception(first + index), ..*leaf },
+        self.leaves.extend(other.leaves.iter().map(|leaf| match leaf.accounts {
+            Accounts::One(_) => *leaf,
+            Accounts::Several(index) => Leaf { accounts: Accounts::Several(first + index), ..*leaf },
         }));
     }
 
@@ -140,15 +141,12 @@ impl Leaves {
         self.exceptions.clear();
     }
 
-    fn sum_of(&self, leaf: &Leaf) -> Sum {
-        match leaf.value {
-            Value::Exception(index) => self.exceptions[index as usize],
-            Value::Once(level) => {
-                let mut sum = Sum { events: 1, ..Sum::default() };
-                sum.new[usize::from(level)] = 1;
-                sum
-            }
-        }
+    /// The accounts of each address that several use.
+    fn several<'a>(&'a self, leaves: &'a [Leaf]) -> impl Iterator<Item = &'a [u64; NUM_LEVELS]> {
+        leaves.iter().filter_map(|leaf| match leaf.accounts {
+            Accounts::One(_) => None,
+            Accounts::Several(index) => Some(&self.exceptions[index as usize]),
+        })
     }
 }
 
@@ -187,13 +185,13 @@ impl Codec for PopulationCodec<'_> {
     fn sum(&self, leaves: &[Leaf]) -> Sum {
         let mut sum = Sum::default();
         for leaf in leaves {
-            match leaf.value {
-                Value::Once(level) => {
-                    sum.events += 1;
-                    sum.new[usize::from(level)] += 1;
-                }
-                Value::Exception(_) => sum.add(&self.leaves.sum_of(leaf)),
+            sum.events += leaf.events;
+            if let Accounts::One(level) = leaf.accounts {
+                sum.new[usize::from(level)] += 1;
             }
+        }
+        for several in self.leaves.several(leaves) {
+            sum.new.iter_mut().zip(several).for_each(|(all, new)| *all += new);
         }
         sum
     }
@@ -204,35 +202,32 @@ impl Codec for PopulationCodec<'_> {
     }
 
     fn note(&self, leaves: &[Leaf]) -> u64 {
-        u64::from(leaves.iter().any(|leaf| matches!(leaf.value, Value::Exception(_))))
+        let has_exceptions = self.leaves.several(leaves).next().is_some();
+        u64::from(events_width(leaves)) | u64::from(has_exceptions) << WIDTH_BITS
     }
 
     fn write_values(&self, leaves: &[Leaf], out: &mut BitWriter) {
+        let events_width = events_width(leaves);
         for leaf in leaves {
-            let level = match leaf.value {
-                Value::Once(level) => u64::from(level),
-                Value::Exception(_) => EXCEPTION,
+            let level = match leaf.accounts {
+                Accounts::One(level) => u64::from(level),
+                Accounts::Several(_) => EXCEPTION,
             };
             out.push(level, LEVEL_BITS);
+            out.push(leaf.events - 1, events_width);
         }
-        if self.note(leaves) == 0 {
+        let several = || self.leaves.several(leaves).flatten().copied();
+        if several().next().is_none() {
             return;
         }
-        let exceptions = || {
-            let is_exception = |leaf: &&Leaf| matches!(leaf.value, Value::Exception(_));
-            leaves.iter().filter(is_exception).map(|leaf| self.leaves.sum_of(leaf))
-        };
-        let (mut events, mut accounts) = (0, 0);
-        for sum in exceptions() {
-            events |= sum.events - 1;
-            accounts |= sum.new.iter().fold(0, |all, new| all | new);
-        }
-        let (events_width, accounts_width) = (width(events), width(accounts));
-        out.push(u64::from(events_width), WIDTH_BITS);
-        out.push(u64::from(accounts_width), WIDTH_BITS);
-        for sum in exceptions() {
-            out.push(sum.events - 1, events_width);
-            sum.new.iter().for_each(|new| out.push(*new, accounts_width));
-        }
+        let width = width(several().fold(0, |all, new| all | new));
+        out.push(u64::from(width), WIDTH_BITS);
+        several().for_each(|new| out.push(new, width));
     }
+}
+
+/// Bits of the events, less 1, of addresses.
+fn events_width(leaves: &[Leaf]) -> u32 {
+    // At most 63 bits: they are fewer than the events of 2^32 accounts of 2^32 events less 1.
+    width(leaves.iter().fold(0, |events, leaf| events | (leaf.events - 1))).min(63)
 }

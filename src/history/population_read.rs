@@ -1,9 +1,9 @@
 //! Looks up what all accounts have of the prefixes of one address.
 
-use super::bits::{BitReader, Cursor, mask};
+use super::bits::{BitReader, Cursor, MAX_NARROW, mask};
 use super::population::EXCEPTION;
 use super::trie_read::{Bucket, BucketAt, NodeValues, Trie, Walk};
-use super::trie_write::{LEVEL_BITS, MAX_BUCKET, WIDTH_BITS};
+use super::trie_write::{LEVEL_BITS, WIDTH_BITS};
 use super::usage::{LevelUsage, NUM_LEVELS, Usage};
 
 /// Says of levels that no account uses them.
@@ -37,17 +37,18 @@ pub(super) fn finish(trie: &Trie<'_>, walk: &Walk, address: u64, usage: &mut Usa
 #[inline(always)]
 fn read_bucket(trie: &Trie<'_>, at: BucketAt, address: u64, usage: &mut Usage) {
     let bucket = Bucket::read(trie, at);
-    let values = Values::read(trie.reader, bucket.note, bucket.values_at(), bucket.num_leaves());
+    let values = Values::new(trie.reader, &bucket);
     let mut sums = Sums { base: at.base, ..Sums::default() };
     bucket.for_each_shared(address, |index, num_shared, num_before| {
-        let level = values.level(index);
+        let (level, events) = values.read(index);
+        sums.events[num_shared] = sums.events[num_shared].wrapping_add(events);
+        sums.children[num_shared] += u64::from(num_before <= num_shared);
         if level == EXCEPTION {
-            values.add_exception(index, num_shared, &mut sums);
+            values
+                .for_each_account(index, num_shared, |level, num| sums.add_accounts(num, level, num_shared));
         } else {
-            sums.events[num_shared] += 1;
             sums.add_accounts(1, level as usize, num_shared);
         }
-        sums.children[num_shared] += u64::from(num_before <= num_shared);
     });
     sums.finish(&mut usage.levels);
 }
@@ -92,55 +93,44 @@ impl Sums {
 /// The values of a bucket's addresses.
 struct Values<'a> {
     reader: BitReader<'a>,
-    /// The level of each address.
-    column: u64,
-    exceptions_at: usize,
+    num_leaves: usize,
     events_width: u32,
-    accounts_width: u32,
+    /// The bit at which they start.
+    at: usize,
 }
 
-/// The lowest bit of each level of a column.
-const LOWEST_BITS: u64 = {
-    let mut bits = 0;
-    let mut index = 0;
-    while index < MAX_BUCKET {
-        bits |= 1 << (index * LEVEL_BITS as usize);
-        index += 1;
-    }
-    bits
-};
-
 impl<'a> Values<'a> {
-    /// `note` is what the bucket notes of them, `at` the bit at which they start.
     #[inline(always)]
-    fn read(reader: BitReader<'a>, note: u64, at: usize, num_leaves: usize) -> Self {
-        let mut cursor = Cursor { reader, at };
-        let column_width = num_leaves as u32 * LEVEL_BITS;
-        let column = cursor.narrow(column_width);
-        let (mut events_width, mut accounts_width) = (0, 0);
-        if note != 0 {
-            events_width = cursor.narrow(WIDTH_BITS) as u32;
-            accounts_width = cursor.narrow(WIDTH_BITS) as u32;
+    fn new(reader: BitReader<'a>, bucket: &Bucket<'a>) -> Self {
+        let events_width = (bucket.note & mask(WIDTH_BITS)) as u32;
+        Self { reader, num_leaves: bucket.num_leaves(), events_width, at: bucket.values_at() }
+    }
+
+    #[inline(always)]
+    fn place(&self, index: usize) -> usize {
+        self.at.wrapping_add(index * (LEVEL_BITS + self.events_width) as usize)
+    }
+
+    /// Level and events of the address at an index.
+    #[inline(always)]
+    fn read(&self, index: usize) -> (u64, u64) {
+        let word = self.reader.word(self.place(index));
+        let mut events = word >> LEVEL_BITS & mask(self.events_width);
+        if self.events_width > MAX_NARROW - LEVEL_BITS {
+            events = self.reader.read(self.place(index).wrapping_add(LEVEL_BITS as usize), self.events_width);
         }
-        Self { reader, column, exceptions_at: cursor.at, events_width, accounts_width }
+        (word & mask(LEVEL_BITS), events.wrapping_add(1))
     }
 
-    #[inline(always)]
-    fn level(&self, index: usize) -> u64 {
-        self.column >> (index * LEVEL_BITS as usize) & mask(LEVEL_BITS)
-    }
-
-    #[inline(always)]
-    fn add_exception(&self, index: usize, num_shared: usize, sums: &mut Sums) {
-        let before = self.column & mask(index as u32 * LEVEL_BITS);
-        let num_before = (before & before >> 1 & before >> 2 & LOWEST_BITS).count_ones() as usize;
-        let num_bits = self.events_width as usize + NUM_LEVELS * self.accounts_width as usize;
-        let at = self.exceptions_at.wrapping_add(num_before * num_bits);
-        let mut cursor = Cursor { reader: self.reader, at };
-        let events = cursor.read(self.events_width).wrapping_add(1);
-        sums.events[num_shared] = sums.events[num_shared].wrapping_add(events);
-        for level in 0..num_shared {
-            sums.add_accounts(cursor.read(self.accounts_width), level, num_shared);
+    /// Calls `take` with each level below `end` of the exception at an index, and the accounts that are new there.
+    #[inline(never)]
+    fn for_each_account(&self, index: usize, end: usize, mut take: impl FnMut(usize, u64)) {
+        let num_before = (0..index).filter(|before| self.read(*before).0 == EXCEPTION).count();
+        let mut cursor = Cursor { reader: self.reader, at: self.place(self.num_leaves) };
+        let width = cursor.narrow(WIDTH_BITS) as u32;
+        cursor.skip(num_before * NUM_LEVELS * width as usize);
+        for level in 0..end {
+            take(level, cursor.read(width));
         }
     }
 }

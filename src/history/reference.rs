@@ -9,7 +9,7 @@ use crate::event::Address;
 /// A prefix: its family, its level and its bits.
 type Prefix = (bool, usize, u64);
 
-fn prefix(address: Address, level: usize) -> Prefix {
+pub(super) fn prefix(address: Address, level: usize) -> Prefix {
     let (bits, lengths) = if address.is_ipv4() { (32, IPV4_LENGTHS) } else { (64, IPV6_LENGTHS) };
     let prefix = address.bits().checked_shr(bits - lengths[level]).unwrap_or(0);
     (address.is_ipv4(), level, prefix)

@@ -12,11 +12,10 @@ use super::unseen::Population;
 use crate::Result;
 use crate::config::Config;
 use crate::device::{ComputeDevice, MemoryPlan};
-use crate::history::Detector;
 use crate::model::{IpInsightsConfig, VECTORS};
 use crate::model_folder::{
-    FOLDED, FOLDED_PRIOR, Manifest, PRIOR, ROW_COUNTS, Tensors, VerifiedFolder, check_entity_hash,
-    entity_filter, floats, map_and_verify, numbers,
+    FOLDED, FOLDED_PRIOR, Manifest, PRIOR, ROW_COUNTS, VerifiedFolder, check_entity_hash, entity_filter,
+    floats, map_and_verify, numbers, read_detector,
 };
 use crate::thresholds::Thresholds;
 
@@ -86,9 +85,4 @@ impl LoadedModel {
         let embeddings = Embeddings::new(ip_encoder, vectors, prior);
         Ok(Self { manifest, config, scorer, embeddings, thresholds: None })
     }
-}
-
-fn read_detector([history, head]: [Tensors; 2]) -> Result<Detector> {
-    let [history_name, head_name] = [&history, &head].map(|file| file.path.display().to_string());
-    Detector::from_bytes((history.bytes, &history_name), (&head.bytes, &head_name))
 }

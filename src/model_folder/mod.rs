@@ -30,7 +30,7 @@ pub(crate) use layout::{
 pub use layout::{FORMAT_VERSION, HEAD, HISTORY, MANIFEST};
 pub use manifest::{InitFrom, Manifest, TrainingSummary};
 pub(crate) use manifest::{check_entity_hash, is_completed, num_tensor_bytes};
-pub use read::read_and_verify;
-pub(crate) use read::{StoredWeights, VerifiedFolder, map_and_verify};
+pub(crate) use read::{StoredWeights, VerifiedFolder, map_and_verify, read_detector};
+pub use read::{read_and_verify, read_with_detector};
 pub(crate) use stored_tensors::{Tensors, entity_filter, floats, numbers};
 pub use write::{TrainedModel, save, save_in_place};

@@ -10,6 +10,7 @@ use super::layout::{CONFIG, DAMAGED_HELP, FOLDED_WEIGHTS, HEAD, HISTORY, MANIFES
 use super::manifest::{Manifest, check_entity_hash, read_manifest};
 use super::stored_tensors::{Tensors, entity_filter, floats, numbers};
 use crate::config::{Config, DetectorKind};
+use crate::history::Detector;
 use crate::model::{IpInsights, IpInsightsConfig};
 use crate::{Error, Result};
 
@@ -24,19 +25,42 @@ pub fn read_and_verify(folder: &Path) -> Result<(Manifest, Config)> {
     Ok((manifest, config))
 }
 
-/// The weights of a model folder, for a training that begins from them.
+/// Does as [`read_and_verify`], and reads the detector where the model has one.
+///
+/// # Errors
+///
+/// As [`read_and_verify`].
+pub fn read_with_detector(folder: &Path) -> Result<(Manifest, Config, Option<Detector>)> {
+    let VerifiedFolder { manifest, config, detector, .. } = map_and_verify(folder)?;
+    check_entity_hash(folder, &manifest)?;
+    Ok((manifest, config, detector.map(read_detector).transpose()?))
+}
+
+/// Takes the bytes of the history and of the head.
+///
+/// # Errors
+///
+/// [`Error::Data`] where one is damaged.
+pub(crate) fn read_detector([history, head]: [Tensors; 2]) -> Result<Detector> {
+    let [history_name, head_name] = [&history, &head].map(|file| file.path.display().to_string());
+    Detector::from_bytes((history.bytes, &history_name), (&head.bytes, &head_name))
+}
+
+/// The weights of a model folder, for a training that begins from them, and its detector.
 pub(crate) struct StoredWeights {
     /// Its entity hash is not checked.
     pub(crate) manifest: Manifest,
     pub(crate) config: Config,
     weights: Tensors,
+    /// None in a model of the engine alone.
+    pub(crate) detector: Option<Detector>,
 }
 
 impl StoredWeights {
     /// Maps a model folder and checks every checksum; errors as of [`read_and_verify`].
     pub(crate) fn open(folder: &Path) -> Result<Self> {
-        let VerifiedFolder { manifest, config, weights, .. } = map_and_verify(folder)?;
-        Ok(Self { manifest, config, weights })
+        let VerifiedFolder { manifest, config, weights, detector, .. } = map_and_verify(folder)?;
+        Ok(Self { manifest, config, weights, detector: detector.map(read_detector).transpose()? })
     }
 
     /// The model, on a device; and for each table row how many events it was trained on.

@@ -10,6 +10,7 @@ use super::progress::Progress;
 use super::step::TrainState;
 use crate::config::{Config, differences};
 use crate::event::ENTITY_HASH;
+use crate::history::Detector;
 use crate::model::IpInsightsConfig;
 use crate::model_folder::entity_filter::EntityFilter;
 use crate::model_folder::{InitFrom, MANIFEST, StoredWeights};
@@ -71,6 +72,19 @@ impl InitialModel {
     /// The rows of their table of entities.
     pub fn num_entity_vectors(&self) -> usize {
         self.num_entity_vectors
+    }
+
+    /// Where they lie.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The detector beside them: a checkpoint has none, and a model of the engine alone.
+    pub fn detector(&self) -> Option<&Detector> {
+        match &self.source {
+            Source::Checkpoint(_) => None,
+            Source::Model(weights) => weights.detector.as_ref(),
+        }
     }
 
     /// The entities that they were trained on.

@@ -19,7 +19,7 @@ mod tensorboard;
 mod trainer;
 
 pub use checkpoint::{Checkpoint, CheckpointFolder, Resume, RunIdentity};
-pub use detector::fit_detector;
+pub use detector::{RunDetector, check_history, fit_detector};
 pub use initial::InitialModel;
 pub use inputs::TrainInputs;
 pub use lock::FolderLock;

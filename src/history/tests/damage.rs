@@ -31,7 +31,7 @@ fn use_history(history: &History, pairs: &[(u64, Address)], is_merged: bool) {
         black_box(history.usage(*account, *address, Some(BASE)));
     }
     black_box(history.accounts().count());
-    black_box(history.summary());
+    black_box((history.summary(), history.num_prefixes()));
     if !is_merged {
         return;
     }

@@ -41,6 +41,15 @@ fn bytes_do_not_depend_on_threads_or_memory() {
         assert_eq!(with_threads(7, || build(1 << 30)), whole);
         // Many runs of events in temporary files, and many of pairs.
         assert_eq!(build(200_000), whole);
+        let parts = events.chunks(9_000).map(|part| builder(part, base, Options::default()));
+        let parts: Vec<_> = parts.map(|part| part.finish_in_memory().unwrap()).collect();
+        let add = || {
+            bytes_of(|path| {
+                merge(&parts.iter().collect::<Vec<_>>(), &Options::default(), path).unwrap();
+            })
+        };
+        assert_eq!(with_threads(1, add), whole);
+        assert_eq!(with_threads(5, add), whole);
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use proptest::prelude::*;
 
-use super::reference::Reference;
+use super::reference::{Reference, prefix};
 use super::*;
 use crate::event::Address;
 
@@ -123,6 +123,10 @@ fn assert_summary(history: &History, events: &[Event], is_timed: bool) {
         assert_eq!(family.pairs, num(events().map(|event| (event.0, event.1.bits())).collect()));
         assert_eq!(family.addresses, num(events().map(|event| (0, event.1.bits())).collect()));
         assert_eq!(family.accounts, num(events().map(|event| (event.0, 0)).collect()));
+        for (level, num) in history.num_prefixes()[usize::from(!is_ipv4)].into_iter().enumerate() {
+            let prefixes: HashSet<_> = events().map(|event| prefix(event.1, level)).collect();
+            assert_eq!(num, prefixes.len() as u64);
+        }
     }
 }
 
