@@ -159,7 +159,8 @@ fn a_history_tells_the_logins_of_strangers_better_than_the_rows_of_others() {
     assert!(counts > row + 0.04, "{counts} and {row}");
     // Each kind of model refuses the choices of the other.
     let refused = |model: &str, unseen: &str| {
-        run(&["score", "--model", model, "--unseen", unseen], "user_1,1.2.3.4\n").expect(2, &["--unseen", unseen])
+        run(&["score", "--model", model, "--unseen", unseen], "user_1,1.2.3.4\n")
+            .expect(2, &["--unseen", unseen])
     };
     refused("history_run/model", "prior");
     refused("run/model", "score");

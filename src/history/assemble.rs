@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::account::Clock;
 use super::base::section;
+use super::clock::Clock;
 use super::container::SectionWriter;
 use super::info::Info;
 use super::options::Options;

@@ -6,9 +6,9 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use super::account::Clock;
 use super::assemble::{Target, write_history};
 use super::base::{History, Summary};
+use super::clock::Clock;
 use super::group::{Columns, Run};
 use super::info::MAX_TIME;
 use super::merge::Merge;

@@ -10,6 +10,7 @@ mod batch;
 mod bits;
 mod build;
 mod chain;
+mod clock;
 mod closed_form;
 mod combine;
 mod container;
