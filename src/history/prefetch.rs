@@ -1,5 +1,5 @@
 //! Asks the CPU to fetch memory before it is needed.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "a prefetch is an intrinsic of the CPU")]
 
 /// Bytes that a CPU fetches together.
 pub(super) const CACHE_LINE: usize = 64;
