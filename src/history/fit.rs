@@ -5,7 +5,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::features::NUM_INPUTS;
-use super::network::{HIDDEN_1, HIDDEN_2, NUM_PARAMETERS, Part};
+use super::host_head::{HIDDEN_1, HIDDEN_2, NUM_FITTED, Part};
 
 /// How a head is fitted.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -246,7 +246,7 @@ impl Block {
 /// Weights as PyTorch's `nn.Linear` draws them; the linear part begins as the closed form.
 pub fn initial(seed: u64) -> Vec<f32> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let mut p = vec![0.0f32; NUM_PARAMETERS];
+    let mut p = vec![0.0f32; NUM_FITTED];
     for (part, fan_in, scale) in [
         (Part::FirstWeight, NUM_INPUTS, 1.0),
         (Part::FirstBias, NUM_INPUTS, 1.0),

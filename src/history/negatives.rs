@@ -37,6 +37,8 @@ pub struct TrainingPair {
     pub is_event: bool,
     /// Its weight in the loss.
     pub weight: f32,
+    /// The position of the event.
+    pub source: Option<u32>,
 }
 
 /// Where the address of a pair that did not occur comes from; its account is the event's.
@@ -46,16 +48,19 @@ enum Negative {
     OtherAccount,
     /// Any address of the family: what nobody uses.
     Uniform,
+    /// Any address of a network that another account used, each network equally likely.
+    Network,
     /// The event's own address with the bits below a random length drawn anew: where a network ends.
     Neighbour,
 }
 
 /// The negatives of each event and their weights.
-const NEGATIVES: [(Negative, f32); 4] = [
+const NEGATIVES: [(Negative, f32); 5] = [
     (Negative::OtherAccount, 0.5),
     (Negative::OtherAccount, 0.5),
     (Negative::Uniform, 0.5),
     (Negative::Neighbour, 0.5),
+    (Negative::Network, 0.5),
 ];
 
 /// Draws of another account's event before it is given up.
@@ -77,6 +82,26 @@ pub fn sample_pairs(log: &EventLog, options: &SamplingOptions) -> Vec<TrainingPa
     pairs.collect()
 }
 
+/// Positives alone.
+pub fn positives_of(log: &EventLog, positions: &[u32], options: &SamplingOptions) -> Vec<TrainingPair> {
+    positions
+        .par_iter()
+        .enumerate()
+        .map(|(draw, position)| {
+            let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
+            rng.set_stream((1 << 40) + draw as u64);
+            let moment = Moment::draw(log, *position, options, &mut rng);
+            let (entity, address, time) = (log.entity(*position), log.address(*position), log.time(*position));
+            TrainingPair {
+                query: Query { entity, address, position: moment.position, time },
+                is_event: true,
+                weight: 1.0,
+                source: Some(*position),
+            }
+        })
+        .collect()
+}
+
 fn pairs_of(
     log: &EventLog,
     families: &Families,
@@ -90,12 +115,14 @@ fn pairs_of(
         query: Query { entity, address, position: moment.position, time },
         is_event,
         weight,
+        source: Some(position),
     };
     let mut pairs = vec![pair(address, 1.0, true)];
     for (kind, weight) in NEGATIVES {
         let drawn = match kind {
             Negative::OtherAccount => families.other_account(log, entity, address, &moment, rng),
             Negative::Uniform => Some(uniform(address, rng)),
+            Negative::Network => families.network(address, rng),
             Negative::Neighbour => Some(neighbour(address, rng)),
         };
         pairs.extend(drawn.map(|address| pair(address, weight, false)));
@@ -137,17 +164,31 @@ const SLACK: f64 = 20.0;
 struct Families {
     ipv4: Vec<u32>,
     ipv6: Vec<u32>,
+    networks: [Vec<u64>; 2],
 }
 
 impl Families {
     fn of(log: &EventLog) -> Self {
+        let shift = |address: Address| if address.is_ipv4() { 12 } else { 24 };
+        let networks = [true, false].map(|family| {
+            let mut networks: Vec<u64> = log.addresses.iter().filter(|a| a.is_ipv4() == family).map(|a| a.bits() >> shift(*a) << shift(*a)).collect();
+            networks.par_sort_unstable();
+            networks.dedup();
+            networks
+        });
         let positions = || (0..log.len() as u32).into_par_iter();
         let num_ipv4 = positions().filter(|position| log.address(*position).is_ipv4()).count();
         if num_ipv4 == 0 || num_ipv4 == log.len() {
-            return Self { ipv4: Vec::new(), ipv6: Vec::new() };
+            return Self { ipv4: Vec::new(), ipv6: Vec::new(), networks };
         }
         let (ipv4, ipv6) = positions().partition(|position| log.address(*position).is_ipv4());
-        Self { ipv4, ipv6 }
+        Self { ipv4, ipv6, networks }
+    }
+
+    fn network(&self, address: Address, rng: &mut impl Rng) -> Option<Address> {
+        let networks = &self.networks[usize::from(!address.is_ipv4())];
+        let free = if address.is_ipv4() { 12 } else { 24 };
+        Some(Address::from_bits(networks[rng.random_range(0..networks.len())] | rng.random_range(0..1 << free)))
     }
 
     /// The address of an event of another account around the moment, each equally likely.

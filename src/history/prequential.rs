@@ -23,7 +23,7 @@ use super::usage::{NUM_LEVELS, Usage};
 use crate::event::Address;
 
 /// The mark of an event that brought its account or its address nothing new.
-pub(super) const NOTHING_NEW: u8 = u8::MAX;
+pub const NOTHING_NEW: u8 = u8::MAX;
 
 /// Seconds of a day.
 const SECONDS_PER_DAY: f64 = 86_400.0;
@@ -107,6 +107,12 @@ pub fn prequential_usage(log: &EventLog, queries: &[Query]) -> Vec<Usage> {
     count_accounts(&new_to_account, queries, &mut usage);
     count_all(log, &new_to_account, queries, &mut usage);
     usage
+}
+
+/// Of each event, the first level that was new to its account, plus one; 0 where the account itself was new, and
+/// [`NOTHING_NEW`] where it had used the address before.
+pub fn new_levels(log: &EventLog) -> Vec<u8> {
+    count_own(log, log.len() as u32, &[], &[]).1
 }
 
 /// What accounts did: usage in the order of `by_account`, and of each position the first level that was new to its
