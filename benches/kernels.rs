@@ -7,13 +7,10 @@ use std::time::Instant;
 
 use clap::Parser;
 use ipsight_kernels::bits::bits_on_slices;
-use ipsight_kernels::elsewhere::ElsewhereShape;
 use ipsight_kernels::first_layer::{FirstLayer, first_layer_gradient_reference, first_layer_reference};
-use ipsight_kernels::folded::{FoldedInputs, folded_on_slices};
-use ipsight_kernels::folded_reference::folded_reference;
+use ipsight_kernels::folded::{FoldedInputs, folded_on_slices, folded_reference};
 use ipsight_kernels::folded_step::{ShardMut, folded_step_on_slices};
 use ipsight_kernels::gather::{gather_on_slices, gather_reference};
-use ipsight_kernels::memory::{MemoryShape, PrefixLengths};
 use ipsight_kernels::negatives::{Negatives, pair_reference, pairs_on_slices};
 use ipsight_kernels::pair_loss::{RowLoss, pair_reference as loss_reference};
 use ipsight_kernels::row_adam::{AdamStep, RowsMut, TouchedRows, row_adam_on_slices, row_adam_reference};
@@ -237,7 +234,6 @@ struct Data {
     shape: ModelShape,
     parameters: Vec<f32>,
     ips: Vec<u32>,
-    tags: Vec<u32>,
     /// In turn, or their rows would stay in the cache.
     batches: Vec<Batch>,
     table: [Vec<f32>; 3],
@@ -278,7 +274,6 @@ impl Batch {
         let pairs = self.segments[num_rows] as usize * NUM_PAIRS;
         FoldedInputs {
             segments: &self.segments[..=num_rows],
-            tags: &data.tags[..self.segments[num_rows] as usize],
             pair_ips: &self.pair_ips[..pairs],
             mask: &self.mask[..pairs],
             parameters: &data.parameters,
@@ -293,17 +288,16 @@ impl Batch {
 }
 
 impl Data {
-    fn new(shape: ModelShape) -> Self {
+    fn new() -> Self {
+        let shape = ModelShape::new(D, 1);
         let mut random = ChaCha8Rng::seed_from_u64(1);
-        let width = shape.row_width();
         let mut floats =
             |n: usize| (0..n).map(|_| 0.1 * (random.random::<f32>() - 0.5)).collect::<Vec<f32>>();
         let parameters = floats(shape.num_parameters());
-        let table = [floats(NUM_ROWS * width), vec![0.0; NUM_ROWS * width], vec![0.0; NUM_ROWS * width]];
-        let tags = (0..NUM_POSITIVES).map(|_| random.random()).collect();
+        let table = [floats(NUM_ROWS * D), vec![0.0; NUM_ROWS * D], vec![0.0; NUM_ROWS * D]];
         let ips: Vec<u32> = (0..NUM_POSITIVES).map(|_| random.random()).collect();
         let batches = (0..NUM_BATCHES).map(|_| Batch::new(&mut random)).collect();
-        Self { shape, parameters, ips, tags, batches, table }
+        Self { shape, parameters, ips, batches, table }
     }
 
     /// Mini-batches in turn, for ever.
@@ -314,7 +308,7 @@ impl Data {
 }
 
 fn kernels(bench: &Bench, shared: &SharedOptions, floors: &Floors) -> Vec<Row> {
-    let (data, wide) = (Data::new(ModelShape::bits(D, 1)), Data::new(wide_shape()));
+    let data = Data::new();
     let mut rows = Vec::new();
     let mut add = |name: &str, measure: &mut dyn FnMut(&Data) -> Row| {
         if shared.wants(name) {
@@ -330,20 +324,10 @@ fn kernels(bench: &Bench, shared: &SharedOptions, floors: &Floors) -> Vec<Row> {
     add("pair_loss", &mut |data| pair_loss(bench, floors, data));
     add("row_adam", &mut |data| row_adam(bench, floors, data));
     add("folded", &mut |data| folded(bench, floors, data));
-    add("folded_step", &mut |data| folded_step("folded_step", bench, floors, data));
+    add("folded_step", &mut |data| folded_step(bench, floors, data));
     add("fold", &mut |data| fold(bench, floors, data));
-    add("scores", &mut |data| scores("scores", bench, floors, data));
-    add("wide_step", &mut |_| folded_step("wide_step", bench, floors, &wide));
-    add("wide_scores", &mut |_| scores("wide_scores", bench, floors, &wide));
+    add("scores", &mut |data| scores(bench, floors, data));
     rows
-}
-
-/// The model of `configs/default.toml`: with a memory and learned prefixes.
-fn wide_shape() -> ModelShape {
-    let lengths = |lengths: &[u32]| PrefixLengths::new(lengths).expect("lengths up to 32");
-    let memory = MemoryShape { num_cells: 256, lengths: lengths(&[4, 8, 10, 12, 14, 16]) };
-    let elsewhere = ElsewhereShape { lengths: lengths(&[0, 8, 12, 16]) };
-    ModelShape { memory, elsewhere, ..ModelShape::bits(D, 1) }
 }
 
 fn work(name: &'static str, unit: &'static str, units: usize, bytes: f64, flop: f64) -> Work {
@@ -400,22 +384,21 @@ fn gather(bench: &Bench, floors: &Floors, data: &Data) -> Row {
 }
 
 fn first_layer(bench: &Bench, floors: &Floors, data: &Data) -> Row {
-    let layer = FirstLayer { shape: data.shape, parameters: &data.parameters, ips: &data.ips };
+    let layer = FirstLayer::of_encoder(&data.shape, &data.parameters);
     let mut out = vec![0.0; NUM_POSITIVES * D];
-    let (weight, bias) = (&data.parameters[data.shape.weight(0)], &data.parameters[data.shape.bias(0)]);
     let reference = || {
         for i in 0..100 * D {
-            black_box(first_layer_reference(weight, bias, data.ips[i / D], i % D));
+            black_box(first_layer_reference(layer.weight, layer.bias, data.ips[i / D], i % D));
         }
     };
     let work = on_one_thread("first_layer", "address", NUM_POSITIVES, 4.0 * D as f64, 16.0 * D as f64);
-    bench.row(floors, work, || layer.encode(black_box(&mut out)), (100, reference))
+    bench.row(floors, work, || layer.encode(&data.ips, black_box(&mut out)), (100, reference))
 }
 
 fn first_layer_backward(bench: &Bench, floors: &Floors, data: &Data) -> Row {
-    let layer = FirstLayer { shape: data.shape, parameters: &data.parameters, ips: &data.ips };
+    let layer = FirstLayer::of_encoder(&data.shape, &data.parameters);
     let gradients: Vec<f32> = (0..NUM_POSITIVES * D).map(|i| (i % 13) as f32).collect();
-    let twin = || drop(black_box(layer.gradients(&gradients)));
+    let twin = || drop(black_box(layer.gradients(&data.ips, &gradients)));
     let reference = || {
         for k in 0..D {
             (0..32).for_each(|bit| {
@@ -438,7 +421,7 @@ fn pair_loss(bench: &Bench, floors: &Floors, data: &Data) -> Row {
     let mut hidden: Vec<f32> = data.table[0][D..D + NUM_PAIRS * D].iter().map(|x| x.abs()).collect();
     let plain = hidden.clone();
     let (mut s, mut logits, mut gradients) = (vec![0.0; D], [0.0; NUM_PAIRS], [0.0; NUM_PAIRS]);
-    let row = RowLoss { q: &q, c: &[0.1; NUM_PAIRS], mask: &[1.0; NUM_PAIRS], scale: 1e-4 };
+    let row = RowLoss { q: &q, c: 0.1, mask: &[1.0; NUM_PAIRS], scale: 1e-4 };
     let twin = || {
         for _ in 0..1000 {
             black_box(row.run(&mut hidden, &mut s, &mut logits, &mut gradients));
@@ -493,8 +476,7 @@ fn folded(bench: &Bench, floors: &Floors, data: &Data) -> Row {
 }
 
 /// Its reference is made of those of `gather`, `folded` and `row_adam`.
-fn folded_step(name: &'static str, bench: &Bench, floors: &Floors, data: &Data) -> Row {
-    let width = data.shape.row_width();
+fn folded_step(bench: &Bench, floors: &Floors, data: &Data) -> Row {
     let ([mut w, mut m, mut v], mut tables) = (data.table.clone(), data.table.clone());
     let adam = AdamStep::at(10, 1e-3, 0.0);
     let mut next = data.turns();
@@ -507,12 +489,12 @@ fn folded_step(name: &'static str, bench: &Bench, floors: &Floors, data: &Data) 
     let batch = &data.batches[0];
     let (few, rows) = (batch.inputs(data, FEW_ROWS), &batch.rows[..FEW_ROWS]);
     let reference = || {
-        let (_, gradients, _) = folded_reference(few, &gather_reference(&tables[0], rows, width));
-        let touched = TouchedRows { rows, segments: few.segments, gradients: &gradients, vector_dim: width };
+        let (_, gradients, _) = folded_reference(few, &gather_reference(&tables[0], rows, D));
+        let touched = TouchedRows { rows, segments: few.segments, gradients: &gradients, vector_dim: D };
         let [w, m, v] = &mut tables;
         row_adam_reference(RowsMut { w, m, v }, touched, &adam);
     };
-    let work = work(name, "positive", NUM_POSITIVES, 24.0 * width as f64, flop_of_a_positive());
+    let work = work("folded_step", "positive", NUM_POSITIVES, 24.0 * D as f64, flop_of_a_positive());
     bench.row(floors, work, twin, (batch.segments[FEW_ROWS] as usize, reference))
 }
 
@@ -528,7 +510,7 @@ fn fold(bench: &Bench, floors: &Floors, data: &Data) -> Row {
     bench.row(floors, work("fold", "entity", NUM_ROWS, 8.0 * D as f64, flop), twin, (50, reference))
 }
 
-fn scores(name: &'static str, bench: &Bench, floors: &Floors, data: &Data) -> Row {
+fn scores(bench: &Bench, floors: &Floors, data: &Data) -> Row {
     const UNITS: usize = 1 << 18;
     let folded = fold_on_slices(&data.shape, &data.parameters, &data.table[0]);
     let tables = tables_on_slices(&data.shape, &data.parameters);
@@ -537,19 +519,16 @@ fn scores(name: &'static str, bench: &Bench, floors: &Floors, data: &Data) -> Ro
     let ips: Vec<u32> = (0..UNITS).map(|_| random.random()).collect();
     let inputs =
         ScoreInputs { folded: &folded, tables: &tables, parameters: &data.parameters, shape: data.shape };
-    let tags: Vec<u32> = (0..UNITS).map(|_| random.random()).collect();
-    let pairs = PairsToScore { rows: &rows, tags: &tags, ips: &ips };
-    let columns = D + 1 + data.shape.num_cells();
+    let pairs = PairsToScore { rows: &rows, ips: &ips };
+    let columns = data.shape.folded_width();
     let mut out = vec![0.0; UNITS];
     let twin = || scores_on_slices(inputs, pairs, black_box(&mut out));
     let reference = || {
         for i in 0..200 {
             let row = &folded[rows[i] as usize * columns..][..columns];
-            black_box(score_reference(&data.shape, &data.parameters, row, tags[i], ips[i]));
+            black_box(score_reference(&data.shape, &data.parameters, row, ips[i]));
         }
     };
-    // Of the cells, a cache line a length.
-    let lines = data.shape.memory.lengths.iter().count() + usize::from(data.shape.elsewhere.exists());
-    let work = work(name, "pair", UNITS, (4 * (D + 1) + 64 * lines) as f64, 6.0 * D as f64);
+    let work = work("scores", "pair", UNITS, (4 * (D + 1)) as f64, 6.0 * D as f64);
     bench.row(floors, work, twin, (200, reference))
 }

@@ -8,6 +8,7 @@ use std::time::Instant;
 use clap::Parser;
 use ipsight::config::{DeviceChoice, Hyperparameters};
 use ipsight::device::{self, MemoryPlan};
+use ipsight::event::Address;
 use ipsight::model::IpInsightsConfig;
 use ipsight::{Config, Event, Scorer};
 use rand::{RngExt, SeedableRng};
@@ -202,7 +203,7 @@ fn serve_case(case: &Case) -> Outcome<()> {
 
 /// Uniformly random entities and addresses, so that table rows come from memory rather than a cache.
 fn random_events(rng: &mut ChaCha8Rng, count: usize) -> Vec<Event> {
-    (0..count).map(|_| Event { entity: rng.random(), ip: rng.random() }).collect()
+    (0..count).map(|_| Event { entity: rng.random(), address: Address::from_ipv4(rng.random()) }).collect()
 }
 
 fn score_batches(scorer: &Scorer, calls: &[Vec<Event>], batches: usize) -> Outcome<Answer> {
@@ -217,7 +218,7 @@ fn score_singly(scorer: &Scorer, events: &[Event]) -> Outcome<Answer> {
     let mut seconds = Vec::with_capacity(events.len());
     for event in events {
         let start = Instant::now();
-        black_box(scorer.dot_product(black_box(*event))?);
+        black_box(scorer.score(black_box(*event))?);
         seconds.push(start.elapsed().as_secs_f64());
     }
     seconds.sort_by(f64::total_cmp);

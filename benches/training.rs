@@ -254,7 +254,7 @@ fn serve_case(case: &Case) -> Outcome<()> {
 /// Uniformly random (row, IP) pairs: no cache helps, and hardly a row comes twice in a mini-batch.
 fn mini_batches(case: &Case) -> Vec<MiniBatch> {
     let mut rng = ChaCha8Rng::seed_from_u64(0);
-    let mut pair = || (rng.random_range(0..case.num_entity_vectors as u32), rng.random(), rng.random());
+    let mut pair = || (rng.random_range(0..case.num_entity_vectors as u32), rng.random());
     let mut batch = || MiniBatch::sorted(std::iter::repeat_with(&mut pair).take(case.mini_batch_size));
     (0..NUM_MINI_BATCHES).map(|_| batch()).collect()
 }

@@ -5,7 +5,6 @@ use burn::tensor::Device;
 use burn::tensor::{DeviceKind, wgpu::wgpu};
 use ipsight_kernels::first_layer::NUM_BUCKETS;
 use ipsight_kernels::folded::{CHUNKS_AT_ONCE, MIN_POSITIVES_PER_CHUNK, ROWS_PER_BLOCK};
-use ipsight_kernels::scores::folded_width;
 use ipsight_kernels::shape::ModelShape;
 use serde::Serialize;
 
@@ -42,7 +41,7 @@ pub struct DeviceLimits {
 
 /// Buffers that a kernel binds at most, its scalars included.
 #[cfg(feature = "wgpu")]
-const MAX_BUFFERS_OF_A_KERNEL: u32 = 15;
+const MAX_BUFFERS_OF_A_KERNEL: u32 = 14;
 
 /// A graphics adapter that wgpu can reach.
 #[derive(Clone, Debug, Serialize)]
@@ -242,11 +241,11 @@ impl MemoryPlan {
     pub fn for_training(config: &Config, limits: &DeviceLimits) -> Result<Self> {
         let shape = model_shape(config);
         // A shard is folded when the model is written.
-        let widest_row = shape.row_width().max(folded_width(&shape));
-        let plan = Self::new(config, limits, shape.row_width(), widest_row)?;
+        let widest_row = shape.vector_dim.max(shape.folded_width());
+        let plan = Self::new(config, limits, shape.vector_dim, widest_row)?;
         let plan = Self { optimizer_bytes: 2 * plan.table_bytes, ..plan };
         let step = StepMemory::new(config, limits.max_binding_bytes.is_some());
-        let lower = "lower mini_batch_size, the negative sampling rates, vector_dim or model.memory_cells";
+        let lower = "lower mini_batch_size, the negative sampling rates or vector_dim";
         if let Some(limit) = limits.max_binding_bytes.filter(|limit| step.largest_tensor > *limit) {
             return Err(Error::device(
                 format!(
@@ -268,8 +267,8 @@ impl MemoryPlan {
     ///
     /// As [`MemoryPlan::for_training`].
     pub fn for_scoring(config: &Config, limits: &DeviceLimits) -> Result<Self> {
-        let shape = model_shape(config);
-        let plan = Self::new(config, limits, folded_width(&shape), folded_width(&shape))?;
+        let width = model_shape(config).folded_width();
+        let plan = Self::new(config, limits, width, width)?;
         plan.check_available(limits, "take another device, or a machine with more memory".into())?;
         Ok(plan)
     }
@@ -293,7 +292,7 @@ impl MemoryPlan {
                     bytes(encoder_bytes),
                     bytes(limit)
                 ),
-                "lower vector_dim or num_ip_encoder_layers, or leave out long model.prefix_lengths",
+                "lower vector_dim or num_ip_encoder_layers",
             ));
         }
         Ok(Self {
@@ -330,30 +329,29 @@ impl StepMemory {
     fn new(config: &Config, on_gpu: bool) -> Self {
         let (h, shape) = (&config.hyperparameters, model_shape(config));
         let num_pairs = 1 + h.random_negative_sampling_rate + h.shuffled_negative_sampling_rate;
-        // Addresses, mask, logits, gradients of two parts and rows of the pairs are such a tensor each.
+        // Addresses, mask, logits, gradients and rows of the pairs are such a tensor each, at most.
         let pairs = 4 * (h.mini_batch_size * num_pairs) as u64;
-        // So are entity rows, their gradients and those of vectors, q and s, at most, where every positive has a
-        // row of its own.
-        let widest = shape.row_width().max(shape.output_width()) + 1;
+        // Entity rows, their gradients, q and s are such a tensor each, at most, where every positive has a row of its
+        // own.
+        let widest = shape.vector_dim.max(shape.output_width()) + 1;
         let rows = 4 * (h.mini_batch_size * widest) as u64;
         let encoder = 4 * shape.num_parameters() as u64;
         if on_gpu {
             // Activations are kept only where there are products of hidden layers.
             let kept = if h.num_ip_encoder_layers > 1 { pairs * h.vector_dim as u64 } else { 0 };
-            let both_parts = if shape.elsewhere.exists() { 2 * pairs } else { pairs };
             const SLICES: u64 = 2 * (16 << 20);
             return Self {
-                largest_tensor: both_parts.max(rows).max(encoder).max(kept),
-                total: 6 * pairs + 5 * rows + 4 * encoder + kept * h.num_ip_encoder_layers as u64 + SLICES,
+                largest_tensor: pairs.max(rows).max(encoder).max(kept),
+                total: 5 * pairs + 4 * rows + 4 * encoder + kept * h.num_ip_encoder_layers as u64 + SLICES,
             };
         }
         // Parameters, moments, gradient; each layer packed two ways; and a gradient a chunk.
         let buckets = 4 * (NUM_BUCKETS * h.vector_dim) as u64;
         let chunks = h.mini_batch_size.div_ceil(MIN_POSITIVES_PER_CHUNK).min(CHUNKS_AT_ONCE) as u64 + 1;
-        // And what a thread keeps of a block of rows: e, dE, Q, S, cells and their gradients.
-        let of_block = 2 * (h.vector_dim + shape.output_width() + shape.num_cells()).next_multiple_of(16);
+        // And what a thread keeps of a block of rows: e, dE, Q and S.
+        let of_block = 2 * (h.vector_dim + shape.output_width()).next_multiple_of(16);
         let blocks = 4 * (ROWS_PER_BLOCK * of_block * rayon::current_num_threads()) as u64;
-        Self { largest_tensor: rows, total: 6 * pairs + 6 * encoder + chunks * (encoder + buckets) + blocks }
+        Self { largest_tensor: rows, total: 5 * pairs + 6 * encoder + chunks * (encoder + buckets) + blocks }
     }
 }
 
@@ -381,7 +379,7 @@ pub fn bytes(count: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Hyperparameters, IpEncoderKind};
+    use crate::config::Hyperparameters;
 
     fn config(num_entity_vectors: usize, vector_dim: usize) -> Config {
         let hyperparameters =
@@ -438,26 +436,6 @@ mod tests {
         wide.hyperparameters.num_ip_encoder_layers = 2;
         let error = MemoryPlan::for_training(&wide, &limits).unwrap_err();
         assert!(error.to_string().contains("a step needs tensors of 146.5 MiB"), "{error}");
-    }
-
-    #[test]
-    fn cells_and_prefixes_are_counted() {
-        let mut wide = config(1_000_000, 128);
-        wide.model.memory_cells = 256;
-        let plan = MemoryPlan::for_training(&wide, &DeviceLimits::default()).unwrap();
-        assert_eq!(plan.table_bytes, 4 * (128 + 256) * 1_000_000);
-        wide.model.ip_encoder = IpEncoderKind::Prefixes;
-        let plan = MemoryPlan::for_training(&wide, &DeviceLimits::default()).unwrap();
-        assert_eq!(plan.table_bytes, 4 * (128 + 8 + 256) * 1_000_000);
-
-        let limits = DeviceLimits { max_binding_bytes: Some(128 << 20), available_bytes: None };
-        let mut many = config(1000, 64);
-        many.hyperparameters.mini_batch_size = 100_000;
-        many.hyperparameters.random_negative_sampling_rate = 199;
-        assert!(MemoryPlan::for_training(&many, &limits).is_ok());
-        many.model.ip_encoder = IpEncoderKind::Prefixes;
-        let error = MemoryPlan::for_training(&many, &limits).unwrap_err();
-        assert!(error.to_string().contains("tensors of 153.4 MiB"), "gradients of two parts: {error}");
     }
 
     #[test]

@@ -2,49 +2,42 @@
 //! (entity, IP) event is: an entity embedding and an IP encoder, trained on events against generated
 //! negatives, whose dot product is the log odds that a pair is real.
 //!
-//! The way of an event: [`data`] reads it, [`event`] hashes the entity and parses the address,
-//! [`train()`] learns from it in mini-batches, [`artifact`] keeps the [`model`] and, in an [`entity_filter`], whom it was trained on, and [`score`] scores with it;
-//! [`explain`] says why a score is what it is, [`evaluate`] how well all do, [`compare`] how two models differ,
-//! and [`thresholds`] keeps what follows from that in the model folder. [`device`] chooses where that happens, [`config`] says how, and [`synth`]
-//! makes logins to try it on; [`import`] takes them from logs. [`serve`] answers requests for scores, and [`sagemaker`] knows
-//! the folders of a training container. [`sweep`] searches for hyperparameters.
+//! The way of an event: [`data`] reads it, [`event`] hashes the entity and parses the address, [`train()`] learns from
+//! it in mini-batches, [`model_folder`] keeps the [`model`] and the set of entities it was trained on, and
+//! [`inference`] loads all of that as one value, scores with it and explains scores. [`evaluate`] measures how well that
+//! works, [`compare`] how two models differ, and [`thresholds`] keeps the decisions that follow. [`device`] chooses where
+//! that happens, [`config`] says how, [`synth`] makes logins to try it on, and [`import`] takes them from logs. [`serve`]
+//! answers requests for scores, [`sagemaker`] knows the folders of a training container, and [`sweep`] searches for
+//! hyperparameters.
 
 #![recursion_limit = "256"]
 
-pub mod artifact;
-pub mod calibration;
 pub mod compare;
 pub mod config;
 pub mod data;
 pub mod device;
-pub mod embeddings;
-pub mod entity_filter;
+mod durable;
 mod error;
 pub mod evaluate;
 pub mod event;
-pub mod explain;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz_targets;
+pub mod history;
 pub mod import;
-mod interval;
-mod manifest;
-mod mixing;
+pub mod inference;
 pub mod model;
-mod output_file;
-mod report;
+pub mod model_folder;
 pub mod sagemaker;
-pub mod score;
 pub mod serve;
 pub mod sweep;
 pub mod synth;
+pub mod tensors;
 pub mod thresholds;
 pub mod train;
-pub mod unseen;
 
 pub use config::Config;
-pub use error::{Error, Result, nearest};
+pub use durable::OutputFile;
+pub use error::{At, Error, Result, nearest};
 pub use event::Event;
-pub use output_file::OutputFile;
-pub use score::{Scorer, anomaly_score};
+pub use inference::{LoadedModel, Scorer, Unseen, anomaly_score};
 pub use train::train;
-pub use unseen::Unseen;

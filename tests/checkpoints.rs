@@ -14,6 +14,7 @@ use ipsight::Config;
 use ipsight::config::DeviceChoice;
 use ipsight::data::Events;
 use ipsight::device::{self, ComputeDevice, MemoryPlan};
+use ipsight::event::Address;
 use ipsight::train::{
     Checkpoint, CheckpointFolder, FolderLock, Resume, RunIdentity, TrainEvent, TrainInputs, Trained,
     checkpoint,
@@ -30,9 +31,6 @@ mini_batch_size = 1000
 learning_rate = 0.02
 epochs = 8
 batch_metrics_publish_interval = 3
-[model]
-ip_encoder = "prefixes"
-memory_cells = 16
 [training]
 device = "ndarray"
 learning_rate_schedule = "linear"
@@ -169,7 +167,7 @@ fn a_run_that_is_killed_again_and_again_ends_in_the_same_model() {
         let last = train(output, &[]);
         if last.code == Some(2) {
             // The last kill came too late.
-            last.expect(2, &["came to its end"]);
+            last.expect(2, &["is complete"]);
         } else {
             last.expect(0, &[]);
         }
@@ -186,7 +184,7 @@ fn a_signal_leaves_a_model_and_a_checkpoint_to_go_on_from() {
     assert_eq!(manifest["training"]["completed"], false);
     let (num_steps, path) = checkpoints("stopped").pop().unwrap();
     assert_eq!(manifest["training"]["num_steps"], num_steps, "the checkpoint holds all that was done");
-    train("stopped", &["--resume", "never"]).expect(2, &["--overwrite", "--resume auto"]);
+    train("stopped", &["--resume", "never"]).expect(2, &["--overwrite", "set --resume to auto"]);
     // As a run leaves them that is killed while it writes.
     for half in ["checkpoints/.step-0000000099.1.tmp", "checkpoints/.step-0000000007.1.old", ".model.1.tmp"] {
         fs::create_dir(root().join("stopped").join(half)).unwrap();
@@ -196,7 +194,7 @@ fn a_signal_leaves_a_model_and_a_checkpoint_to_go_on_from() {
     let name = path.file_name().unwrap().to_str().unwrap().to_string();
     train("stopped", &[]).expect(0, &["going on from", &name]);
     assert_whole("stopped");
-    train("stopped", &[]).expect(2, &["came to its end", "--overwrite"]);
+    train("stopped", &[]).expect(2, &["is complete", "--overwrite"]);
     // A must goes on even then, and comes to the same end.
     train("stopped", &["--resume", "must"]).expect(0, &["going on from"]);
     assert_whole("stopped");
@@ -277,7 +275,7 @@ fn without_a_good_checkpoint_it_begins_anew_unless_it_must_not() {
     let outcome = train("none-good", &[]).expect(0, &["is damaged", "no good checkpoint", "begins anew"]);
     assert!(!outcome.stderr.contains("going on from"), "{}", outcome.stderr);
     assert_whole("none-good");
-    train("nothing", &["--resume", "must"]).expect(2, &["no run to go on with"]);
+    train("nothing", &["--resume", "must"]).expect(2, &["no run to resume"]);
     train("nothing", &["--resume", "must", "--overwrite"]).expect(2, &["--overwrite"]);
     assert!(!root().join("nothing").exists());
     train("nothing", &["--resume", "perhaps"]).expect(2, &["auto, never, must"]);
@@ -291,7 +289,6 @@ fn other_events_or_another_configuration_are_refused_by_name() {
     set("hyperparameters.vector_dim=32")
         .expect(2, &["hyperparameters.vector_dim: 16 then, 32 now", "--overwrite"]);
     set("training.seed=1").expect(2, &["training.seed: 0 then, 1 now"]);
-    set("model.prefix_lengths=[8]").expect(2, &["model.prefix_lengths: [0, 8, 12, 16] then, [8] now"]);
     set("hyperparameters.epochs=9").expect(2, &["hyperparameters.epochs: 8 then, 9 now"]);
     let text = fs::read_to_string(root().join("train.csv")).unwrap();
     let lines: Vec<&str> = text.lines().collect();
@@ -361,7 +358,10 @@ fn a_checkpoint_that_cannot_be_written_ends_the_run_and_leaves_nothing() {
 
 fn events() -> Events {
     let entities = (0..1000u64).map(|i| (i % 37) * 0x9E37_79B9_7F4A_7C15).collect();
-    Events::from_columns(entities, (0..1000u32).map(|i| i.wrapping_mul(2_654_435_761)).collect())
+    Events::from_columns(
+        entities,
+        (0..1000).map(|i: u32| Address::from_ipv4(i.wrapping_mul(2_654_435_761))).collect(),
+    )
 }
 
 fn config() -> Config {
@@ -468,12 +468,11 @@ fn it_goes_on_after_any_step_as_if_nothing_had_been() {
 #[test]
 fn a_table_in_shards_goes_on_and_in_shards_of_another_size_too() {
     let mut config = config();
-    config.model.memory_cells = 8;
     config.hyperparameters.num_entity_vectors = 400;
     let sharded = |num_rows: u64| {
         let mut device = device::choose(DeviceChoice::Ndarray).unwrap();
-        // A row is 8 floats and 8 cells, and a little more where it is folded.
-        device.limits.max_binding_bytes = Some(64 * num_rows);
+        // A row is 8 floats, and one more where it is folded.
+        device.limits.max_binding_bytes = Some(36 * num_rows);
         let plan = MemoryPlan::for_training(&config, &device.limits).unwrap();
         assert!((100..200).contains(&plan.max_rows_per_shard), "{plan:?}");
         device

@@ -182,49 +182,6 @@ fn people_get_the_auc_the_model_and_the_next_command() {
 }
 
 #[test]
-fn sagemaker_metric_lines_match_its_expressions() {
-    LazyLock::force(&FIXTURE);
-    let outcome = run(&[
-        "train",
-        "--config",
-        "small.toml",
-        "--log-format",
-        "sagemaker",
-        "--output",
-        "sagemaker",
-        "--set",
-        "hyperparameters.epochs=2",
-        "--set",
-        "hyperparameters.batch_metrics_publish_interval=20",
-    ])
-    .expect(0, &[]);
-    let matching = |start: &str, end: &str| {
-        let value_of = |line: &str| {
-            let rest = line.strip_prefix(start)?;
-            let (between, value) = rest.split_once(end)?;
-            (!between.contains(' ')).then(|| value.split(' ').next().unwrap().parse::<f64>().ok())?
-        };
-        outcome.stdout.lines().filter_map(value_of).count()
-    };
-    let train = " train binary_classification_";
-    assert!(
-        matching("#quality_metric: host=algo-1, epoch=0, batch=", &format!("{train}accuracy <score>=")) > 2
-    );
-    assert!(
-        matching("#quality_metric: host=algo-1, epoch=1, batch=", &format!("{train}cross_entropy <loss>="))
-            > 2
-    );
-    for epoch in 0..2 {
-        let epoch = format!("#quality_metric: host=algo-1, epoch={epoch},");
-        assert_eq!(matching(&epoch, " train binary_classification_accuracy <score>="), 1);
-        assert_eq!(matching(&epoch, " train binary_classification_cross_entropy <loss>="), 1);
-        assert_eq!(matching(&epoch, " validation discriminator_auc <score>="), 1);
-    }
-    assert_eq!(matching("#progress_metric: host=algo-1,", " completed "), 2);
-    assert_eq!(matching("#throughput_metric: host=algo-1,", " train throughput="), 2);
-}
-
-#[test]
 fn score_keeps_the_order_and_says_what_was_seen() {
     let input = "user_1,203.0.113.7\nnobody at all,8.8.8.8\n\"user, 2\",1.2.3.4\nuser_1,203.0.113.7\n";
     let outcome =
@@ -245,21 +202,15 @@ fn score_keeps_the_order_and_says_what_was_seen() {
 }
 
 #[test]
-fn ipv6_is_refused_or_skipped_by_name_and_mapped_addresses_are_taken_on_request() {
+fn ipv6_is_refused_or_skipped_by_name_and_held_ipv4_addresses_are_taken() {
     LazyLock::force(&FIXTURE);
     let rows = "user_1,1.2.3.4\nuser_1,::ffff:1.2.3.4\nuser_1,2001:db8::1\nuser_1,::1\n";
     let score = |more: &[&str]| {
         run_with_stdin(&[&["score", "--model", "run/model", "--device", "ndarray"], more].concat(), rows)
     };
-    score(&[]).expect(3, &["stdin:2", "IPv4-mapped IPv6 address", "--ipv4-mapped"]);
-    score(&["--ipv4-mapped"])
-        .expect(3, &["stdin:3", "IPv6 address", "IPv6 is not supported", "--on-bad-row skip"]);
+    score(&[]).expect(3, &["stdin:3", "IPv6 address", "model.addresses", "--on-bad-row skip"]);
     let skip = ["--on-bad-row", "skip", "--max-bad-fraction", "1"];
-    let skipped =
-        score(&skip).expect(0, &["3 of 4 rows are bad: ", "2 IPv6 address", "1 IPv4-mapped IPv6 address"]);
-    assert_eq!(skipped.stdout.lines().count(), 2);
-    let taken =
-        score(&[&skip[..], &["--ipv4-mapped"]].concat()).expect(0, &["2 of 4 rows are bad: 2 IPv6 address"]);
+    let taken = score(&skip).expect(0, &["2 of 4 rows are bad: 2 IPv6 address"]);
     let lines: Vec<&str> = taken.stdout.lines().collect();
     assert_eq!((lines.len(), lines[1]), (3, lines[2]));
 
@@ -268,8 +219,7 @@ fn ipv6_is_refused_or_skipped_by_name_and_mapped_addresses_are_taken_on_request(
     write("plain.csv", &plain);
     write("mapped.csv", plain.replace(",1.2.", ",::ffff:1.2."));
     run(&["prepare", "plain.csv", "--output", "plain.arrow"]).expect(0, &[]);
-    run(&["prepare", "mapped.csv", "--output", "mapped.arrow"]).expect(3, &["mapped.csv:1", "--ipv4-mapped"]);
-    run(&["prepare", "mapped.csv", "--output", "mapped.arrow", "--ipv4-mapped"]).expect(0, &[]);
+    run(&["prepare", "mapped.csv", "--output", "mapped.arrow"]).expect(0, &[]);
     assert!(file("plain.arrow") == file("mapped.arrow"));
     let train = |input: &str, output: &str, more: &[&str]| {
         let args =
@@ -277,10 +227,9 @@ fn ipv6_is_refused_or_skipped_by_name_and_mapped_addresses_are_taken_on_request(
         run(&[&args[..], &["--set", "hyperparameters.epochs=1"], more].concat())
     };
     train("plain.csv", "plain_run", &[]).expect(0, &[]);
-    train("mapped.csv", "no_run", &[]).expect(3, &["mapped.csv:1"]);
-    train("mapped.csv", "flag_run", &["--ipv4-mapped"]).expect(0, &[]);
-    train("mapped.csv", "set_run", &["--set", "data.ipv4_mapped=true"]).expect(0, &[]);
-    for run in ["flag_run", "set_run"] {
+    train("mapped.csv", "mapped_run", &[]).expect(0, &[]);
+    train("mapped.arrow", "both_run", &["--set", "model.addresses=both"]).expect(0, &[]);
+    for run in ["mapped_run", "both_run"] {
         let weights = |run: &str| file(&format!("{run}/model/model.safetensors"));
         assert!(weights(run) == weights("plain_run"), "{run}");
     }
@@ -288,8 +237,7 @@ fn ipv6_is_refused_or_skipped_by_name_and_mapped_addresses_are_taken_on_request(
         run(&[&["evaluate", "--model", "run/model", "--json", "--data", data, "--history", data], more]
             .concat())
     };
-    evaluate("mapped.csv", &[]).expect(3, &["mapped.csv:1"]);
-    let found = evaluate("mapped.csv", &["--ipv4-mapped"]).expect(0, &[]);
+    let found = evaluate("mapped.csv", &[]).expect(0, &[]);
     assert_eq!(found.stdout, evaluate("plain.csv", &[]).expect(0, &[]).stdout);
 }
 

@@ -18,8 +18,6 @@ vector_dim = 8
 mini_batch_size = 500
 learning_rate = 0.02
 epochs = 3
-[model]
-memory_cells = 8
 [training]
 device = "ndarray"
 [data]

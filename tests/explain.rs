@@ -1,4 +1,4 @@
-//! `explain`: its parts are those of the score, and what it tells is what `score` tells.
+//! `explain`: its score is that of `score`, and its means are those of the scores of many addresses.
 
 mod support;
 
@@ -9,29 +9,19 @@ use std::sync::LazyLock;
 
 use burn::tensor::Device;
 use ipsight::config::DeviceChoice;
-use ipsight::explain::{NETWORK_LENGTH, Parts, PrefixPart, explain};
+use ipsight::event::Address;
+use ipsight::inference::explain::{NETWORK_LENGTH, explain};
 use ipsight::model::{IpInsights, IpInsightsConfig};
 use ipsight::{Event, Scorer, device};
 use ipsight_kernels::philox::philox4x32_10;
 use serde_json::Value;
-use support::{Mismatches, Outcome, devices, generated_and_trained, ipsight};
+use support::{Outcome, generated_and_trained, ipsight};
 use tempfile::TempDir;
 
 const NUM_ROWS: usize = 7;
 
-/// The four kinds of models.
-fn configs(num_layers: usize, max_rows_per_shard: usize) -> Vec<(&'static str, IpInsightsConfig)> {
-    let bits = IpInsightsConfig::new(NUM_ROWS, 12, num_layers, max_rows_per_shard);
-    let with_memory = |config: IpInsightsConfig| {
-        config.with_memory_cells(16).with_memory_lengths(vec![0, 4, 8, 13, 24, 32])
-    };
-    let prefixes = bits.clone().with_prefix_lengths(vec![0, 8, 12, 16, 20, 32]);
-    vec![
-        ("bits", bits.clone()),
-        ("bits and memory", with_memory(bits)),
-        ("prefixes", prefixes.clone()),
-        ("prefixes and memory", with_memory(prefixes)),
-    ]
+fn config(num_layers: usize) -> IpInsightsConfig {
+    IpInsightsConfig::new(NUM_ROWS, 12, num_layers, usize::MAX)
 }
 
 fn random(counter: u32, stream: u32) -> u32 {
@@ -61,138 +51,45 @@ fn scorer(model: IpInsights) -> Scorer {
 
 fn events() -> Vec<Event> {
     let entity = |i| u64::from(random(i, 100)) << 32 | u64::from(random(i, 101));
-    (0..200).map(|i| Event { entity: entity(i), ip: random(i, 102) }).collect()
-}
-
-fn total(parts: &[PrefixPart]) -> f64 {
-    parts.iter().map(|part| part.value).sum()
-}
-
-/// All that is told of the parts follows from them.
-fn check_sums(at: &str, parts: &Parts, mismatches: &mut Mismatches) {
-    let usual = parts.vectors + total(&parts.memory);
-    let (place, share) = match parts.elsewhere {
-        None => (usual, 1.0),
-        Some(x) => ((usual.exp() + x.exp()).ln(), usual.exp() / (usual.exp() + x.exp())),
-    };
-    let found = [parts.usual, parts.place, parts.usual_share, parts.score].map(|value| value as f32);
-    let expected = [usual, place, share, total(&parts.common) + place].map(|value| value as f32);
-    mismatches.check(&format!("{at}: sums"), &found, &expected, 2e-6);
-}
-
-/// For all kinds of models, whole, in shards and in training, on every device.
-#[test]
-fn parts_sum_to_the_score() {
-    let mut mismatches = Mismatches::default();
-    for (device_name, device) in devices() {
-        let (mut num_usual, mut num_elsewhere) = (0, 0);
-        for (num_layers, max_rows) in [(0, usize::MAX), (1, usize::MAX), (1, 3), (2, 2)] {
-            for (kind, config) in configs(num_layers, max_rows) {
-                let made = || model(&config, &device, |_, _| {});
-                let at = format!("{device_name}, {kind}, L = {num_layers}, shards of {max_rows}");
-                for scorer in [scorer(made()), Scorer::of_training(made(), vec![3; NUM_ROWS])] {
-                    let scores = scorer.dot_products(&events()).unwrap();
-                    for (event, score) in events().into_iter().zip(scores).take(16) {
-                        let parts = scorer.parts(event).unwrap();
-                        // The largest terms of the dot product are some hundreds.
-                        let tolerance = 2e-5 * (1.0 + score.abs() + parts.vectors.abs() as f32);
-                        mismatches.check(&at, &[parts.score as f32], &[score], tolerance);
-                        check_sums(&at, &parts, &mut mismatches);
-                        assert_eq!(parts.common.is_empty(), config.prefix_lengths.is_empty(), "{at}");
-                        assert_eq!(parts.elsewhere.is_none(), config.prefix_lengths.is_empty(), "{at}");
-                        assert_eq!(parts.memory.len(), config.memory_lengths.len(), "{at}");
-                        num_usual += usize::from(parts.elsewhere.is_some() && parts.usual_share > 0.9);
-                        num_elsewhere += usize::from(parts.usual_share < 0.1);
-                    }
-                }
-            }
-        }
-        assert!(num_usual > 50 && num_elsewhere > 50, "both sides: {num_usual} and {num_elsewhere}");
-    }
-    mismatches.assert_none();
-}
-
-/// A part belongs to the length that it is given: without that length the score lacks it, and nothing else.
-#[test]
-fn each_part_is_what_its_length_adds() {
-    let device = &ndarray();
-    let mut mismatches = Mismatches::default();
-    let (_, config) = configs(1, usize::MAX).pop().unwrap();
-    let whole = scorer(model(&config, device, |_, _| {}));
-    for event in events().into_iter().take(40) {
-        let parts = whole.parts(event).unwrap();
-        for (i, part) in parts.common.iter().enumerate() {
-            assert_eq!(part.prefix.length(), config.prefix_lengths[i]);
-        }
-        for (i, part) in parts.memory.iter().enumerate() {
-            assert_eq!(part.prefix.length(), config.memory_lengths[i]);
-        }
-    }
-    for (i, length) in config.prefix_lengths.iter().enumerate() {
-        let name = format!("ip_encoder.prefixes.{length}.weight");
-        let without = scorer(model(&config, device, |tensor, values| {
-            if tensor == name {
-                values.fill(0.0)
-            }
-        }));
-        for event in events().into_iter().take(40) {
-            let (part, less) =
-                (whole.parts(event).unwrap().common[i].value, without.dot_product(event).unwrap());
-            let expected = whole.dot_product(event).unwrap() - less;
-            mismatches.check(&format!("common, /{length}"), &[part as f32], &[expected], 1e-4);
-        }
-    }
-    for (i, length) in config.memory_lengths.iter().enumerate() {
-        let lengths = config.memory_lengths.iter().copied().filter(|other| other != length).collect();
-        let without = scorer(model(&config.clone().with_memory_lengths(lengths), device, |_, _| {}));
-        for event in events().into_iter().take(40) {
-            let (with, without) = (whole.parts(event).unwrap(), without.parts(event).unwrap());
-            let expected = (with.usual - without.usual) as f32;
-            mismatches.check(
-                &format!("memory, /{length}"),
-                &[with.memory[i].value as f32],
-                &[expected],
-                1e-5,
-            );
-        }
-    }
-    mismatches.assert_none();
+    (0..200).map(|i| Event { entity: entity(i), address: Address::from_ipv4(random(i, 102)) }).collect()
 }
 
 /// Against means over all that there is to take a mean of.
 #[test]
 fn means_along_the_address_and_of_networks_are_those_of_its_scores() {
-    let device = &ndarray();
-    for (kind, config) in configs(1, usize::MAX) {
-        let scorer = scorer(model(&config, device, |_, values| values.iter_mut().for_each(|v| *v *= 0.5)));
+    for num_layers in [0, 1, 2] {
+        let at = format!("L = {num_layers}");
+        let half = |_: &str, values: &mut [f32]| values.iter_mut().for_each(|v| *v *= 0.5);
+        let scorer = scorer(model(&config(num_layers), &ndarray(), half));
         let event = events()[0];
         let explanation = explain(&scorer, event).unwrap();
         assert_eq!(explanation, explain(&scorer, event).unwrap(), "the same every time");
         let steps = &explanation.along_address;
         assert_eq!(steps.iter().map(|step| step.prefix.length()).collect::<Vec<_>>(), [0, 8, 16, 24, 32]);
         let of_network = |length: u32| {
-            let first = event.ip & (u32::MAX << (32 - length));
-            let ips = (0..1u32 << (32 - length)).map(|rest| Event { ip: first | rest, ..event });
+            let first = event.address.ipv4().unwrap() & (u32::MAX << (32 - length));
+            let ips = (0..1u32 << (32 - length))
+                .map(|rest| Event { address: Address::from_ipv4(first | rest), ..event });
             let scores = scorer.dot_products(&ips.collect::<Vec<_>>()).unwrap();
             let mean = scores.iter().map(|score| f64::from(*score)).sum::<f64>() / scores.len() as f64;
             let square = scores.iter().map(|score| (f64::from(*score) - mean).powi(2)).sum::<f64>();
             (mean, (square / scores.len() as f64).sqrt())
         };
         let (mean_24, _) = of_network(24);
-        assert!((steps[3].mean_score - mean_24).abs() < 1e-5, "{kind}: a /24 is taken whole");
+        assert!((steps[3].mean_score - mean_24).abs() < 1e-5, "{at}: a /24 is taken whole");
         let (mean_16, deviation) = of_network(16);
         let error = (steps[2].mean_score - mean_16).abs();
-        assert!(error < 5.0 * deviation / 32.0, "{kind}: {error} from 1,024 of deviation {deviation}");
+        assert!(error < 5.0 * deviation / 32.0, "{at}: {error} from 1,024 of deviation {deviation}");
         assert_eq!(steps[4].mean_score, f64::from(explanation.dot_product));
         let changes: f64 = steps.iter().filter_map(|step| step.change).sum();
         assert!((steps[0].mean_score + changes - steps[4].mean_score).abs() < 1e-9);
 
         let usual = &explanation.usual_networks;
         assert_eq!(usual.highest.len(), 5);
-        assert!(usual.highest.is_sorted_by(|a, b| a.mean_score >= b.mean_score), "{kind}: {usual:?}");
-        assert!(usual.nearest.is_sorted_by(|a, b| a.shared_bits >= b.shared_bits), "{kind}: {usual:?}");
-        assert!(usual.nearest.iter().all(|network| network.mean_score > 0.0), "{kind}: {usual:?}");
-        assert_eq!(usual.nearest.len(), usual.num_usual.min(3), "{kind}");
+        assert!(usual.highest.is_sorted_by(|a, b| a.mean_score >= b.mean_score), "{at}: {usual:?}");
+        assert!(usual.nearest.is_sorted_by(|a, b| a.shared_bits >= b.shared_bits), "{at}: {usual:?}");
+        assert!(usual.nearest.iter().all(|network| network.mean_score > 0.0), "{at}: {usual:?}");
+        assert_eq!(usual.nearest.len(), usual.num_usual.min(3), "{at}");
         for network in usual.highest.iter().chain(&usual.nearest) {
             assert_eq!(network.network.length(), NETWORK_LENGTH);
         }
@@ -202,15 +99,16 @@ fn means_along_the_address_and_of_networks_are_those_of_its_scores() {
 /// An entity that no address is usual for.
 #[test]
 fn no_network_is_usual_where_none_scores_above_0() {
-    let (_, config) = configs(0, usize::MAX).remove(1);
-    let device = &ndarray();
-    let cold = model(&config, device, |name, values| {
-        let value = if name == "entity_embedding.cells" { -1.0 } else { 0.0 };
-        values.fill(value);
+    let cold = model(&config(0), &ndarray(), |name, values| {
+        values.fill(match name {
+            "entity_embedding.weight" => 1.0,
+            "ip_encoder.layers.0.bias" => -1.0,
+            _ => 0.0,
+        })
     });
     let usual = explain(&scorer(cold), events()[1]).unwrap().usual_networks;
     assert_eq!((usual.num_usual, usual.nearest.len(), usual.highest.len()), (0, 0, 5));
-    // Six lengths of one cell each, at a scale of 2.
+    // The product of the vectors, of 12 floats.
     assert!(usual.highest.iter().all(|network| network.mean_score == -12.0), "{usual:?}");
     // Of equal networks the lowest.
     assert_eq!(usual.highest[0].network.to_string(), "0.0.0.0/16");
@@ -218,13 +116,12 @@ fn no_network_is_usual_where_none_scores_above_0() {
 
 #[test]
 fn a_score_that_is_no_number_is_an_error() {
-    let (_, config) = configs(0, usize::MAX).remove(0);
-    let broken = model(&config, &ndarray(), |_, values| values.fill(f32::NAN));
+    let broken = model(&config(0), &ndarray(), |_, values| values.fill(f32::NAN));
     let error = explain(&scorer(broken), events()[1]).unwrap_err();
     assert_eq!(error.exit_code(), 3, "{error}");
 }
 
-/// Logins of 200 users with a model of them, of prefixes and memory.
+/// Logins of 200 users with a model of them.
 static FIXTURE: LazyLock<TempDir> = LazyLock::new(|| generated_and_trained("200", "29", SMALL));
 
 const SMALL: &str = r#"
@@ -234,11 +131,6 @@ vector_dim = 16
 mini_batch_size = 500
 learning_rate = 0.02
 epochs = 3
-[model]
-ip_encoder = "prefixes"
-prefix_lengths = [0, 8, 12, 16]
-memory_cells = 64
-memory_lengths = [8, 12, 16]
 [training]
 device = "ndarray"
 [data]
@@ -284,13 +176,6 @@ fn it_tells_what_score_tells_and_why() {
         assert_eq!(number(&told[key]) as f32, number(&scored[key]) as f32, "{told}");
     }
     assert!(told.get("decision").is_none(), "there are no thresholds: {told}");
-    let parts = &told["parts"];
-    let values = |key: &str| parts[key].as_array().unwrap().iter().map(|part| number(&part["value"]));
-    let usual = number(&parts["vectors"]) + values("memory").sum::<f64>();
-    let place = (usual.exp() + number(&parts["elsewhere"]).exp()).ln();
-    let sum = values("common").sum::<f64>() + place;
-    assert!((sum - number(&told["dot_product"])).abs() < 1e-4, "{told}");
-    assert_eq!((values("common").count(), values("memory").count()), (4, 3), "{told}");
 
     // Its own network is usual and the nearest, and coming nearer to it raises the score.
     let network: Vec<&str> = ip.split('.').take(2).collect();
@@ -305,7 +190,7 @@ fn it_tells_what_score_tells_and_why() {
     assert!(told["num_row_events"].as_u64().unwrap() >= num_events as u64, "{told}");
 
     let text = explained("run/model", &[&entity, &ip]).expect(0, &[]).stdout;
-    let score = format!("{:+.3}", number(&told["dot_product"]));
+    let score = format!("{:.3}", number(&told["dot_product"]));
     for word in [&entity, &ip, &score, "any address", nearest["network"].as_str().unwrap(), "learned from"] {
         assert!(text.contains(word), "no `{word}` in\n{text}");
     }

@@ -1,19 +1,18 @@
 //! What strangers write: user names and addresses as honeypots see them, in every format and on every way in. A name is
-//! opaque bytes and taken as it is, unless it is empty or has 64 KiB or more. An address is four decimal numbers, or the
-//! row is bad for a reason that its report counts. No row is taken for another, and none ends the reading but a line of
+//! opaque bytes and taken as it is, unless it is empty or has 64 KiB or more. An address is four decimal numbers, alone or
+//! held by an IPv6 address, or the row is bad for a reason that its report counts. No row is taken for another, and none ends the reading but a line of
 //! 64 KiB, behind which nothing can be trusted.
 
 mod support;
 
 use std::fs::{self, File};
-use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use arrow_array::{ArrayRef, BinaryArray, RecordBatch};
 use ipsight::Error;
 use ipsight::data::{Input, OnBadRow, ReadOptions, ReadReport, load_events, read_rows, write_prepared};
-use ipsight::event::hash_entity;
+use ipsight::event::{Address, AddressFamilies, hash_entity, parse_address};
 use parquet::arrow::ArrowWriter;
 use serde_json::json;
 use support::server::{Client, Server};
@@ -27,10 +26,10 @@ enum Policy {
 }
 use Policy::{Bad, Taken};
 
-const NOT_IPV4: Policy = Bad("not an IPv4 address");
+const NOT_IP: Policy = Bad("not an IP address");
 const ZEROS: Policy = Bad("IPv4 with leading zeros");
-const PORT: Policy = Bad("IPv4 with a port");
-const PREFIX: Policy = Bad("IPv4 with a prefix length");
+const PORT: Policy = Bad("address with brackets or a port");
+const PREFIX: Policy = Bad("address with a prefix length");
 const IPV6: Policy = Bad("IPv6 address");
 
 /// Names, all with the address 1.2.3.4.
@@ -62,50 +61,53 @@ const ENTITIES: [(&str, &[u8], Policy); 24] = [
 ];
 
 /// Addresses, all of the entity `root`.
-const ADDRESSES: [(&str, Policy); 43] = [
+const ADDRESSES: [(&str, Policy); 46] = [
     ("1.2.3.4", Taken),
     ("0.0.0.0", Taken),
     ("255.255.255.255", Taken),
     ("127.0.0.1", Taken),
-    ("", NOT_IPV4),
-    ("1.2.3", NOT_IPV4),
-    ("1.2.3.4.5", NOT_IPV4),
-    ("1.2.3.256", NOT_IPV4),
-    ("1.2.3.-4", NOT_IPV4),
-    ("+1.2.3.4", NOT_IPV4),
-    ("1.2.3.4e0", NOT_IPV4),
-    ("1..2.3", NOT_IPV4),
+    ("", NOT_IP),
+    ("1.2.3", NOT_IP),
+    ("1.2.3.4.5", NOT_IP),
+    ("1.2.3.256", NOT_IP),
+    ("1.2.3.-4", NOT_IP),
+    ("+1.2.3.4", NOT_IP),
+    ("1.2.3.4e0", NOT_IP),
+    ("1..2.3", NOT_IP),
     ("01.2.3.4", ZEROS),
     ("001.002.003.004", ZEROS),
     ("0177.0.0.1", ZEROS),
-    ("0377.0377.0377.0377", NOT_IPV4),
-    ("0x7f.0.0.1", NOT_IPV4),
-    ("0x7f000001", NOT_IPV4),
+    ("0377.0377.0377.0377", NOT_IP),
+    ("0x7f.0.0.1", NOT_IP),
+    ("0x7f000001", NOT_IP),
     ("2130706433", Bad("integer")),
     ("99999999999999999999999999", Bad("integer")),
-    ("127.1", NOT_IPV4),
+    ("127.1", NOT_IP),
     ("1.2.3.4:22", PORT),
     ("1.2.3.4:99999999", PORT),
     ("1.2.3.4/32", PREFIX),
     ("1.2.3.0/24", PREFIX),
-    ("1.2.3.0/255.255.255.0", NOT_IPV4),
+    ("1.2.3.0/255.255.255.0", NOT_IP),
     ("::1", IPV6),
     ("2001:db8::1", IPV6),
     ("[2001:db8::1]:22", IPV6),
     ("fe80::1%eth0", IPV6),
     ("2001:db8::/32", IPV6),
-    ("::ffff:1.2.3.4", Bad("IPv4-mapped IPv6 address")),
-    ("::ffff:102:304", Bad("IPv4-mapped IPv6 address")),
-    ("１.2.3.4", NOT_IPV4),
-    ("١.٢.٣.٤", NOT_IPV4),
-    ("1。2。3。4", NOT_IPV4),
-    ("1.2.3.4 ", NOT_IPV4),
-    ("1.2.3.4\n", NOT_IPV4),
-    ("1.2.3.4\0", NOT_IPV4),
-    ("\u{feff}1.2.3.4", NOT_IPV4),
-    ("1.2.3.4, 5.6.7.8", NOT_IPV4),
-    ("localhost", NOT_IPV4),
-    ("-", NOT_IPV4),
+    ("[1.2.3.4]", PORT),
+    ("::ffff:1.2.3.4", Taken),
+    ("::ffff:102:304", Taken),
+    ("64:ff9b::1.2.3.4", Taken),
+    ("::ffff:1.2.3.4%eth0", Taken),
+    ("１.2.3.4", NOT_IP),
+    ("١.٢.٣.٤", NOT_IP),
+    ("1。2。3。4", NOT_IP),
+    ("1.2.3.4 ", NOT_IP),
+    ("1.2.3.4\n", NOT_IP),
+    ("1.2.3.4\0", NOT_IP),
+    ("\u{feff}1.2.3.4", NOT_IP),
+    ("1.2.3.4, 5.6.7.8", NOT_IP),
+    ("localhost", NOT_IP),
+    ("-", NOT_IP),
 ];
 
 /// Entity, address and policy of all of them.
@@ -120,7 +122,7 @@ fn cases() -> impl Iterator<Item = (String, Vec<u8>, Vec<u8>, Policy)> {
 }
 
 /// The first row of every input: it says what the input is, and a bad one would end the reading.
-const GOOD: (&[u8], u32) = (b"good", 0x0909_0909);
+const GOOD: (&[u8], Address) = (b"good", Address::from_ipv4(0x0909_0909));
 
 fn csv_row(entity: &[u8], ip: &[u8]) -> Vec<u8> {
     let mut writer = csv::WriterBuilder::new().quote_style(csv::QuoteStyle::Always).from_writer(Vec::new());
@@ -151,14 +153,19 @@ fn parquet_file(path: &Path, entity: &[u8], ip: &[u8]) {
     writer.close().unwrap();
 }
 
-type Rows = Vec<(Vec<u8>, u32)>;
+type Rows = Vec<(Vec<u8>, Address)>;
 
 /// The good rows of a file, and the report.
 fn read(path: &Path) -> Result<(Rows, ReadReport), Error> {
-    let options = ReadOptions { on_bad_row: OnBadRow::Skip, max_bad_fraction: 1.0, ..ReadOptions::default() };
+    read_families(path, AddressFamilies::Ipv4)
+}
+
+fn read_families(path: &Path, addresses: AddressFamilies) -> Result<(Rows, ReadReport), Error> {
+    let (on_bad_row, max_bad_fraction) = (OnBadRow::Skip, 1.0);
+    let options = ReadOptions { on_bad_row, max_bad_fraction, addresses, ..ReadOptions::default() };
     let mut rows = Vec::new();
     let report = read_rows(&[Input::File(path.into())], &options, &mut |row, _| {
-        rows.push((row.entity.to_vec(), row.ip));
+        rows.push((row.entity.to_vec(), row.address));
         Ok(())
     })?;
     Ok((rows, report))
@@ -171,8 +178,7 @@ fn assert_policy(what: &str, path: &Path, entity: &[u8], ip: &[u8], policy: Poli
     let mut expected = vec![(GOOD.0.to_vec(), GOOD.1)];
     match policy {
         Taken => {
-            let ip: Ipv4Addr = std::str::from_utf8(ip).unwrap().parse().unwrap();
-            expected.push((entity.to_vec(), ip.into()));
+            expected.push((entity.to_vec(), parse_address(ip).unwrap()));
             assert_eq!(report.num_bad, 0, "{what}: {report}");
         }
         Bad(reason) => {
@@ -189,7 +195,7 @@ fn assert_policy(what: &str, path: &Path, entity: &[u8], ip: &[u8], policy: Poli
     let expected: Vec<_> = expected.iter().map(|(entity, ip)| (hash_entity(entity), *ip)).collect();
     for input in [path, &prepared] {
         let (events, _) = load_events(&[Input::File(input.into())], &options).unwrap();
-        let events: Vec<_> = events.iter().map(|event| (event.entity, event.ip)).collect();
+        let events: Vec<_> = events.iter().map(|event| (event.entity, event.address)).collect();
         assert_eq!(events, expected, "{what}: {}", input.display());
     }
 }
@@ -320,10 +326,8 @@ fn check_texts(cases: &[Text<'_>]) {
     for (what, text, expected, bad) in cases {
         fs::write(&path, text).unwrap();
         let (rows, report) = read(&path).unwrap_or_else(|error| panic!("{what}: {error}"));
-        let rows: Vec<String> = rows
-            .iter()
-            .map(|(entity, ip)| format!("{} {}", entity.escape_ascii(), Ipv4Addr::from(*ip)))
-            .collect();
+        let rows: Vec<String> =
+            rows.iter().map(|(entity, ip)| format!("{} {ip}", entity.escape_ascii())).collect();
         assert_eq!(rows, *expected, "{what}");
         assert_eq!(report.bad_by_reason.keys().copied().collect::<Vec<_>>(), *bad, "{what}");
     }
@@ -394,20 +398,24 @@ fn what_import_writes_of_strangers_is_what_the_readers_read() {
     for (_, entity, ip, policy) in cases() {
         let (Ok(entity), Ok(ip)) = (std::str::from_utf8(&entity), std::str::from_utf8(&ip)) else { continue };
         lines += &format!("{}\n", json!({"entity": entity, "ip": ip}));
-        // A log's IPv4-mapped address is that of a server that listens on both; a zero byte would be taken for UTF-16.
-        let is_mapped = policy == Bad("IPv4-mapped IPv6 address");
-        if (policy == Taken || is_mapped) && !entity.contains('\0') {
-            let address: Ipv4Addr = if is_mapped { [1, 2, 3, 4].into() } else { ip.parse().unwrap() };
-            expected.push((entity.as_bytes().to_vec(), address.into()));
+        // Logs have addresses of both families; a zero byte would be taken for UTF-16.
+        let address = parse_address(ip.as_bytes()).filter(|_| policy == Taken || policy == IPV6);
+        if let Some(address) = address.filter(|_| !entity.contains('\0')) {
+            expected.push((entity.as_bytes().to_vec(), address));
         }
     }
     lines += &format!("{}\n", json!({"entity": "x".repeat(100_000), "ip": "1.2.3.4"}));
     fs::write(&log, lines).unwrap();
     let args = ["import", "json", "--input", "log.json", "--output", "rows.csv"];
-    let words =
-        ["entity of over 16 KiB or with a zero byte", "no entity", "not an IPv4 address", "IPv6 address"];
+    let words = [
+        "entity of over 16 KiB or with a zero byte",
+        "no entity",
+        "not an IP address",
+        "IPv6 address in ::/32",
+        "link-local IPv6 address",
+    ];
     ipsight(folder.path(), &args, b"").expect(0, &words);
-    let (found, report) = read(&rows).unwrap();
+    let (found, report) = read_families(&rows, AddressFamilies::Both).unwrap();
     assert_eq!((found, report.num_bad), (expected, 0));
 }
 

@@ -4,15 +4,12 @@ mod support;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use ipsight::model::index_tensor;
-use ipsight::score::{ip_tensor, read_floats};
+use ipsight::tensors::{ip_tensor, read_floats};
 use ipsight_kernels::bits::{bits_on_slices, ip_bits};
-use ipsight_kernels::elsewhere::ElsewhereShape;
 use ipsight_kernels::first_layer::{FirstLayer, first_layer_gradient_reference, first_layer_reference};
-use ipsight_kernels::folded::{FoldedInputs, Pairs, folded, folded_on_slices};
-use ipsight_kernels::folded_reference::folded_reference;
+use ipsight_kernels::folded::{FoldedInputs, Pairs, folded, folded_on_slices, folded_reference};
 use ipsight_kernels::folded_step::{ShardMut, folded_step_on_slices};
 use ipsight_kernels::gather::{gather, gather_reference};
-use ipsight_kernels::memory::{MemoryShape, PrefixLengths};
 use ipsight_kernels::negatives::{Negatives, pair_reference, pairs};
 use ipsight_kernels::num_table_copies;
 use ipsight_kernels::pair_loss::{RowLoss, pair_reference as loss_reference};
@@ -262,27 +259,12 @@ fn a_shared_table_is_copied_and_the_copy_is_counted() {
     assert!(num_table_copies() > before);
 }
 
-/// A model without anything beside its dot product, with a memory, with learned prefixes, and with both.
-fn shapes(vector_dim: usize, num_hidden: usize) -> [ModelShape; 4] {
-    let lengths = |lengths: &[u32]| PrefixLengths::new(lengths).unwrap();
-    let bits = ModelShape::bits(vector_dim, num_hidden);
-    let memory = MemoryShape { num_cells: 37, lengths: lengths(&[0, 12, 32]) };
-    let elsewhere = ElsewhereShape { lengths: lengths(&[0, 5, 20]) };
-    [
-        bits,
-        ModelShape { memory, ..bits },
-        ModelShape { elsewhere, ..bits },
-        ModelShape { memory, elsewhere, ..bits },
-    ]
-}
-
-/// A mini-batch of made-up rows, addresses and masks, and an encoder, for the folded step.
+/// A mini-batch of random rows, addresses and masks, and an encoder, for the folded step.
 struct FoldedCase {
     shape: ModelShape,
     num_pairs: usize,
     rows: Vec<f32>,
     segments: Vec<i32>,
-    tags: Vec<u32>,
     pair_ips: Vec<u32>,
     mask: Vec<f32>,
     parameters: Vec<f32>,
@@ -292,7 +274,6 @@ impl FoldedCase {
     fn inputs(&self) -> FoldedInputs<'_> {
         FoldedInputs {
             segments: &self.segments,
-            tags: &self.tags,
             pair_ips: &self.pair_ips,
             mask: &self.mask,
             parameters: &self.parameters,
@@ -316,8 +297,7 @@ impl FoldedCase {
         Self {
             shape,
             num_pairs,
-            rows: scaled(counts.len() * shape.row_width(), 20),
-            tags: words(num_activations / num_pairs, 24),
+            rows: scaled(counts.len() * shape.vector_dim, 20),
             segments,
             pair_ips: words(num_activations, 21),
             mask: words(num_activations, 22).into_iter().enumerate().map(counts_if).collect(),
@@ -332,11 +312,10 @@ impl FoldedCase {
             Tensor::<2>::from_data(TensorData::new(values.to_vec(), shape), device)
         };
         let pair_ips = ip_tensor(self.pair_ips.clone(), device).reshape([num_positives, self.num_pairs]);
-        let rows = upload(&self.rows, [num_rows, self.shape.row_width()]);
+        let rows = upload(&self.rows, [num_rows, self.shape.vector_dim]);
         let parameters = upload(&self.parameters, [1, self.parameters.len()]);
         let pairs = Pairs {
             segments: index_tensor(self.segments.clone(), device),
-            tags: ip_tensor(self.tags.clone(), device),
             ips: pair_ips,
             mask: upload(&self.mask, [num_positives, self.num_pairs]),
         };
@@ -369,10 +348,8 @@ fn the_folded_step_is_the_same_on_every_backend_and_every_time() {
         (257, 1, &[2, 1, 5], 5),
         (4096, 1, &[2, 1], 3),
     ];
-    let of_kinds = |(vector_dim, num_hidden, counts, num_pairs)| {
-        shapes(vector_dim, num_hidden).map(|shape| (shape, counts, num_pairs))
-    };
-    for (shape, counts, num_pairs) in cases.into_iter().flat_map(of_kinds) {
+    for (vector_dim, num_hidden, counts, num_pairs) in cases {
+        let shape = ModelShape::new(vector_dim, num_hidden);
         let case = FoldedCase::new(shape, counts, num_pairs);
         let inputs = case.inputs();
         let (logits, gradients, expected) = folded_on_slices(inputs, &case.rows);
@@ -397,20 +374,20 @@ fn the_folded_step_is_the_same_on_every_backend_and_every_time() {
 fn the_first_layer_equals_its_reference_forward_and_backward() {
     let mut mismatches = Mismatches::default();
     for (vector_dim, num) in [(16, 1), (112, 37), (128, 301), (4096, 9)] {
-        let shape = ModelShape::bits(vector_dim, 1);
+        let shape = ModelShape::new(vector_dim, 1);
         let parameters = floats(shape.num_parameters(), 21);
-        let (weight, bias) = (&parameters[shape.weight(0)], &parameters[shape.bias(0)]);
         let mut ips = words(num, 22);
         ips[0] = u32::MAX;
-        let layer = FirstLayer { shape, parameters: &parameters, ips: &ips };
+        let layer = FirstLayer::of_encoder(&shape, &parameters);
         let mut found = vec![f32::NAN; num * vector_dim];
-        layer.encode(&mut found);
-        let reference = |i: usize| first_layer_reference(weight, bias, ips[i / vector_dim], i % vector_dim);
+        layer.encode(&ips, &mut found);
+        let reference =
+            |i: usize| first_layer_reference(layer.weight, layer.bias, ips[i / vector_dim], i % vector_dim);
         let expected: Vec<f32> = (0..found.len()).map(|i| reference(i) as f32).collect();
         mismatches.check(&format!("d = {vector_dim}: activations"), &found, &expected, 1e-5);
 
         let gradients = floats(num * vector_dim, 23);
-        let (dw, db) = layer.gradients(&gradients);
+        let (dw, db) = layer.gradients(&ips, &gradients);
         let of = |bit, k| first_layer_gradient_reference(&ips, &gradients, bit, k) as f32;
         let expected: Vec<f32> = (0..dw.len()).map(|i| of(Some(i / vector_dim), i % vector_dim)).collect();
         mismatches.check(&format!("d = {vector_dim}: weights"), &dw, &expected, 1e-4);
@@ -432,10 +409,9 @@ fn the_pass_over_a_rows_pairs_equals_its_reference() {
         let activations: Vec<f32> = floats(num_pairs * width, 32).into_iter().map(|h| h.max(0.0)).collect();
         let mask: Vec<f32> = (0..num_pairs).map(|p| f32::from(p % 5 != 4)).collect();
         let (c, scale) = (0.25, 0.5);
-        let of_pairs = vec![c; num_pairs];
         let (mut hidden, mut s) = (activations.clone(), vec![1.0; width]);
         let (mut logits, mut gradients) = (vec![f32::NAN; num_pairs], vec![f32::NAN; num_pairs]);
-        let row = RowLoss { q: &q, c: &of_pairs, mask: &mask, scale };
+        let row = RowLoss { q: &q, c, mask: &mask, scale };
         let sums = row.run(&mut hidden, &mut s, &mut logits, &mut gradients);
 
         let (mut cross_entropy, mut expected_s) = (0.0, vec![1.0f64; width]);
@@ -482,24 +458,24 @@ fn scores_equal_their_reference_on_every_backend() {
     let mut mismatches = Mismatches::default();
     for (name, device) in devices() {
         let sizes = [(4, 0), (100, 0), (4, 1), (100, 1), (128, 1), (4096, 1), (100, 2), (16, 3)];
-        for shape in sizes.into_iter().flat_map(|(vector_dim, num_hidden)| shapes(vector_dim, num_hidden)) {
-            let ModelShape { vector_dim, num_hidden, .. } = shape;
+        for (vector_dim, num_hidden) in sizes {
+            let shape = ModelShape::new(vector_dim, num_hidden);
             let small = |n, stream| floats(n, stream).into_iter().map(|f| 0.2 * f).collect::<Vec<f32>>();
             let parameters = small(shape.num_parameters(), 51);
-            let table = small(37 * shape.row_width(), 52);
+            let table = small(37 * vector_dim, 52);
             let rows: Vec<i32> = words(1203, 53).into_iter().map(|word| (word % 37) as i32).collect();
-            let (ips, tags) = (words(1203, 54), words(1203, 55));
+            let ips = words(1203, 54);
             let upload = |values: &[f32], shape: [usize; 2]| {
                 Tensor::<2>::from_data(TensorData::new(values.to_vec(), shape), &device)
             };
             let flat = upload(&parameters, [1, parameters.len()]);
             poison(&device, 37 * (vector_dim + 1));
-            let folded = fold(upload(&table, [37, shape.row_width()]), flat.clone(), shape);
-            let columns = shape.output_width() + 1 + shape.num_cells();
+            let folded = fold(upload(&table, [37, vector_dim]), flat.clone(), shape);
+            let columns = shape.folded_width();
             let at = format!("{name}: {shape:?}");
             let element = |i: usize| {
-                let row = &table[i / columns * shape.row_width()..][..shape.row_width()];
-                fold_reference(&shape, &parameters, row, i % columns) as f32
+                let vector = &table[i / columns * vector_dim..][..vector_dim];
+                fold_reference(&shape, &parameters, vector, i % columns) as f32
             };
             let expected: Vec<f32> = (0..37 * columns).map(element).collect();
             mismatches.check(
@@ -510,13 +486,12 @@ fn scores_equal_their_reference_on_every_backend() {
             );
 
             let tables = lookup_tables(flat.clone(), shape);
-            let upload = |values: &[u32]| ip_tensor(values.to_vec(), &device);
-            let pairs = (index_tensor(rows.clone(), &device), upload(&tags), upload(&ips));
+            let pairs = (index_tensor(rows.clone(), &device), ip_tensor(ips.clone(), &device));
             poison(&device, 1203);
             let found = read_floats(scores(folded, pairs, tables, flat, shape)).unwrap();
             let reference = |i: usize| {
                 let row = &expected[rows[i] as usize * columns..][..columns];
-                score_reference(&shape, &parameters, row, tags[i], ips[i]) as f32
+                score_reference(&shape, &parameters, row, ips[i]) as f32
             };
             let num_checked = if vector_dim * num_hidden > 200 { 60 } else { 1203 };
             let expected: Vec<f32> = (0..num_checked).map(reference).collect();
@@ -543,10 +518,8 @@ fn the_folded_step_equals_the_plain_form_in_float64() {
         (16, 1, &[1, 3, 1], 1001),
         (257, 1, &[2, 1, 5], 5),
     ];
-    let of_kinds = |(vector_dim, num_hidden, counts, num_pairs)| {
-        shapes(vector_dim, num_hidden).map(|shape| (shape, counts, num_pairs))
-    };
-    for (shape, counts, num_pairs) in cases.into_iter().flat_map(of_kinds) {
+    for (vector_dim, num_hidden, counts, num_pairs) in cases {
+        let shape = ModelShape::new(vector_dim, num_hidden);
         let case = FoldedCase::new(shape, counts, num_pairs);
         let inputs = case.inputs();
         let found = folded_on_slices(inputs, &case.rows);
@@ -600,9 +573,10 @@ fn a_step_on_shards_is_its_parts_whatever_its_memory_held() {
     let counts: Vec<i32> = (0..700).map(|i| 1 + 300 / (1 + i * i)).collect();
     let adam = AdamStep::at(3, 0.01, 1e-3);
     let mut mismatches = Mismatches::default();
-    for shape in [(20, 1), (16, 2), (9, 0)].into_iter().flat_map(|(d, num_hidden)| shapes(d, num_hidden)) {
+    for (width, num_hidden) in [(20, 1), (16, 2), (9, 0)] {
+        let shape = ModelShape::new(width, num_hidden);
         let case = FoldedCase::new(shape, &counts, 3);
-        let (inputs, width) = (case.inputs(), shape.row_width());
+        let inputs = case.inputs();
         let nan = vec![f32::NAN; case.rows.len()];
         assert!(folded_on_slices(inputs, &nan).2.parameters.iter().any(|g| g.is_nan()));
 
@@ -650,9 +624,10 @@ fn a_step_on_shards_is_its_parts_whatever_its_memory_held() {
 #[test]
 fn a_step_on_one_thread_and_on_many_gives_the_same_bits() {
     let counts: Vec<i32> = (0..900).map(|i| 1 + 400 / (1 + i * i)).collect();
-    for shape in [0, 1, 2].into_iter().flat_map(|num_hidden| shapes(36, num_hidden)) {
+    for num_hidden in [0, 1, 2] {
+        let shape = ModelShape::new(36, num_hidden);
         let case = FoldedCase::new(shape, &counts, 4);
-        let len = 2000 * shape.row_width();
+        let len = 2000 * shape.vector_dim;
         let rows: Vec<i32> = (0..900).map(|u| 2 * u + 1).collect();
         let inputs = case.inputs();
         let run = |num_threads| {

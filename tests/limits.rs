@@ -5,8 +5,10 @@ mod support;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs;
+use std::net::Ipv4Addr;
 
 use ipsight::data::{ReadOptions, load_events, resolve_inputs};
+use ipsight::event::Address;
 use support::ipsight;
 use tempfile::TempDir;
 
@@ -47,9 +49,9 @@ fn prepare_and_train_keep_the_same_events() {
     );
     let paths = resolve_inputs(&[root.join("limited.arrow").to_string_lossy().into_owned()]).unwrap();
     let (events, _) = load_events(&paths, &ReadOptions::default()).unwrap();
-    let mut counts: HashMap<u32, usize> = HashMap::new();
-    events.iter().for_each(|event| *counts.entry(event.ip).or_default() += 1);
-    assert_eq!(counts[&u32::from_be_bytes([198, 51, 100, 7])], 30);
+    let mut counts: HashMap<Address, usize> = HashMap::new();
+    events.iter().for_each(|event| *counts.entry(event.address).or_default() += 1);
+    assert_eq!(counts[&Ipv4Addr::new(198, 51, 100, 7).into()], 30);
     assert!(counts.values().all(|count| *count <= 30), "{counts:?}");
 
     fs::write(root.join("small.toml"), CONFIG).unwrap();

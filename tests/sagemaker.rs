@@ -254,13 +254,13 @@ fn the_recommended_model_can_be_asked_for_and_events_may_be_json_lines() {
     write(
         root,
         "input/config/hyperparameters.json",
-        r#"{"num_entity_vectors": "40", "vector_dim": "8", "mini_batch_size": "100", "epochs": "1", "ip_encoder": "prefixes",
-            "prefix_lengths": "[8, 16]", "memory_cells": "16", "seed": "9", "device": "ndarray"}"#,
+        r#"{"num_entity_vectors": "40", "vector_dim": "8", "mini_batch_size": "100", "epochs": "1",
+            "learning_rate_schedule": "linear", "warmup_steps": "3", "seed": "9", "device": "ndarray"}"#,
     );
     let outcome = train(root).expect(0, &["the channel `code` is not used"]);
     assert!(outcome.stdout.contains("#progress_metric: host=algo-1, completed 100 %"), "{}", outcome.stdout);
     let config = fs::read_to_string(root.join("ml/model/config.toml")).unwrap();
-    for line in ["ip_encoder = \"prefixes\"", "prefix_lengths = [8, 16]", "memory_cells = 16", "seed = 9"] {
+    for line in ["learning_rate_schedule = \"linear\"", "warmup_steps = 3", "seed = 9"] {
         assert!(config.contains(line), "{config}");
     }
 }

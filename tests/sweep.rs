@@ -39,11 +39,11 @@ trials = 5
 log_uniform = [0.001, 0.1]
 [parameters.vector_dim]
 values = [4, 8, 16]
-[parameters.memory_cells]
-values = [0, 16]
-[parameters.memory_lengths]
-values = [[8, 16], [12]]
-when = { memory_cells = [16] }
+[parameters.num_ip_encoder_layers]
+values = [1, 2]
+[parameters.warmup_steps]
+values = [5, 10]
+when = { num_ip_encoder_layers = [2] }
 "#;
 
 const ASHA: &str = r#"
@@ -136,8 +136,10 @@ fn the_best_model_is_kept_and_its_configuration_trains_it_again() {
     assert!(weights("again/model") == weights("random/best"), "best.toml trains another model");
     let config = fs::read_to_string(root.join("random/best.toml")).unwrap();
     assert!(config.contains(&format!("vector_dim = {}", best["vector_dim"])), "{config}");
-    // Where the memory has no cells, its lengths do not vary.
-    assert!(found.iter().all(|trial| (trial["memory_cells"] == "0") == trial["memory_lengths"].is_empty()));
+    // Where there is one layer, the steps of the warm-up do not vary.
+    assert!(
+        found.iter().all(|trial| (trial["num_ip_encoder_layers"] == "1") == trial["warmup_steps"].is_empty())
+    );
     let left = fs::read_dir(root.join("random/trials/00000/run-0")).unwrap().flatten();
     let left: Vec<_> = left.map(|entry| entry.file_name().into_string().unwrap()).collect();
     assert!(!left.iter().any(|name| name == "model" || name == "checkpoints"), "{left:?}");
@@ -348,8 +350,8 @@ metric = "evaluation.auc"
 data = ["logins/test_labelled.csv"]
 labels = true
 kind_column = "4"
-[parameters.memory_cells]
-values = [16]
+[parameters.vector_dim]
+values = [8]
 "#;
     let wrong = LABELLED.replace("kind_column = \"4\"", "kind_column = \"9\"");
     let folder = folder(&[("labelled.toml", LABELLED), ("wrong.toml", &wrong)]);
@@ -419,8 +421,8 @@ model_bytes = { max = 100_000 }
 "evaluation.by_kind.other_users.auc" = { min = 0.1 }
 [evaluation]
 attacks = ["other_users=0.5"]
-[parameters.memory_cells]
-values = [64, 0]
+[parameters.vector_dim]
+values = [64, 4]
 "#;
     let folder = folder(&[("sizes.toml", SIZES)]);
     let root = folder.path();
@@ -508,7 +510,7 @@ fn a_dry_run_says_what_it_would_cost_and_writes_nothing() {
     for line in [
         "5 trials by random",
         "hyperparameters.learning_rate = 0.001 to 0.1, in the logarithm",
-        "model.memory_lengths = one of [8, 16], [12], where memory_cells is 16",
+        "training.warmup_steps = one of 5, 10, where num_ip_encoder_layers is 2",
         "a trial trains 4 epochs",
         "trial 4: learning_rate=",
     ] {
@@ -574,12 +576,12 @@ fn what_is_wrong_in_the_file_is_refused_with_its_line_and_the_nearest_name() {
         ),
         (lines(RANDOM, "trials = 5", ""), &["bad.toml:5", "has no end by itself"]),
         (
-            lines(RANDOM, "{ memory_cells = [16] }", "{ memory_cells = [17] }"),
-            &["bad.toml:15:", "is never 17", "its values: 0, 16"],
+            lines(RANDOM, "{ num_ip_encoder_layers = [2] }", "{ num_ip_encoder_layers = [3] }"),
+            &["bad.toml:15:", "is never 3", "its values: 1, 2"],
         ),
         (
-            lines(RANDOM, "{ memory_cells = [16] }", "{ memory_cell = [16] }"),
-            &["bad.toml:15:", "did you mean `memory_cells`?"],
+            lines(RANDOM, "{ num_ip_encoder_layers = [2] }", "{ num_ip_encoder_layer = [2] }"),
+            &["bad.toml:15:", "did you mean `num_ip_encoder_layers`?"],
         ),
         (lines(RANDOM, "seed = 5", "metric = \"auc\""), &["bad.toml:4:", "unknown metric `auc`"]),
         (lines(RANDOM, "seed = 5", "goal = \"up\""), &["bad.toml:4:", "valid values: maximize, minimize"]),

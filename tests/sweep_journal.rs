@@ -5,9 +5,9 @@ mod support;
 use std::fs;
 use std::path::Path;
 
-use ipsight::sweep::journal::{Ending, Journal};
-use ipsight::sweep::space::{Assignment, Choice, Condition, Domain, Parameter, Space};
-use ipsight::sweep::study::{Goal, Study, Trial, TrialState};
+use ipsight_search::journal::{Ending, Journal, first_line};
+use ipsight_search::space::{Assignment, Choice, Condition, Domain, Parameter, Space};
+use ipsight_search::study::{Goal, Study, Trial, TrialState};
 use serde_json::{Map, Value, json};
 use support::python;
 
@@ -18,8 +18,7 @@ fn optuna_reads_what_we_wrote() {
     for goal in [Goal::Maximize, Goal::Minimize] {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal.jsonl");
-        let mut journal = Journal::create(&path, "sweep \"ü\" 1", goal, &space()).unwrap();
-        let mut study = Study::new(goal);
+        let (mut journal, mut study) = begun(&path, "sweep \"ü\" 1", goal);
         journal.set_study_attr("seed", json!(7)).unwrap();
         journal.set_study_attr("config", json!({"epochs": 3, "device": null})).unwrap();
         journal.set_metric_name("validation AUC").unwrap();
@@ -38,8 +37,8 @@ fn optuna_reads_what_we_wrote() {
 fn optuna_reads_what_was_cut_off_and_gone_on_with() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("whole");
-    let mut journal = Journal::create(&path, "cut", Goal::Maximize, &space()).unwrap();
-    write_trials(&mut journal, &mut Study::new(Goal::Maximize));
+    let (mut journal, mut study) = begun(&path, "cut", Goal::Maximize);
+    write_trials(&mut journal, &mut study);
     let bytes = fs::read(&path).unwrap();
     let (mut studies, mut names) = (Vec::new(), Vec::new());
     for cut in cuts(&bytes) {
@@ -64,6 +63,12 @@ fn optuna_reads_what_was_cut_off_and_gone_on_with() {
     for (study, read) in studies.iter().zip(&read) {
         assert_same(study, read);
     }
+}
+
+/// A journal with its first line.
+fn begun(path: &Path, name: &str, goal: Goal) -> (Journal, Study) {
+    fs::write(path, first_line(name, goal)).unwrap();
+    Journal::open(path, goal, &space()).unwrap()
 }
 
 /// The ends of all lines but for the first one's, and a place within each line and before its end.

@@ -5,7 +5,7 @@ mod support;
 use std::collections::HashMap;
 use std::fs;
 
-use ipsight::evaluate::auc;
+use ipsight::event::Address;
 use ipsight::synth::{
     AddressRanges, AttackKind, AttackMix, GenerateOptions, GeneratedLogins, LabelledTest, Login, NORMAL,
     P_TRAVEL_BETA, Population, generate,
@@ -23,6 +23,11 @@ fn small_table() -> AddressRanges {
 
 fn addresses(ranges: &AddressRanges) -> Vec<u32> {
     (0..ranges.len()).flat_map(|row| ranges.get(row).0..=ranges.get(row).1).collect()
+}
+
+/// The address of a login, which is an IPv4 address here.
+fn ipv4(login: &Login) -> u32 {
+    login.address.ipv4().unwrap()
 }
 
 fn logins(ranges: &AddressRanges, num_users: usize, seed: u64) -> GeneratedLogins {
@@ -46,8 +51,10 @@ fn densities_sum_to_one() {
     for num_users in [2, 7] {
         let population = Population::new(&ranges, num_users, 11);
         for user in 0..num_users as u32 {
-            let densities: Vec<_> =
-                addresses(&ranges).into_iter().map(|ip| population.densities(user, ip)).collect();
+            let densities: Vec<_> = addresses(&ranges)
+                .into_iter()
+                .map(|ip| population.densities(user, Address::from_ipv4(ip)))
+                .collect();
             let normal: f64 = densities.iter().map(|densities| densities.normal).sum();
             assert!((normal - 1.0).abs() < 1e-12, "user {user}: {normal}");
             for kind in [AttackKind::AddressRanges, AttackKind::OtherUsers, AttackKind::Neighbour] {
@@ -56,7 +63,7 @@ fn densities_sum_to_one() {
             }
             // Uniform over 2^32 addresses is constant, and the only kind outside the table.
             for ip in [0, 0x0100_0000, u32::MAX] {
-                let outside = population.densities(user, ip);
+                let outside = population.densities(user, Address::from_ipv4(ip));
                 assert_eq!((outside.normal, outside.attacks), (0.0, [2_f64.powi(-32), 0.0, 0.0, 0.0]));
                 for kind in AttackKind::ALL {
                     assert_eq!(outside.log_likelihood_ratio(kind), f64::INFINITY);
@@ -80,11 +87,13 @@ fn other_users_are_the_mean_of_all_others() {
         let users = 0..num_users as u32;
         for row in 0..ranges.len() {
             let ip = ranges.get(row).0;
-            let normal: Vec<f64> = users.clone().map(|user| population.densities(user, ip).normal).collect();
+            let normal: Vec<f64> =
+                users.clone().map(|user| population.densities(user, Address::from_ipv4(ip)).normal).collect();
             for user in users.clone() {
                 let others = users.clone().filter(|&other| other != user).map(|other| normal[other as usize]);
                 let expected = others.sum::<f64>() / (num_users - 1) as f64;
-                let found = population.densities(user, ip).attacks[AttackKind::OtherUsers as usize];
+                let found = population.densities(user, Address::from_ipv4(ip)).attacks
+                    [AttackKind::OtherUsers as usize];
                 // Below 1e-300 the numbers themselves lose digits.
                 let tolerance = (1e-9 * expected).max(1e-300);
                 assert!((found - expected).abs() <= tolerance, "{user}, row {row}: {found:e}, {expected:e}");
@@ -105,7 +114,7 @@ fn addresses_of_logins_are_as_frequent_as_their_density() {
     let logins = logins(&ranges, 400, 12);
     let mut counts: HashMap<u32, HashMap<u32, usize>> = HashMap::new();
     for login in logins.train.iter().chain(&logins.validation).chain(&logins.test) {
-        *counts.entry(login.user).or_default().entry(login.ip).or_default() += 1;
+        *counts.entry(login.user).or_default().entry(ipv4(login)).or_default() += 1;
     }
     let mut users: Vec<(usize, u32)> =
         counts.iter().map(|(&user, counts)| (counts.values().sum(), user)).collect();
@@ -114,7 +123,7 @@ fn addresses_of_logins_are_as_frequent_as_their_density() {
         assert!(num_logins > 1000, "too few to tell");
         let (mut chi_square, mut num_terms) = (0.0, 0.0);
         for ip in addresses(&ranges) {
-            let density = population.densities(user, ip).normal;
+            let density = population.densities(user, Address::from_ipv4(ip)).normal;
             let count = counts[&user].get(&ip).copied().unwrap_or(0);
             assert_count(count, num_logins, density, &format!("user {user}, {ip:#x}"));
             let expected = num_logins as f64 * density;
@@ -145,15 +154,20 @@ fn addresses_of_attacks_are_as_frequent_as_their_density() {
             let attacks = labelled.rows().iter().filter(|row| row.kind == Some(kind));
             for attack in attacks {
                 // A sixteenth of all addresses for those that hardly ever repeat.
-                let ip = attack.login.ip;
+                let ip = ipv4(&attack.login);
                 let what = if kind == AttackKind::UniformIpv4 { ip >> 28 } else { ip };
                 *counts.entry(what).or_default() += 1;
             }
             assert_eq!(counts.values().sum::<usize>(), 100_000);
             let probabilities: Vec<(u32, f64)> = if kind == AttackKind::UniformIpv4 {
-                (0..16).map(|i| (i, population.densities(victim, i).attacks[0] * 2_f64.powi(28))).collect()
+                (0..16)
+                    .map(|i| {
+                        (i, population.densities(victim, Address::from_ipv4(i)).attacks[0] * 2_f64.powi(28))
+                    })
+                    .collect()
             } else {
-                let density = |ip| population.densities(victim, ip).attacks[kind as usize];
+                let density =
+                    |ip| population.densities(victim, Address::from_ipv4(ip)).attacks[kind as usize];
                 addresses(&ranges).into_iter().map(|ip| (ip, density(ip))).collect()
             };
             for (ip, probability) in probabilities {
@@ -186,7 +200,7 @@ fn attacks_come_from_where_their_kind_says() {
     for attack in labelled.rows() {
         let Some(kind) = attack.kind else { continue };
         *num_of_kind.entry(kind).or_insert(0_usize) += 1;
-        let row = ranges.row_of(attack.login.ip);
+        let row = ranges.row_of(ipv4(&attack.login));
         outside_the_table += usize::from(row.is_none());
         let Some(row) = row else {
             assert_eq!(kind, AttackKind::UniformIpv4);
@@ -222,9 +236,7 @@ fn attacks_come_from_where_their_kind_says() {
 type Scores = Vec<(f64, bool)>;
 
 fn auc_of(scores: &Scores) -> f64 {
-    let of =
-        |attack: bool| -> Vec<f32> { scores.iter().filter(|s| s.1 == attack).map(|s| s.0 as f32).collect() };
-    auc(&of(true), &of(false)).unwrap()
+    roc(scores).windows(2).map(|side| (side[1].0 - side[0].0) * (side[0].1 + side[1].1) / 2.0).sum()
 }
 
 /// A ROC as its corners (FPR, TPR), from (0, 0) to (1, 1). Scores that tie make one straight line.
@@ -265,16 +277,16 @@ fn tpr_with_error(roc: &[(f64, f64)], fpr: f64, num_attacks: f64, num_normal: f6
 fn network_table(train: &[Login], labelled: &LabelledTest, host_bits: u32) -> Scores {
     let mut counts: HashMap<(u32, u32), u32> = HashMap::new();
     for login in train {
-        *counts.entry((login.user, login.ip >> host_bits)).or_default() += 1;
+        *counts.entry((login.user, ipv4(login) >> host_bits)).or_default() += 1;
     }
-    let count = |login: &Login| counts.get(&(login.user, login.ip >> host_bits)).copied().unwrap_or(0);
+    let count = |login: &Login| counts.get(&(login.user, ipv4(login) >> host_bits)).copied().unwrap_or(0);
     labelled.rows().iter().map(|row| (-f64::from(count(&row.login)), row.kind.is_some())).collect()
 }
 
 /// The best score, by the mixture that the test was drawn from and what `population` knows.
 fn likelihood_ratio(population: &Population, labelled: &LabelledTest) -> Scores {
     let score =
-        |login: &Login| labelled.mix().log_likelihood_ratio(&population.densities(login.user, login.ip));
+        |login: &Login| labelled.mix().log_likelihood_ratio(&population.densities(login.user, login.address));
     labelled.rows().iter().map(|row| (score(&row.login), row.kind.is_some())).collect()
 }
 
@@ -408,7 +420,7 @@ fn learned_p_travel(population: &Population, ranges: &AddressRanges, train: &[Lo
     let mut counts = vec![(away, away + near); population.num_users()];
     for login in train {
         let profile = population.profile(login.user);
-        let row = ranges.row_of(login.ip).unwrap();
+        let row = ranges.row_of(ipv4(login)).unwrap();
         let is_away = [profile.home, profile.work].iter().all(|base| row.abs_diff(*base) > 50);
         let (num_away, num_logins) = &mut counts[login.user as usize];
         *num_away += f64::from(u8::from(is_away));

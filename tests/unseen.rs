@@ -9,11 +9,12 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use burn::tensor::{DType, Tensor, TensorData};
-use ipsight::artifact::{self, Artifact};
+use ipsight::LoadedModel;
 use ipsight::config::DeviceChoice;
 use ipsight::data::{EpochOrder, Events};
-use ipsight::event::{entity_tag, hash_entity};
+use ipsight::event::{Address, hash_entity};
 use ipsight::model::IpInsightsConfig;
+use ipsight::model_folder;
 use ipsight::train::TrainInputs;
 use ipsight::{Config, Event, Unseen, device};
 use safetensors::SafeTensors;
@@ -24,10 +25,9 @@ use tempfile::TempDir;
 
 /// Far fewer rows than users, so that a stranger's row is mostly another's.
 const CONFIG: &str = "[hyperparameters]\nnum_entity_vectors = 100\nvector_dim = 16\nepochs = 4\nmini_batch_size = 500\n\
-    learning_rate = 0.02\n[model]\nip_encoder = \"prefixes\"\nmemory_cells = 16\n[data]\ntrain = [\"seen.csv\"]\n\
-    [training]\ndevice = \"ndarray\"\n";
+    learning_rate = 0.02\n[data]\ntrain = [\"seen.csv\"]\n[training]\ndevice = \"ndarray\"\n";
 
-/// Logins of 400 users, of whom a model knows those of even numbers; `wide/` is the whole model, `plain/` one of bits.
+/// Logins of 400 users, of whom the model of `run/` knows those of even numbers.
 static FIXTURE: LazyLock<TempDir> = LazyLock::new(|| {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
@@ -39,11 +39,7 @@ static FIXTURE: LazyLock<TempDir> = LazyLock::new(|| {
         fs::write(root.join(name), lines.map(|line| format!("{line}\n")).collect::<String>()).unwrap();
     }
     fs::write(root.join("small.toml"), CONFIG).unwrap();
-    let bits = ["--set", "model.ip_encoder=bits", "--set", "model.memory_cells=0"];
-    for (name, more) in [("wide", &[][..]), ("plain", &bits)] {
-        let train = ["train", "--config", "small.toml", "--output", name];
-        ipsight(root, &[&train[..], more].concat(), b"").expect(0, &[]);
-    }
+    ipsight(root, &["train", "--config", "small.toml", "--output", "run"], b"").expect(0, &[]);
     folder
 });
 
@@ -69,11 +65,11 @@ fn score(model: &str, more: &[&str], stdin: &str) -> Outcome {
 #[test]
 fn strangers_are_told_from_the_seen_where_rows_are_shared() {
     for (file, is_seen) in [("seen.csv", true), ("unseen.csv", false)] {
-        let scored = score("wide", &["--input", file], "").expect(0, &[]).json_lines();
+        let scored = score("run", &["--input", file], "").expect(0, &[]).json_lines();
         assert!(scored.iter().all(|row| row["entity_seen"] == is_seen), "{file}");
     }
     // Strangers by the thousand: at most one in 10,000 is taken for seen, though nearly every row is.
-    let Artifact { scorer, .. } = load("wide");
+    let LoadedModel { scorer, .. } = load("run");
     let strangers = (0..200_000u32).map(|i| hash_entity(format!("stranger {i}").as_bytes()));
     let (mut num_taken, mut num_rows_trained) = (0, 0);
     for stranger in strangers {
@@ -84,82 +80,67 @@ fn strangers_are_told_from_the_seen_where_rows_are_shared() {
     assert!(num_rows_trained > 150_000, "{num_rows_trained} of 200,000");
 }
 
-fn load(model: &str) -> Artifact {
+fn load(model: &str) -> LoadedModel {
     let device = device::choose(DeviceChoice::Ndarray).unwrap();
-    artifact::load(&root().join(model).join("model"), &device).unwrap()
+    LoadedModel::load(&root().join(model).join("model"), &device).unwrap()
 }
 
 /// The formula of the prior, written out over the model's definition.
 #[test]
 fn the_prior_is_the_score_of_the_mean_entity_on_every_device() {
     let ips: Vec<u32> = (0..200u32).map(|i| i.wrapping_mul(0x9E37_79B9)).collect();
-    let events: Vec<Event> = ips.iter().map(|ip| Event { entity: hash_entity(b"nobody"), ip: *ip }).collect();
-    for name in ["plain", "wide"] {
-        let ndarray = device::choose(DeviceChoice::Ndarray).unwrap();
-        let folder = root().join(name).join("model");
-        let expected = {
-            let (_, config) = artifact::read_and_verify(&folder).unwrap();
-            let bytes = fs::read(folder.join("model.safetensors")).unwrap();
-            let tensors = SafeTensors::deserialize(&bytes).unwrap();
-            let floats = |name: &str| -> Vec<f32> {
-                let data = tensors.tensor(name).unwrap().data();
-                data.as_chunks::<4>().0.iter().copied().map(f32::from_le_bytes).collect()
-            };
-            let counts = tensors.tensor("entity_row_counts").unwrap().data();
-            let is_trained: Vec<bool> =
-                counts.as_chunks::<4>().0.iter().map(|bytes| *bytes != [0; 4]).collect();
-            let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
-            let of_trained = |name: &str, width: usize| -> Vec<Vec<f32>> {
-                let rows = floats(name);
-                let rows = rows.chunks_exact(width).zip(&is_trained);
-                rows.filter(|(_, is_trained)| **is_trained).map(|(row, _)| row.to_vec()).collect()
-            };
-            let vectors = of_trained("entity_embedding.weight", 16);
-            assert!((60..100).contains(&vectors.len()), "{} rows are trained", vectors.len());
-            let column = |i: usize| mean(&vectors.iter().map(|row| f64::from(row[i])).collect::<Vec<_>>());
-            let mut row: Vec<f32> = (0..16).map(|i| column(i) as f32).collect();
-            if name == "wide" {
-                let travel: Vec<f64> = of_trained("entity_embedding.cells", 24)
-                    .iter()
-                    .flat_map(|row| row[..8].to_vec())
-                    .filter(|cell| *cell != 0.0)
-                    .map(f64::from)
-                    .collect();
-                assert!((100..400).contains(&travel.len()), "{} entities", travel.len());
-                row.extend([mean(&travel) as f32; 8]);
-                row.extend([0.0; 16]);
-            }
-            let model = IpInsightsConfig::of(&config, usize::MAX)
-                .from_tensors(&ndarray.device, |name, _| Ok::<_, ()>(floats(name)))
-                .unwrap();
-            let (num, width) = (ips.len(), row.len());
-            let row = Tensor::<2>::from_data(TensorData::new(row, [1, width]), &ndarray.device);
-            let addresses = TensorData::new(ips.clone(), [1, num]);
-            let addresses = Tensor::from_data(addresses, (&ndarray.device, DType::U32));
-            let logits = model.forward(row, &[entity_tag(events[0].entity)], addresses);
-            logits.into_data().try_into_vec::<f32>().unwrap()
-        };
-        let mut mismatches = support::Mismatches::default();
-        for choice in [DeviceChoice::Ndarray, DeviceChoice::Wgpu] {
-            if choice == DeviceChoice::Wgpu && support::wgpu().is_none() {
-                continue;
-            }
-            let Artifact { mut scorer, .. } =
-                artifact::load(&folder, &device::choose(choice).unwrap()).unwrap();
-            let of_row = scorer.dot_products(&events).unwrap();
-            scorer.set_unseen(Unseen::Prior);
-            let found = scorer.dot_products(&events).unwrap();
-            assert_ne!(of_row, found);
-            mismatches.check(&format!("{name} on {choice}"), &found, &expected, 2e-4);
-            // Whoever was seen is scored as ever, also beside strangers.
-            let seen = Event { entity: hash_entity(b"user_2"), ip: ips[0] };
-            let mixed = scorer.dot_products(&[events[3], seen, events[5]]).unwrap();
-            mismatches.check("mixed", &[mixed[0], mixed[2]], &[found[3], found[5]], 1e-6);
-            scorer.set_unseen(Unseen::Flag);
-            mismatches.check("seen", &[mixed[1]], &scorer.dot_products(&[seen]).unwrap(), 1e-6);
+    let events: Vec<Event> = ips
+        .iter()
+        .map(|ip| Event { entity: hash_entity(b"nobody"), address: Address::from_ipv4(*ip) })
+        .collect();
+    let folder = root().join("run/model");
+    let expected = scores_of_the_mean(&folder, &ips);
+    let mut mismatches = support::Mismatches::default();
+    for choice in [DeviceChoice::Ndarray, DeviceChoice::Wgpu] {
+        if choice == DeviceChoice::Wgpu && support::wgpu().is_none() {
+            continue;
         }
-        mismatches.assert_none();
+        let LoadedModel { mut scorer, .. } =
+            LoadedModel::load(&folder, &device::choose(choice).unwrap()).unwrap();
+        let of_row = scorer.dot_products(&events).unwrap();
+        scorer.set_unseen(Unseen::Prior).unwrap();
+        let found = scorer.dot_products(&events).unwrap();
+        assert_ne!(of_row, found);
+        mismatches.check(&choice.to_string(), &found, &expected, 2e-4);
+        // Entities that were seen are scored as before, also beside strangers.
+        let seen = Event { entity: hash_entity(b"user_2"), address: Address::from_ipv4(ips[0]) };
+        let mixed = scorer.dot_products(&[events[3], seen, events[5]]).unwrap();
+        mismatches.check("mixed", &[mixed[0], mixed[2]], &[found[3], found[5]], 1e-6);
+        scorer.set_unseen(Unseen::Flag).unwrap();
+        mismatches.check("seen", &[mixed[1]], &scorer.dot_products(&[seen]).unwrap(), 1e-6);
     }
+    mismatches.assert_none();
+}
+
+/// The scores of addresses for the mean of the trained rows, from the plain modules.
+fn scores_of_the_mean(folder: &Path, ips: &[u32]) -> Vec<f32> {
+    let device = device::choose(DeviceChoice::Ndarray).unwrap().device;
+    let (_, config) = model_folder::read_and_verify(folder).unwrap();
+    let bytes = fs::read(folder.join("model.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let floats = |name: &str| -> Vec<f32> {
+        let data = tensors.tensor(name).unwrap().data();
+        data.as_chunks::<4>().0.iter().copied().map(f32::from_le_bytes).collect()
+    };
+    let counts = tensors.tensor("entity_row_counts").unwrap().data();
+    let rows = floats("entity_embedding.weight");
+    let rows = rows.chunks_exact(16).zip(counts.as_chunks::<4>().0);
+    let trained: Vec<&[f32]> = rows.filter(|(_, count)| **count != [0; 4]).map(|(row, _)| row).collect();
+    assert!((60..100).contains(&trained.len()), "{} rows are trained", trained.len());
+    let mean = |i: usize| trained.iter().map(|row| f64::from(row[i])).sum::<f64>() / trained.len() as f64;
+    let mean: Vec<f32> = (0..16).map(|i| mean(i) as f32).collect();
+    let model = IpInsightsConfig::of(&config, usize::MAX)
+        .from_tensors(&device, |name, _| Ok::<_, ()>(floats(name)))
+        .unwrap();
+    let mean = Tensor::<2>::from_data(TensorData::new(mean, [1, 16]), &device);
+    let addresses = TensorData::new(ips.to_vec(), [1, ips.len()]);
+    let logits = model.forward(mean, Tensor::from_data(addresses, (&device, DType::U32)));
+    logits.into_data().try_into_vec::<f32>().unwrap()
 }
 
 /// Of users that were held out, the prior tells logins from attacks far better than whatever their rows hold.
@@ -167,7 +148,7 @@ fn the_prior_is_the_score_of_the_mean_entity_on_every_device() {
 fn the_prior_tells_the_logins_of_strangers_better_than_the_rows_of_others() {
     let auc = |unseen: &str| {
         let args =
-            ["evaluate", "--model", "wide/model", "--data", "unseen.csv", "--device", "ndarray", "--json"];
+            ["evaluate", "--model", "run/model", "--data", "unseen.csv", "--device", "ndarray", "--json"];
         let evaluation = run(&[&args[..], &["--unseen", unseen]].concat(), "").expect(0, &[]).json();
         let figures = &evaluation["detectors"]["ipsight"];
         assert_eq!(figures["by_seen"]["seen"]["num_ordinary"], 0);
@@ -180,40 +161,34 @@ fn the_prior_tells_the_logins_of_strangers_better_than_the_rows_of_others() {
 #[test]
 fn an_unseen_entity_is_an_error_where_that_is_wanted() {
     let rows = "user_2,1.2.3.4\nuser_4,1.2.3.4\nuser_1,1.2.3.4\nuser_3,1.2.3.4\n";
-    score("wide", &["--unseen", "error"], rows)
+    score("run", &["--unseen", "error"], rows)
         .expect(3, &["stdin:3", "not trained on this entity", "--unseen prior"]);
-    score("wide", &["--unseen", "error", "--input", "seen.csv"], "").expect(0, &[]);
+    score("run", &["--unseen", "error", "--input", "seen.csv"], "").expect(0, &[]);
     fs::write(root().join("some.csv"), rows).unwrap();
     let out = ["--unseen", "error", "--input", "some.csv", "--output", "never.jsonl"];
-    score("wide", &out, "").expect(3, &["some.csv:3"]);
+    score("run", &out, "").expect(3, &["some.csv:3"]);
     assert!(!root().join("never.jsonl").exists());
-    score("wide", &["--unseen", "eror"], rows).expect(2, &["did you mean `error`"]);
-    run(&["evaluate", "--model", "wide/model", "--data", "some.csv", "--unseen", "error"], "")
+    score("run", &["--unseen", "eror"], rows).expect(2, &["did you mean `error`"]);
+    run(&["evaluate", "--model", "run/model", "--data", "some.csv", "--unseen", "error"], "")
         .expect(3, &["some.csv:3"]);
-    let explain = ["explain", "--model", "wide/model", "--device", "ndarray", "--unseen"];
+    let explain = ["explain", "--model", "run/model", "--device", "ndarray", "--unseen"];
     run(&[&explain[..], &["error", "user_1", "1.2.3.4"]].concat(), "").expect(3, &["not trained on"]);
     run(&[&explain[..], &["error", "user_2", "1.2.3.4"]].concat(), "").expect(0, &[]);
 }
 
 #[test]
-fn an_explanation_by_the_prior_says_so_and_adds_up() {
-    for model in ["plain/model", "wide/model"] {
-        let explain = ["explain", "--model", model, "--device", "ndarray", "--unseen", "prior"];
-        let told =
-            |entity| run(&[&explain[..], &["--json", entity, "1.2.3.4"]].concat(), "").expect(0, &[]).json();
-        let (a, b) = (told("user_1"), told("user_3"));
-        assert_eq!(
-            (&a["dot_product"], &a["parts"]),
-            (&b["dot_product"], &b["parts"]),
-            "all strangers are one"
-        );
-        assert_eq!((&a["scored_by_prior"], &a["entity_seen"]), (&Value::Bool(true), &Value::Bool(false)));
-        let number = |value: &Value| value.as_f64().unwrap();
-        assert!((number(&a["parts"]["score"]) - number(&a["dot_product"])).abs() < 1e-3, "{a}");
-        assert_eq!(told("user_2")["scored_by_prior"], false);
-        let text = run(&[&explain[..], &["user_1", "1.2.3.4"]].concat(), "").expect(0, &[]).stdout;
-        assert!(text.contains("the mean of all entities"), "{text}");
+fn an_explanation_by_the_prior_says_so() {
+    let explain = ["explain", "--model", "run/model", "--device", "ndarray", "--unseen", "prior"];
+    let told =
+        |entity| run(&[&explain[..], &["--json", entity, "1.2.3.4"]].concat(), "").expect(0, &[]).json();
+    let (a, b) = (told("user_1"), told("user_3"));
+    for key in ["dot_product", "along_address", "usual_networks"] {
+        assert_eq!(a[key], b[key], "all strangers are one");
     }
+    assert_eq!((&a["scored_by_prior"], &a["entity_seen"]), (&Value::Bool(true), &Value::Bool(false)));
+    assert_eq!(told("user_2")["scored_by_prior"], false);
+    let text = run(&[&explain[..], &["user_1", "1.2.3.4"]].concat(), "").expect(0, &[]).stdout;
+    assert!(text.contains("the mean of all entities"), "{text}");
 }
 
 #[test]
@@ -222,12 +197,12 @@ fn a_server_flags_scores_by_the_prior_or_refuses() {
     let json = r#"{"events":[{"entity":"user_2","ip":"1.2.3.4"},{"entity":"user_1","ip":"1.2.3.4"},{"entity":"user_3","ip":"1.2.3.4"}]}"#;
     let instances = r#"{"instances":[{"features":["user_2","1.2.3.4"]},{"features":["user_1","1.2.3.4"]}]}"#;
     for unseen in ["flag", "prior"] {
-        let server = Server::start(root(), "plain/model", &["--unseen", unseen]);
+        let server = Server::start(root(), "run/model", &["--unseen", unseen]);
         let mut client = Client::connect(server.address);
         let (status, body) = client.post("/v1/score", "application/json", json).unwrap();
         assert_eq!(status, 200, "{body}");
         let found: Value = serde_json::from_str(&body).unwrap();
-        let expected = score("plain", &["--unseen", unseen], rows).expect(0, &[]).json_lines();
+        let expected = score("run", &["--unseen", unseen], rows).expect(0, &[]).json_lines();
         for (found, expected) in found["scores"].as_array().unwrap().iter().zip(&expected) {
             assert_eq!(found["entity_seen"], expected["entity_seen"]);
             let [a, b] = [found, expected].map(|score| score["dot_product"].as_f64().unwrap());
@@ -244,7 +219,7 @@ fn a_server_flags_scores_by_the_prior_or_refuses() {
         assert_eq!(plain["dot_product"], found["scores"][1]["dot_product"]);
         server.stop();
     }
-    let server = Server::start(root(), "wide/model", &["--unseen", "error"]);
+    let server = Server::start(root(), "run/model", &["--unseen", "error"]);
     let mut client = Client::connect(server.address);
     for (path, content_type, body, index) in [
         ("/invocations", "text/csv", rows, "record 1 (from 0)"),
@@ -282,7 +257,7 @@ fn the_entities_of_steps_that_were_not_done_are_unseen() {
     .unwrap();
     let device = device::choose(DeviceChoice::Ndarray).unwrap();
     let entities: Vec<u64> = (0..1000u32).map(|i| hash_entity(&i.to_le_bytes())).collect();
-    let events = Events::from_columns(entities.clone(), (0..1000).collect());
+    let events = Events::from_columns(entities.clone(), (0..1000).map(Address::from_ipv4).collect());
     let train = |num_steps: usize| {
         let num_done = std::cell::Cell::new(0);
         let counted = std::sync::atomic::AtomicUsize::new(0);
@@ -324,7 +299,7 @@ fn the_entities_of_the_model_that_a_run_began_from_stay_seen() {
     fs::write(root().join("new.csv"), new.join("\n")).unwrap();
     let train =
         ["train", "--config", "small.toml", "--train", "new.csv", "--set", "hyperparameters.epochs=2"];
-    let began = ["--init-from", "wide", "--output", "night"];
+    let began = ["--init-from", "run", "--output", "night"];
     let checkpoints = ["--set", "training.checkpoint_interval=1 epochs"];
     run(&[&train[..], &began, &checkpoints].concat(), "").expect(0, &[]);
     let checkpoints = fs::read_dir(root().join("night/checkpoints")).unwrap();

@@ -11,8 +11,7 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::{Int, Tensor};
 
-/// Bits of an IPv4 address.
-pub const NUM_BITS: usize = 32;
+use crate::shape::NUM_BITS;
 
 /// The reference, and the CPU twin: fills `bits`, `[ips.len(), 32]`.
 pub fn bits_on_slices(ips: &[u32], bits: &mut [f32]) {
@@ -51,6 +50,7 @@ impl BitsBackend for burn_ndarray::NdArray {
 }
 
 #[cfg(feature = "wgpu")]
+#[allow(unsafe_code, reason = "a kernel is launched without bounds checks; see the SAFETY comment")]
 mod device {
     use burn::tensor::{DType, Shape};
     use burn_cubecl::CubeBackend;
@@ -61,7 +61,7 @@ mod device {
 
     /// One unit per bit.
     #[cube(launch_unchecked)]
-    fn bits_kernel(ips: &cubecl::prelude::Tensor<u32>, bits: &mut cubecl::prelude::Tensor<f32>, len: u32) {
+    fn bits_kernel(ips: &[u32], bits: &mut [f32], len: u32) {
         let position = ABSOLUTE_POS;
         if position >= len as usize {
             terminate!();
@@ -85,8 +85,8 @@ mod device {
                     &ips.client.clone(),
                     count,
                     dim,
-                    ips.into_tensor_arg(),
-                    bits.clone().into_tensor_arg(),
+                    ips.into_buffer_arg(),
+                    bits.clone().into_buffer_arg(),
                     len as u32,
                 );
             }

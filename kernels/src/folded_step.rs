@@ -20,6 +20,7 @@ use burn::backend::{
 use burn::tensor::{Int, Tensor};
 
 use crate::folded::{ChunkRows, FoldedInputs, FoldedOutputs, Pairs, run_chunks};
+use crate::host::{f32_array, i32_array, slice, slice_mut, table_array, tensor, u32_array};
 use crate::prefetch::prefetch;
 use crate::row_adam::{AdamStep, RowsMut, TableTensors, update_row};
 use crate::shape::ModelShape;
@@ -55,14 +56,14 @@ pub fn folded_step_on_slices(
             let rows = &shard.rows[chunk.start - first_unique..chunk.end - first_unique];
             let next_row = rows[rows.len() - 1] as usize + 1;
             let part;
-            (part, table) = table.split_at((next_row - first_row) * inputs.shape.row_width());
+            (part, table) = table.split_at((next_row - first_row) * inputs.shape.vector_dim);
             let table_rows = TableRows {
                 table: part,
                 first_row,
                 rows,
                 first_unique: chunk.start,
                 segments: &inputs.segments[chunk.start..=chunk.end],
-                shape: inputs.shape,
+                vector_dim: inputs.shape.vector_dim,
                 adam,
             };
             tasks.push((chunk, table_rows));
@@ -82,7 +83,7 @@ struct TableRows<'a> {
     /// The number of the chunk's first row among the unique rows of the mini-batch.
     first_unique: usize,
     segments: &'a [i32],
-    shape: ModelShape,
+    vector_dim: usize,
     adam: &'a AdamStep,
 }
 
@@ -90,9 +91,8 @@ impl TableRows<'_> {
     /// Where the i-th row of the chunk is.
     #[inline(always)]
     fn place(&self, i: usize) -> Range<usize> {
-        let width = self.shape.row_width();
-        let start = (self.rows[i] as usize - self.first_row) * width;
-        start..start + width
+        let start = (self.rows[i] as usize - self.first_row) * self.vector_dim;
+        start..start + self.vector_dim
     }
 }
 
@@ -117,26 +117,24 @@ impl ChunkRows for TableRows<'_> {
         prefetch(&self.table.v[place]);
     }
 
-    /// Nobody asks for them.
+    /// A step has no use for them.
     #[inline(always)]
     fn see_logits(&mut self, _: usize, _: &[f32]) {}
 
     #[inline(always)]
-    fn store(&mut self, row: usize, vector: &[f32], cells: &[f32]) {
+    fn store(&mut self, row: usize, gradient: &[f32]) {
         let i = row - self.first_unique;
         let count = (self.segments[i + 1] - self.segments[i]) as f32;
         let place = self.place(i);
         let RowsMut { w, m, v } = &mut self.table;
         let row = RowsMut { w: &mut w[place.clone()], m: &mut m[place.clone()], v: &mut v[place] };
-        let (of_vector, of_cells) = row.split_at(self.shape.vector_dim);
-        update_row(of_vector, vector, count, self.adam);
-        update_row(of_cells, cells, count, self.adam);
+        update_row(row, gradient, count, self.adam);
     }
 }
 
 /// A shard of the table with its moments, and what a mini-batch touched of it, on a device.
 pub struct TableShard {
-    /// `[N, d + cells]` each: weights, first moments, second moments. Owned uniquely, or the whole is copied.
+    /// `[N, d]` each: weights, first moments, second moments. Owned uniquely, or the whole is copied.
     pub table: TableTensors,
     /// `[U]`: the touched rows within the shard, ascending and unique.
     pub rows: Tensor<1, Int>,
@@ -181,7 +179,6 @@ pub fn folded_step(
     let done = Dispatch::folded_step(
         TouchedShards(shards.collect()),
         pairs.segments.into_dispatch(),
-        pairs.tags.into_dispatch(),
         pairs.ips.into_dispatch(),
         pairs.mask.into_dispatch(),
         parameters.into_dispatch(),
@@ -266,11 +263,9 @@ pub struct SteppedTensors<B: Backend> {
 #[backend_extension(NdArray, Cube: cfg(feature = "wgpu"))]
 pub trait FoldedStepBackend: Backend {
     /// See [`folded_step()`].
-    #[allow(clippy::too_many_arguments)] // the macro knows single tensors only
     fn folded_step(
         #[extension_type] shards: TouchedShards<Self>,
         segments: IntTensor<Self>,
-        tags: IntTensor<Self>,
         pair_ips: IntTensor<Self>,
         mask: FloatTensor<Self>,
         parameters: FloatTensor<Self>,
@@ -283,15 +278,13 @@ impl FoldedStepBackend for burn_ndarray::NdArray {
     fn folded_step(
         shards: TouchedShards<Self>,
         segments: IntTensor<Self>,
-        tags: IntTensor<Self>,
         pair_ips: IntTensor<Self>,
         mask: FloatTensor<Self>,
         parameters: FloatTensor<Self>,
         shape: ModelShape,
         adam: AdamStep,
     ) -> SteppedTensors<Self> {
-        use crate::host::{f32_array, i32_array, slice, slice_mut, table_array, tensor, u32_array};
-        let (segments, tags, pair_ips) = (i32_array(segments), u32_array(tags), u32_array(pair_ips));
+        let (segments, pair_ips) = (i32_array(segments), u32_array(pair_ips));
         let (mask, parameters) = (f32_array(mask), f32_array(parameters));
         let mut arrays: Vec<_> = shards
             .0
@@ -307,7 +300,6 @@ impl FoldedStepBackend for burn_ndarray::NdArray {
         });
         let inputs = FoldedInputs {
             segments: slice(&segments),
-            tags: slice(&tags),
             pair_ips: slice(&pair_ips),
             mask: slice(&mask),
             parameters: slice(&parameters),
@@ -343,7 +335,6 @@ mod device {
         fn folded_step(
             shards: TouchedShards<Self>,
             segments: IntTensor<Self>,
-            tags: IntTensor<Self>,
             pair_ips: IntTensor<Self>,
             mask: FloatTensor<Self>,
             parameters: FloatTensor<Self>,
@@ -357,7 +348,7 @@ mod device {
                 _ => Self::float_cat(parts, 0),
             };
             let (_, sums, gradients, parameters) =
-                Self::folded(vectors, segments, tags, pair_ips, mask, parameters, shape);
+                Self::folded(vectors, segments, pair_ips, mask, parameters, shape);
             let is_whole = shards.0.len() == 1;
             let mut first = 0;
             let update = |shard: TouchedShard<Self>| {
@@ -366,7 +357,7 @@ mod device {
                 let gradients = match is_whole {
                     true => gradients.clone(),
                     false => {
-                        Self::float_slice(gradients.clone(), &[rows.into(), (0..shape.row_width()).into()])
+                        Self::float_slice(gradients.clone(), &[rows.into(), (0..shape.vector_dim).into()])
                     }
                 };
                 let TouchedShard { w, m, v, rows, segments } = shard;

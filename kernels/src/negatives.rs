@@ -150,6 +150,7 @@ impl NegativesBackend for burn_ndarray::NdArray {
 }
 
 #[cfg(feature = "wgpu")]
+#[allow(unsafe_code, reason = "a kernel is launched without bounds checks; see the SAFETY comment")]
 mod device {
     use burn::tensor::{DType, Shape};
     use burn_cubecl::CubeBackend;
@@ -160,16 +161,13 @@ mod device {
     use crate::permutation::{half_bits, permute};
     use crate::philox::{philox_block, word};
 
-    /// One unit per pair.
-    #[cube(launch_unchecked)]
-    #[allow(clippy::too_many_arguments)] // a kernel takes its scalars one by one
-    fn pairs_kernel(
-        ips: &cubecl::prelude::Tensor<u32>,
-        pair_ips: &mut cubecl::prelude::Tensor<u32>,
-        mask: &mut cubecl::prelude::Tensor<f32>,
+    /// [`Negatives`] of a mini-batch in a kernel.
+    #[derive(CubeType, CubeLaunch)]
+    struct Draws {
         num_rows: u32,
         num_random: u32,
         num_pairs: u32,
+        /// Of the permutation of the rows.
         half_bits: u32,
         random_key0: u32,
         random_key1: u32,
@@ -177,8 +175,15 @@ mod device {
         shuffled_key1: u32,
         epoch: u32,
         step: u32,
-    ) {
+    }
+
+    /// One unit per pair.
+    #[cube(launch_unchecked)]
+    fn pairs_kernel(ips: &[u32], pair_ips: &mut [u32], mask: &mut [f32], draws: &Draws) {
         let position = ABSOLUTE_POS;
+        let num_rows = draws.num_rows;
+        let num_random = draws.num_random;
+        let num_pairs = draws.num_pairs;
         if position >= (num_rows * num_pairs) as usize {
             terminate!();
         }
@@ -189,12 +194,14 @@ mod device {
         if column > 0u32 {
             if column <= num_random {
                 let i = row * num_random + column - 1u32;
-                let block = philox_block(i / 4u32, 0u32, step, epoch, random_key0, random_key1);
+                let (key0, key1) = (draws.random_key0, draws.random_key1);
+                let block = philox_block(i / 4u32, 0u32, draws.step, draws.epoch, key0, key1);
                 ip = word(block, i % 4u32);
             } else {
                 let s = column - 1u32 - num_random;
-                let keys = philox_block(s, 0u32, step, epoch, shuffled_key0, shuffled_key1);
-                ip = ips[permute(row, num_rows, half_bits, keys) as usize];
+                let (key0, key1) = (draws.shuffled_key0, draws.shuffled_key1);
+                let keys = philox_block(s, 0u32, draws.step, draws.epoch, key0, key1);
+                ip = ips[permute(row, num_rows, draws.half_bits, keys) as usize];
             }
         }
         pair_ips[position] = ip;
@@ -209,6 +216,18 @@ mod device {
             let pair_ips = launch::empty_like(&ips, shape.clone(), DType::U32);
             let mask = launch::empty_like(&ips, shape, DType::F32);
             let (count, dim) = launch::one_unit_each(&ips, num_rows * negatives.num_pairs());
+            let draws = DrawsLaunch {
+                num_rows: num_rows as u32,
+                num_random: negatives.num_random as u32,
+                num_pairs: negatives.num_pairs() as u32,
+                half_bits: half_bits(num_rows as u64),
+                random_key0: negatives.random_key[0],
+                random_key1: negatives.random_key[1],
+                shuffled_key0: negatives.shuffled_key[0],
+                shuffled_key1: negatives.shuffled_key[1],
+                epoch: negatives.epoch,
+                step: negatives.step,
+            };
             launch::count_launch();
             // SAFETY: the kernel checks its position against B·P, the length of both outputs, and reads
             // `ips` at `row < B` and at a permutation of `0..B`.
@@ -217,19 +236,10 @@ mod device {
                     &ips.client.clone(),
                     count,
                     dim,
-                    ips.into_tensor_arg(),
-                    pair_ips.clone().into_tensor_arg(),
-                    mask.clone().into_tensor_arg(),
-                    num_rows as u32,
-                    negatives.num_random as u32,
-                    negatives.num_pairs() as u32,
-                    half_bits(num_rows as u64),
-                    negatives.random_key[0],
-                    negatives.random_key[1],
-                    negatives.shuffled_key[0],
-                    negatives.shuffled_key[1],
-                    negatives.epoch,
-                    negatives.step,
+                    ips.into_buffer_arg(),
+                    pair_ips.clone().into_buffer_arg(),
+                    mask.clone().into_buffer_arg(),
+                    draws,
                 );
             }
             (pair_ips, mask)

@@ -1,5 +1,6 @@
 //! Asks the CPU to fetch memory before it is needed.
-#![allow(unsafe_code)]
+
+#![allow(unsafe_code, reason = "a prefetch is an intrinsic of the CPU")]
 
 /// Fetches a row of a table into the second-level cache. The rows of a mini-batch lie far apart: hardware
 /// that follows streams does not find them, and waiting for memory would cost more than the arithmetic.

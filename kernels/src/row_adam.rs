@@ -275,6 +275,7 @@ impl RowAdamBackend for burn_ndarray::NdArray {
 }
 
 #[cfg(feature = "wgpu")]
+#[allow(unsafe_code, reason = "a kernel is launched without bounds checks; see the SAFETY comment")]
 mod device {
     use burn_cubecl::CubeBackend;
     use cubecl::prelude::*;
@@ -282,40 +283,54 @@ mod device {
     use super::*;
     use crate::launch;
 
-    /// One unit per column of a touched row.
-    #[cube(launch_unchecked)]
-    #[allow(clippy::too_many_arguments)] // a kernel takes its scalars one by one
-    fn row_adam_kernel(
-        w: &mut cubecl::prelude::Tensor<f32>,
-        m: &mut cubecl::prelude::Tensor<f32>,
-        v: &mut cubecl::prelude::Tensor<f32>,
-        rows: &cubecl::prelude::Tensor<i32>,
-        segments: &cubecl::prelude::Tensor<i32>,
-        gradients: &cubecl::prelude::Tensor<f32>,
+    /// A table and its moments in a kernel, `[N, d]` each.
+    #[derive(CubeType, CubeLaunch)]
+    struct AdamTable {
+        w: Box<[f32]>,
+        m: Box<[f32]>,
+        v: Box<[f32]>,
+    }
+
+    /// [`TouchedRows`] in a kernel.
+    #[derive(CubeType, CubeLaunch)]
+    struct AdamRows {
+        rows: Box<[i32]>,
+        segments: Box<[i32]>,
+        gradients: Box<[f32]>,
+        /// Elements of the gradients.
         len: u32,
         vector_dim: u32,
+    }
+
+    /// [`AdamStep`] in a kernel, with its [`Rates`].
+    #[derive(CubeType, CubeLaunch)]
+    struct AdamScalars {
         beta_1: f32,
         beta_2: f32,
         epsilon: f32,
         weight_decay: f32,
         step: f32,
         root: f32,
-    ) {
+    }
+
+    /// One unit per column of a touched row.
+    #[cube(launch_unchecked)]
+    fn row_adam_kernel(table: &mut AdamTable, touched: &AdamRows, adam: &AdamScalars) {
         let position = ABSOLUTE_POS;
-        if position >= len as usize {
+        if position >= touched.len as usize {
             terminate!();
         }
-        let d = vector_dim as usize;
+        let d = touched.vector_dim as usize;
         let u = position / d;
         let column = position % d;
-        let i = rows[u] as usize * d + column;
-        let decay = weight_decay * f32::cast_from(segments[u + 1] - segments[u]);
-        let g = gradients[position] + decay * w[i];
-        let m_new = beta_1 * m[i] + (1.0f32 - beta_1) * g;
-        let v_new = beta_2 * v[i] + (1.0f32 - beta_2) * g * g;
-        m[i] = m_new;
-        v[i] = v_new;
-        w[i] -= step * m_new / (f32::sqrt(v_new) * root + epsilon);
+        let i = touched.rows[u] as usize * d + column;
+        let decay = adam.weight_decay * f32::cast_from(touched.segments[u + 1] - touched.segments[u]);
+        let g = touched.gradients[position] + decay * table.w[i];
+        let m_new = adam.beta_1 * table.m[i] + (1.0f32 - adam.beta_1) * g;
+        let v_new = adam.beta_2 * table.v[i] + (1.0f32 - adam.beta_2) * g * g;
+        table.m[i] = m_new;
+        table.v[i] = v_new;
+        table.w[i] -= adam.step * m_new / (f32::sqrt(v_new) * adam.root + adam.epsilon);
     }
 
     impl RowAdamBackend for CubeBackend {
@@ -335,29 +350,31 @@ mod device {
             let len = rows.meta.shape()[0] * vector_dim;
             let rates = step.rates();
             let (count, dim) = launch::one_unit_each(&w, len);
+            let table = AdamTableLaunch {
+                w: w.clone().into_buffer_arg(),
+                m: m.clone().into_buffer_arg(),
+                v: v.clone().into_buffer_arg(),
+            };
+            let touched = AdamRowsLaunch {
+                rows: rows.into_buffer_arg(),
+                segments: segments.into_buffer_arg(),
+                gradients: gradients.into_buffer_arg(),
+                len: len as u32,
+                vector_dim: vector_dim as u32,
+            };
+            let adam = AdamScalarsLaunch {
+                beta_1: step.beta_1,
+                beta_2: step.beta_2,
+                epsilon: step.epsilon,
+                weight_decay: step.weight_decay,
+                step: rates.step,
+                root: rates.root,
+            };
             launch::count_launch();
             // SAFETY: the kernel checks its position against U·d; the caller promises rows below N, and
             // unique rows keep two units off one element.
             unsafe {
-                row_adam_kernel::launch_unchecked(
-                    &w.client.clone(),
-                    count,
-                    dim,
-                    w.clone().into_tensor_arg(),
-                    m.clone().into_tensor_arg(),
-                    v.clone().into_tensor_arg(),
-                    rows.into_tensor_arg(),
-                    segments.into_tensor_arg(),
-                    gradients.into_tensor_arg(),
-                    len as u32,
-                    vector_dim as u32,
-                    step.beta_1,
-                    step.beta_2,
-                    step.epsilon,
-                    step.weight_decay,
-                    rates.step,
-                    rates.root,
-                );
+                row_adam_kernel::launch_unchecked(&w.client.clone(), count, dim, table, touched, adam);
             }
             (w, m, v)
         }

@@ -84,6 +84,7 @@ impl UniformBackend for burn_ndarray::NdArray {
 }
 
 #[cfg(feature = "wgpu")]
+#[allow(unsafe_code, reason = "a kernel is launched without bounds checks; see the SAFETY comment")]
 mod device {
     use burn_cubecl::CubeBackend;
     use cubecl::prelude::*;
@@ -92,28 +93,29 @@ mod device {
     use crate::launch;
     use crate::philox::{philox_block, word};
 
-    /// One unit per element.
-    #[cube(launch_unchecked)]
-    #[allow(clippy::too_many_arguments)] // a kernel takes its scalars one by one
-    fn uniform_kernel(
-        out: &mut cubecl::prelude::Tensor<f32>,
-        len: u32,
-        num_columns: u32,
+    /// [`Uniform`] in a kernel.
+    #[derive(CubeType, CubeLaunch)]
+    struct Draws {
         first_row: u32,
         tensor_id: u32,
         key0: u32,
         key1: u32,
         bound: f32,
-    ) {
+    }
+
+    /// One unit per element.
+    #[cube(launch_unchecked)]
+    fn uniform_kernel(out: &mut [f32], len: u32, num_columns: u32, draws: &Draws) {
         let position = ABSOLUTE_POS;
         if position >= len as usize {
             terminate!();
         }
         let row = position as u32 / num_columns;
         let column = position as u32 % num_columns;
-        let block = philox_block(first_row + row, column / 4u32, tensor_id, 0u32, key0, key1);
+        let (key0, key1) = (draws.key0, draws.key1);
+        let block = philox_block(draws.first_row + row, column / 4u32, draws.tensor_id, 0u32, key0, key1);
         let unit = f32::cast_from(word(block, column % 4u32) >> 8u32) * 5.9604645e-8f32;
-        out[position] = (2.0f32 * unit - 1.0f32) * bound;
+        out[position] = (2.0f32 * unit - 1.0f32) * draws.bound;
     }
 
     impl UniformBackend for CubeBackend {
@@ -122,6 +124,13 @@ mod device {
             let shape = out.meta.shape();
             let (len, num_columns) = (shape[0] * shape[1], shape[1]);
             let (count, dim) = launch::one_unit_each(&out, len);
+            let draws = DrawsLaunch {
+                first_row: uniform.first_row,
+                tensor_id: uniform.tensor_id,
+                key0: uniform.key[0],
+                key1: uniform.key[1],
+                bound: uniform.bound,
+            };
             launch::count_launch();
             // SAFETY: the kernel checks its position against the length of the output.
             unsafe {
@@ -129,14 +138,10 @@ mod device {
                     &out.client.clone(),
                     count,
                     dim,
-                    out.clone().into_tensor_arg(),
+                    out.clone().into_buffer_arg(),
                     len as u32,
                     num_columns as u32,
-                    uniform.first_row,
-                    uniform.tensor_id,
-                    uniform.key[0],
-                    uniform.key[1],
-                    uniform.bound,
+                    draws,
                 );
             }
             out

@@ -4,14 +4,14 @@ use clap::Args;
 use ipsight::compare::{CompareOptions, Comparer, Comparison, NetworkMix};
 use ipsight::data::{ReadOptions, load_events, read_rows, resolve_inputs};
 use ipsight::evaluate::EvaluatedEvent;
-use ipsight::event::hash_entity;
-use ipsight::thresholds::Thresholds;
-use ipsight::{Error, Event, Result, artifact};
+use ipsight::event::{AddressFamilies, hash_entity};
+use ipsight::{Error, Event, LoadedModel, Result};
 
 use super::attack_args::AttackArgs;
+use super::common_args::DeviceArg;
 use super::comparison_text;
+use super::output;
 use super::read_args::{ReadArgs, parse_fraction, talk_about};
-use super::{DeviceArg, output};
 
 #[derive(Args)]
 pub struct CompareArgs {
@@ -60,13 +60,13 @@ pub fn run(args: CompareArgs) -> Result<()> {
     };
     let read = args.read.options()?;
     let device = args.device.choose()?;
-    let [old, new] = [artifact::load(&args.old, &device)?, artifact::load(&args.new, &device)?];
-    let thresholds = Thresholds::load(&args.old, &old.manifest)?;
+    let [old, new] = [LoadedModel::load(&args.old, &device)?, LoadedModel::load(&args.new, &device)?];
+    let read = ReadOptions { addresses: families(&old, &new), ..read };
     let reference = read_reference(&args.reference, &read)?;
-    let mut comparer = Comparer::new([&old, &new], thresholds.as_ref(), reference.as_ref(), &options);
+    let mut comparer = Comparer::new([&old, &new], old.thresholds.as_ref(), reference.as_ref(), &options);
     let report = read_rows(&resolve_inputs(&args.data)?, &args.attacks.read_options(read), &mut |row, _| {
         let event = EvaluatedEvent {
-            event: Event { entity: hash_entity(row.entity), ip: row.ip },
+            event: Event { entity: hash_entity(row.entity), address: row.address },
             is_attack: row.label.unwrap_or(false),
             kind: None,
             seconds: None,
@@ -82,6 +82,14 @@ pub fn run(args: CompareArgs) -> Result<()> {
         false => output::line(comparison_text::text(&comparison)),
     })?;
     check_gates(&args, &comparison)
+}
+
+/// The families that both models know.
+fn families(old: &LoadedModel, new: &LoadedModel) -> AddressFamilies {
+    match [old, new].iter().all(|model| model.config.model.addresses == AddressFamilies::Both) {
+        true => AddressFamilies::Both,
+        false => AddressFamilies::Ipv4,
+    }
 }
 
 fn read_reference(paths: &[String], read: &ReadOptions) -> Result<Option<NetworkMix>> {

@@ -1,20 +1,21 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use ipsight::artifact::{self, Artifact};
 use ipsight::data::{Input, ReadOptions, Row, load_events, read_rows, resolve_inputs};
 use ipsight::evaluate::report::{Subject, write_html, write_plots};
 use ipsight::evaluate::{EvaluateOptions, EvaluatedEvent, Evaluation, Evaluator, Figures, History};
 use ipsight::event::hash_entity;
+use ipsight::inference::LoadedModel;
 use ipsight::thresholds::{Criterion, THRESHOLDS, Thresholds, WantedThreshold};
 use ipsight::{Error, Event, Result};
 
 use super::attack_args::AttackArgs;
+use super::common_args::{DeviceArg, UnseenArg, check_seen};
 use super::evaluation_text;
+use super::output;
 use super::read_args::{ReadArgs, parse_fraction, talk_about};
 use super::training::{check_stdin, end_with_stdin};
 use super::truth::Truth;
-use super::{DeviceArg, UnseenArg, check_seen, output};
 
 #[derive(Args)]
 pub struct EvaluateArgs {
@@ -59,7 +60,7 @@ pub struct EvaluateArgs {
     /// Write a report: one HTML page with curves, histograms and tables that opens anywhere
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Write the report's drawings as SVG and PNG files into this folder
+    /// Write the report's plots as SVG files into this folder
     #[arg(long, value_name = "DIR")]
     plots: Option<PathBuf>,
     /// End at once when stdin is closed: for programs that run evaluations and may die
@@ -85,11 +86,11 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
     }
     let mut truth = args.truth.as_deref().map(Truth::open).transpose()?;
     let device = args.device.choose()?;
-    let Artifact { manifest, config, mut scorer, .. } = artifact::load(&args.model, &device)?;
-    scorer.set_unseen(args.unseen.unseen);
+    let LoadedModel { manifest, config, mut scorer, thresholds, .. } =
+        LoadedModel::load(&args.model, &device)?;
+    args.unseen.apply(&mut scorer)?;
+    let read = ReadOptions { addresses: config.model.addresses, ..read };
     let wanted = wanted_thresholds(&args)?;
-    // Before the events are scored: what stands in the way is told at once.
-    let known = if wanted.is_empty() { None } else { Thresholds::load(&args.model, &manifest)? };
     let history = read_history(&args.history, &read)?;
     let mut evaluator = Evaluator::new(
         &scorer,
@@ -114,13 +115,13 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
         let (events, report) = load_events(&inputs, &options)?;
         events.iter().enumerate().try_for_each(|(index, event)| {
             check_seen(&scorer, event, format_args!("event {index} (from 0)"))?;
-            evaluator.push_event(event)
+            evaluator.push_event(event, events.time(index))
         })?;
         report
     } else {
         read_rows(&inputs, &options, &mut |row, place| {
             let log_likelihood_ratios = match &mut truth {
-                Some(truth) => truth.next_of(&row, options.ip_syntax)?,
+                Some(truth) => truth.next_of(&row, options.addresses)?,
                 None => &[],
             };
             let evaluated = evaluated(&row, log_likelihood_ratios);
@@ -139,7 +140,8 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
         false => output::line(evaluation_text::text(&evaluation)),
     })?;
     if let Some(calibration) = evaluation.calibration.clone().filter(|_| !evaluation.thresholds.is_empty()) {
-        Thresholds::updated(known, &manifest, &evaluation.thresholds, calibration)?.save(&args.model)?;
+        Thresholds::updated(thresholds, manifest.weights_digest()?, &evaluation.thresholds, calibration)?
+            .save(&args.model)?;
         talk!("thresholds: {}", args.model.join(THRESHOLDS).display());
     }
     // Before the gates: whoever misses one wants to see why.
@@ -167,7 +169,7 @@ fn are_prepared(inputs: &[Input]) -> Result<bool> {
 
 fn evaluated<'a>(row: &Row<'a>, log_likelihood_ratios: &'a [f32]) -> EvaluatedEvent<'a> {
     EvaluatedEvent {
-        event: Event { entity: hash_entity(row.entity), ip: row.ip },
+        event: Event { entity: hash_entity(row.entity), address: row.address },
         is_attack: row.label.unwrap_or(false),
         kind: row.kind,
         seconds: row.seconds,
@@ -180,10 +182,10 @@ fn wanted_thresholds(args: &EvaluateArgs) -> Result<Vec<WantedThreshold>> {
     let wanted = [&args.target_fpr[..], &args.target_tpr, &args.alerts_per_day].concat();
     for (i, threshold) in wanted.iter().enumerate() {
         if let Some(other) = wanted[..i].iter().find(|other| other.name == threshold.name) {
-            let what = format!("`{}` has one name with `{}`", threshold.option(), other.option());
+            let what = format!("it has one name with {}", other.at());
             let help =
                 "give each threshold a name of its own, for example step_up=0.01 and investigate=0.001";
-            return Err(Error::config(threshold.criterion.option(), what, help));
+            return Err(Error::config(threshold.at(), what, help));
         }
     }
     Ok(wanted)

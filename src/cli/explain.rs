@@ -1,16 +1,15 @@
 use std::ffi::OsString;
-use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
 use clap::Args;
-use ipsight::artifact::{self, Artifact};
-use ipsight::event::{hash_entity, parse_ipv4};
-use ipsight::explain::Explained;
-use ipsight::thresholds::Thresholds;
+use ipsight::event::{Address, hash_entity, parse_address};
+use ipsight::inference::LoadedModel;
+use ipsight::inference::explain::Explained;
 use ipsight::{Error, Event, Result};
 
+use super::common_args::{DeviceArg, UnseenArg, check_seen};
 use super::explanation_text::text;
-use super::{DeviceArg, UnseenArg, check_seen, output};
+use super::output;
 
 #[derive(Args)]
 pub struct ExplainArgs {
@@ -20,9 +19,9 @@ pub struct ExplainArgs {
     /// The entity, as it stands in the events
     #[arg(value_name = "ENTITY")]
     entity: OsString,
-    /// The IPv4 address
+    /// The address
     #[arg(value_name = "IP", value_parser = parse_ip)]
-    ip: u32,
+    ip: Address,
     #[command(flatten)]
     unseen: UnseenArg,
     #[command(flatten)]
@@ -37,10 +36,17 @@ pub fn run(args: ExplainArgs) -> Result<()> {
         return Err(Error::config("ENTITY", "it is empty", "give the entity as it stands in the events"));
     }
     let device = args.device.choose()?;
-    let Artifact { manifest, mut scorer, .. } = artifact::load(&args.model, &device)?;
-    scorer.set_unseen(args.unseen.unseen);
-    let thresholds = Thresholds::load(&args.model, &manifest)?;
-    let event = Event { entity: hash_entity(args.entity.as_encoded_bytes()), ip: args.ip };
+    let LoadedModel { config, mut scorer, thresholds, .. } = LoadedModel::load(&args.model, &device)?;
+    args.unseen.apply(&mut scorer)?;
+    if !config.model.addresses.take(args.ip) {
+        let help = "give an IPv4 address, or a model that was trained with model.addresses = \"both\"";
+        return Err(Error::config(
+            "IP",
+            format!("the model knows no IPv6 addresses, and {} is one", args.ip),
+            help,
+        ));
+    }
+    let event = Event { entity: hash_entity(args.entity.as_encoded_bytes()), address: args.ip };
     check_seen(&scorer, event, "ENTITY")?;
     let entity = args.entity.to_string_lossy();
     let explained = Explained::new(&scorer, thresholds.as_ref(), &entity, event)?;
@@ -48,14 +54,10 @@ pub fn run(args: ExplainArgs) -> Result<()> {
 }
 
 /// The flag that clap names says where.
-fn parse_ip(text: &str) -> std::result::Result<u32, String> {
-    let address = text.trim_start_matches('[').split([']', '%', '/']).next().unwrap_or(text);
-    if address.parse::<Ipv6Addr>().is_ok() {
-        return Err("this is an IPv6 address, and the model knows IPv4 addresses only".into());
-    }
-    parse_ipv4(text.as_bytes()).ok_or_else(|| {
-        "an IPv4 address is four numbers from 0 to 255 with dots between them, without leading zeros, port or \
-         prefix length"
+fn parse_ip(text: &str) -> std::result::Result<Address, String> {
+    parse_address(text.as_bytes()).ok_or_else(|| {
+        "an IPv4 address is four numbers from 0 to 255 with dots between them, without leading zeros; an IPv6 address is a \
+         client's, so none in ::/32 or fe80::/10; either stands without brackets, port or prefix length"
             .into()
     })
 }

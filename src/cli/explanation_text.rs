@@ -1,6 +1,6 @@
 //! What `explain` tells people.
 
-use ipsight::explain::{Explained, Network, Parts, PrefixPart, Step, UsualNetworks};
+use ipsight::inference::explain::{Explained, Network, Step, UsualNetworks};
 
 use super::evaluation_text::table;
 use super::output::count;
@@ -9,8 +9,6 @@ use super::output::count;
 pub fn text(explained: &Explained<'_>) -> String {
     let explanation = &explained.explanation;
     let mut lines = head(explained);
-    lines.push(String::new());
-    lines.extend(table(&part_rows(&explanation.parts)));
     lines.push(String::new());
     lines.extend(table(&step_rows(&explanation.along_address)));
     lines.push(String::new());
@@ -54,51 +52,6 @@ fn head(explained: &Explained<'_>) -> Vec<String> {
         false => "never seen in training: the score knows nothing of this entity's own habits".into(),
     });
     lines
-}
-
-fn row(depth: usize, name: impl std::fmt::Display, value: f64) -> Vec<String> {
-    vec![format!("{:depth$}{name}", "", depth = 2 * depth), format!("{value:+.3}")]
-}
-
-fn prefix_rows<'a>(depth: usize, parts: &'a [PrefixPart]) -> impl Iterator<Item = Vec<String>> + 'a {
-    parts.iter().map(move |part| match part.prefix.length() {
-        0 => row(depth, "any address", part.value),
-        _ => row(depth, part.prefix, part.value),
-    })
-}
-
-/// Each sum stands above what it is the sum of, which is set in; but the odds of the two sides add up, not their
-/// scores.
-fn part_rows(parts: &Parts) -> Vec<Vec<String>> {
-    let mut rows = vec![vec!["what the score is made of".into(), "adds".into()]];
-    if !parts.common.is_empty() {
-        let common = parts.common.iter().map(|part| part.value).sum();
-        rows.push(row(0, "how common the address is among all entities", common));
-        rows.extend(prefix_rows(1, &parts.common));
-    }
-    let name = match parts.elsewhere {
-        Some(_) => "how likely the entity is there: the odds of both below together",
-        None => "how likely the entity is there",
-    };
-    rows.push(row(0, name, parts.place));
-    let mut depth = 1;
-    if parts.elsewhere.is_some() {
-        let name = format!("at one of its usual places: {:.1} % of it", 100.0 * parts.usual_share);
-        rows.push(row(1, name, parts.usual));
-        depth = 2;
-    }
-    rows.push(row(depth, "its habits in general", parts.vectors));
-    if !parts.memory.is_empty() {
-        let memory = parts.memory.iter().map(|part| part.value).sum();
-        rows.push(row(depth, "its memory of these networks", memory));
-        rows.extend(prefix_rows(depth + 1, &parts.memory));
-    }
-    if let Some(elsewhere) = parts.elsewhere {
-        let name = format!("anywhere else: {:.1} % of it", 100.0 * (1.0 - parts.usual_share));
-        rows.push(row(1, name, elsewhere));
-    }
-    rows.push(row(0, "score", parts.score));
-    rows
 }
 
 fn step_rows(steps: &[Step]) -> Vec<Vec<String>> {

@@ -1,10 +1,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use ipsight::artifact::Manifest;
-use ipsight::config::IpEncoderKind;
+use ipsight::model_folder::Manifest;
 use ipsight::thresholds::{THRESHOLDS, Threshold, Thresholds};
-use ipsight::{Result, artifact, device};
+use ipsight::{Result, device, model_folder};
 use serde::Serialize;
 
 use super::evaluation_text::{table, threshold_rows};
@@ -21,8 +20,8 @@ pub struct InspectArgs {
 }
 
 pub fn run(args: InspectArgs) -> Result<()> {
-    let (manifest, config) = artifact::read_and_verify(&args.model)?;
-    let thresholds = Thresholds::load(&args.model, &manifest)?;
+    let (manifest, _) = model_folder::read_and_verify(&args.model)?;
+    let thresholds = Thresholds::load(&args.model, manifest.weights_digest()?)?;
     if args.json {
         let thresholds = thresholds.as_ref().map(Thresholds::thresholds);
         return output::json(&Inspected { manifest: &manifest, thresholds });
@@ -36,14 +35,6 @@ pub fn run(args: InspectArgs) -> Result<()> {
         manifest.num_ip_encoder_layers,
         manifest.entity_hash
     ))?;
-    let model = &config.model;
-    if model.ip_encoder == IpEncoderKind::Prefixes {
-        output::line(format!("learned prefixes of {} bits", list(&model.prefix_lengths)))?;
-    }
-    if model.memory_cells > 0 {
-        let (cells, lengths) = (model.memory_cells, list(&model.memory_lengths));
-        output::line(format!("a memory of {cells} cells an entity for prefixes of {lengths} bits"))?;
-    }
     output::line(format!(
         "trained on {} events in {} epochs ({} steps){}, {} rows of the table seen",
         output::count(training.num_events),
@@ -89,8 +80,4 @@ struct Inspected<'a> {
     manifest: &'a Manifest,
     #[serde(skip_serializing_if = "Option::is_none")]
     thresholds: Option<&'a [Threshold]>,
-}
-
-fn list(lengths: &[u32]) -> String {
-    lengths.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
 }

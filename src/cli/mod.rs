@@ -8,6 +8,7 @@ macro_rules! talk {
 }
 
 mod attack_args;
+mod common_args;
 mod compare;
 mod comparison_text;
 mod completions;
@@ -17,6 +18,7 @@ mod evaluate;
 mod evaluation_text;
 mod explain;
 mod explanation_text;
+mod flags;
 mod generate;
 mod import;
 mod inspect;
@@ -36,11 +38,9 @@ mod truth;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
-use std::str::FromStr;
 
-use clap::{Parser, Subcommand};
-use ipsight::config::DeviceChoice;
-use ipsight::{Error, Event, Result, Scorer, Unseen};
+use clap::{CommandFactory, Parser, Subcommand};
+use ipsight::{Error, Result};
 
 #[derive(Parser)]
 #[command(name = "ipsight", version, about, arg_required_else_help = true, after_help = EXIT_CODES)]
@@ -90,7 +90,11 @@ enum Verb {
 /// Parses the command line and does what it says.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<()> {
     let cli = Cli::try_parse_from(args).unwrap_or_else(|error| error.exit());
-    match cli.verb {
+    run_verb(cli.verb).map_err(|error| flags::name_flags(error, &Cli::command()))
+}
+
+fn run_verb(verb: Verb) -> Result<()> {
+    match verb {
         Verb::Train(args) => train::run(args),
         Verb::Sweep(args) => sweep::run(*args),
         Verb::Evaluate(args) => evaluate::run(*args),
@@ -105,7 +109,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<()> {
         Verb::Devices(args) => devices::run(args),
         Verb::Inspect(args) => inspect::run(args),
         Verb::Config(args) => config::run(args),
-        Verb::Completions(args) => completions::run(args),
+        Verb::Completions(args) => completions::run(args, Cli::command()),
     }
 }
 
@@ -120,38 +124,4 @@ pub fn report(error: &Error) -> ExitCode {
         talk!("  help: {line}");
     }
     ExitCode::from(error.exit_code())
-}
-
-/// The flag that chooses a device.
-#[derive(clap::Args)]
-struct DeviceArg {
-    /// Where to compute: auto takes a hardware GPU if there is one, else the CPU [auto, wgpu, ndarray]
-    #[arg(long, value_name = "DEVICE", value_parser = parse_choice::<DeviceChoice>, hide_possible_values = true)]
-    device: Option<DeviceChoice>,
-}
-
-impl DeviceArg {
-    fn choose(&self) -> Result<ipsight::device::ComputeDevice> {
-        ipsight::device::choose(self.device.unwrap_or_default())
-    }
-}
-
-/// The flag that says what becomes of entities that the model was not trained on.
-#[derive(clap::Args)]
-struct UnseenArg {
-    /// What to do with an entity that the model was not trained on: flag scores it by its row of the table, which others
-    /// may share; prior as the mean of all entities; error refuses it [flag, prior, error]
-    #[arg(long, value_name = "CHOICE", default_value = "flag", value_parser = parse_choice::<Unseen>)]
-    unseen: Unseen,
-}
-
-/// Refuses an event, which stands `at` some place, of an entity that the model was not trained on, where that was chosen.
-fn check_seen(scorer: &Scorer, event: Event, at: impl std::fmt::Display) -> Result<()> {
-    let [what, help] = Unseen::REFUSED;
-    scorer.first_refused(&[event]).map_or(Ok(()), |_| Err(Error::data(at.to_string(), what, help)))
-}
-
-/// The value of a flag that takes one of some names; of what is none of them the help is told.
-fn parse_choice<T: FromStr<Err = Error>>(text: &str) -> std::result::Result<T, String> {
-    text.parse().map_err(|error: Error| error.help().unwrap_or_default())
 }

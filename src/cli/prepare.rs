@@ -1,5 +1,4 @@
 use std::collections::{HashMap, HashSet};
-use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -8,9 +7,10 @@ use ipsight::data::{
     EventLimits, Heaviest, Heavy, Input, OnBadRow, ReadOptions, load_events, read_rows, resolve_inputs,
     write_events, write_prepared,
 };
-use ipsight::event::hash_entity;
+use ipsight::event::{Address, AddressFamilies, hash_entity};
 use serde_json::{Value, json};
 
+use super::common_args::parse_choice;
 use super::evaluation_text::table;
 use super::output;
 use super::read_args::{LimitArgs, ReadArgs, talk_about, talk_about_limits};
@@ -20,10 +20,11 @@ pub struct PrepareArgs {
     /// Events: files, folders, globs, or - for stdin
     #[arg(value_name = "INPUT", required = true)]
     inputs: Vec<String>,
-    /// The prepared file: Arrow IPC with the columns entity (hash, uint64) and ip (uint32)
+    /// The prepared file: Arrow IPC with the columns entity (hash, uint64), address (uint64) and, with --time-column, time
+    /// (uint32)
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
-    /// Say which K entities, addresses, and networks of 24 and 16 bits have the most events in the inputs. Entities are
+    /// Say which K entities, addresses, and networks (IPv4: /24 and /16, IPv6: /48 and /32) have the most events in the inputs. Entities are
     /// named where they are read from text files, which are read twice for it; else their hashes are told
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
     report_heaviest: Option<u32>,
@@ -35,12 +36,23 @@ pub struct PrepareArgs {
     seed: u64,
     #[command(flatten)]
     limits: LimitArgs,
+    /// Families of addresses to take; a row with another is bad. A model takes those of its model.addresses [ipv4, both]
+    #[arg(long, value_name = "FAMILIES", default_value = "both", value_parser = parse_choice::<AddressFamilies>)]
+    addresses: AddressFamilies,
+    /// Column of the time of an event, Unix seconds or RFC 3339
+    #[arg(long, value_name = "COLUMN")]
+    time_column: Option<String>,
     #[command(flatten)]
     read: ReadArgs,
 }
 
 pub fn run(args: PrepareArgs) -> Result<()> {
-    let (inputs, options) = (resolve_inputs(&args.inputs)?, args.read.options()?);
+    let inputs = resolve_inputs(&args.inputs)?;
+    let options = ReadOptions {
+        time_column: args.time_column.clone(),
+        addresses: args.addresses,
+        ..args.read.options()?
+    };
     let limits = &args.limits;
     let limits = EventLimits { per_entity: limits.max_events_per_entity, per_ip: limits.max_events_per_ip };
     if limits.are_none() && args.report_heaviest.is_none() {
@@ -89,17 +101,22 @@ fn names(heaviest: &Heaviest, inputs: &[Input], options: &ReadOptions) -> Result
 }
 
 fn tell(heaviest: &Heaviest, names: &HashMap<u64, String>, is_json: bool) -> Result<()> {
-    let networks = [(&heaviest.networks_24, 24), (&heaviest.networks_16, 16)];
-    let ip = |heavy: &Heavy<u32>| Ipv4Addr::from(heavy.key).to_string();
+    let networks = [
+        (&heaviest.networks_24, 24),
+        (&heaviest.networks_16, 16),
+        (&heaviest.networks_48, 48),
+        (&heaviest.networks_32, 32),
+    ];
+    let ip = |heavy: &Heavy<Address>| heavy.key.to_string();
     let hash = |heavy: &Heavy<u64>| format!("{:016x}", heavy.key);
     if is_json {
         let entity = |heavy: &Heavy<u64>| json!({ "entity": names.get(&heavy.key), "hash": hash(heavy), "num_events": heavy.num_events });
-        let [networks_24, networks_16] = networks.map(|(heaviest, length)| {
+        let [networks_24, networks_16, networks_48, networks_32] = networks.map(|(heaviest, length)| {
             let network =
                 |heavy| json!({ "network": format!("{}/{length}", ip(heavy)), "num_events": heavy.num_events });
             heaviest.iter().map(network).collect::<Value>()
         });
-        let address = |heavy: &Heavy<u32>| json!({ "ip": ip(heavy), "num_events": heavy.num_events });
+        let address = |heavy: &Heavy<Address>| json!({ "ip": ip(heavy), "num_events": heavy.num_events });
         return output::json(&json!({
             "num_events": heaviest.num_events,
             "num_entities": heaviest.num_entities,
@@ -108,6 +125,8 @@ fn tell(heaviest: &Heaviest, names: &HashMap<u64, String>, is_json: bool) -> Res
             "ips": heaviest.ips.iter().map(address).collect::<Value>(),
             "networks_24": networks_24,
             "networks_16": networks_16,
+            "networks_48": networks_48,
+            "networks_32": networks_32,
         }));
     }
     let row = |what: &str, name: String, num_events: u64| {

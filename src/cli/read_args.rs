@@ -1,9 +1,8 @@
 use clap::Args;
 use ipsight::Result;
 use ipsight::data::{Format, LeftOut, OnBadRow, ReadOptions, ReadReport};
-use ipsight::event::IpSyntax;
 
-use super::parse_choice;
+use super::common_args::parse_choice;
 
 /// Flags of every verb that reads events.
 #[derive(Args, Default)]
@@ -11,12 +10,9 @@ pub struct ReadArgs {
     /// Column of the entity: a position from 1, or a name (in CSV a name says that the first line is a header)
     #[arg(long, value_name = "COLUMN")]
     pub entity_column: Option<String>,
-    /// Column of the IPv4 address, likewise
+    /// Column of the address, likewise
     #[arg(long, value_name = "COLUMN")]
     pub ip_column: Option<String>,
-    /// Take IPv4-mapped IPv6 addresses, ::ffff:1.2.3.4, as the IPv4 addresses that they hold
-    #[arg(long)]
-    pub ipv4_mapped: bool,
     /// Format of the input; by default told from its content [csv, jsonl, parquet, arrow]
     #[arg(long, value_name = "FORMAT", value_parser = parse_choice::<Format>)]
     pub input_format: Option<Format>,
@@ -36,7 +32,6 @@ impl ReadArgs {
             format: self.input_format,
             entity_column: self.entity_column.clone(),
             ip_column: self.ip_column.clone(),
-            ip_syntax: IpSyntax::new(self.ipv4_mapped),
             on_bad_row: self.on_bad_row.as_deref().map_or(Ok(OnBadRow::Fail), str::parse)?,
             max_bad_fraction: self.max_bad_fraction.unwrap_or(defaults.max_bad_fraction),
             ..defaults

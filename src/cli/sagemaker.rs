@@ -2,11 +2,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use ipsight::artifact;
 use ipsight::device::{self, MemoryPlan};
+use ipsight::model_folder;
 use ipsight::sagemaker::Container;
 use ipsight::serve::AtStart;
-use ipsight::train::{FolderLock, Resume};
+use ipsight::train::{FolderLock, Resume, fit_detector};
 use ipsight::{Error, Result};
 
 use super::serve::{ServeOptions, serve};
@@ -101,7 +101,8 @@ fn train(container: &Container) -> Result<()> {
     };
     let trained = training.run()?;
     let (model, summary) = (container.model_path(), summary(&trained, events.len()));
-    artifact::save_in_place(&model, &trained_model(&trained), config, summary)?;
+    let detector = fit_detector(&events, config, &output)?;
+    model_folder::save_in_place(&model, &trained_model(&trained, detector.as_ref()), config, summary)?;
     talk!("model: {}", model.display());
     end(trained, &model)
 }

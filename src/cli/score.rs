@@ -1,16 +1,15 @@
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
-use ipsight::artifact::{self, Artifact, Manifest};
-use ipsight::data::{Input, Place, Row, read_rows, resolve_inputs};
+use clap::Args;
+use ipsight::data::{Input, Place, ReadOptions, Row, read_rows, resolve_inputs};
 use ipsight::event::hash_entity;
-use ipsight::score::PAIRS_PER_BATCH;
+use ipsight::inference::{LoadedModel, PAIRS_PER_BATCH};
 use ipsight::thresholds::{THRESHOLDS, Thresholds};
 use ipsight::{Error, Event, Result, Scorer, anomaly_score};
 
+use super::common_args::{DeviceArg, UnseenArg, check_seen, parse_prior};
 use super::read_args::{ReadArgs, talk_about};
-use super::scored_rows::{self, ScoredRow, ScoredRows};
-use super::{DeviceArg, UnseenArg, check_seen};
+use super::scored_rows::{self, OutputFormat, ScoredRow, ScoredRows};
 
 #[derive(Args)]
 pub struct ScoreArgs {
@@ -33,6 +32,10 @@ pub struct ScoreArgs {
     /// thresholds were chosen
     #[arg(long, value_name = "P", value_parser = parse_prior)]
     attack_prior: Option<f64>,
+    /// The column of the events' times (Unix seconds or RFC 3339). A model that counted times scores each event at its own;
+    /// without it all are scored as of the last event of the training
+    #[arg(long, value_name = "COLUMN")]
+    time_column: Option<String>,
     #[command(flatten)]
     unseen: UnseenArg,
     #[command(flatten)]
@@ -41,24 +44,18 @@ pub struct ScoreArgs {
     read: ReadArgs,
 }
 
-/// What `score` can write.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum OutputFormat {
-    Csv,
-    Jsonl,
-    Parquet,
-}
-
 pub fn run(args: ScoreArgs) -> Result<()> {
     if args.line_buffered {
         check_line_buffered(&args)?;
     }
     let device = args.device.choose()?;
-    let options = args.read.options()?;
+    let read = args.read.options()?;
     let inputs: Vec<Input> = resolve_inputs(&args.input)?;
-    let Artifact { manifest, mut scorer, .. } = artifact::load(&args.model, &device)?;
-    scorer.set_unseen(args.unseen.unseen);
-    let thresholds = read_thresholds(&args, &manifest)?;
+    let LoadedModel { config, mut scorer, thresholds, .. } = LoadedModel::load(&args.model, &device)?;
+    let time_column = args.time_column.clone();
+    let options = ReadOptions { addresses: config.model.addresses, time_column, ..read };
+    args.unseen.apply(&mut scorer)?;
+    let thresholds = with_attack_prior(thresholds, &args)?;
     let out = scored_rows::create(&args.output, args.format, thresholds.is_some())?;
     let max_rows = if args.line_buffered { 1 } else { PAIRS_PER_BATCH };
     let mut batch =
@@ -84,8 +81,8 @@ fn check_line_buffered(args: &ScoreArgs) -> Result<()> {
     Ok(())
 }
 
-fn read_thresholds(args: &ScoreArgs, manifest: &Manifest) -> Result<Option<Thresholds>> {
-    let mut thresholds = Thresholds::load(&args.model, manifest)?;
+/// Moves the probabilities to the base rate of attacks that the caller gives.
+fn with_attack_prior(mut thresholds: Option<Thresholds>, args: &ScoreArgs) -> Result<Option<Thresholds>> {
     match (&mut thresholds, args.attack_prior) {
         (Some(thresholds), Some(prior)) => thresholds.set_attack_prior(prior),
         (None, Some(_)) => {
@@ -98,27 +95,21 @@ fn read_thresholds(args: &ScoreArgs, manifest: &Manifest) -> Result<Option<Thres
     Ok(thresholds)
 }
 
-pub fn parse_prior(text: &str) -> std::result::Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(prior) if 0.0 < prior && prior < 1.0 => Ok(prior),
-        _ => Err("a number above 0 and below 1".into()),
-    }
-}
-
 /// Rows that wait to be scored together.
 struct Batch<'a> {
     scorer: &'a Scorer,
     thresholds: Option<&'a Thresholds>,
     out: Box<dyn ScoredRows>,
-    rows: Vec<(Vec<u8>, Event)>,
+    rows: Vec<(Vec<u8>, Event, Option<u32>)>,
     max_rows: usize,
 }
 
 impl Batch<'_> {
     fn push(&mut self, row: Row<'_>, place: Place<'_>) -> Result<()> {
-        let event = Event { entity: hash_entity(row.entity), ip: row.ip };
+        let event = Event { entity: hash_entity(row.entity), address: row.address };
         check_seen(self.scorer, event, place)?;
-        self.rows.push((row.entity.to_vec(), event));
+        let seconds = row.seconds.and_then(|seconds| u32::try_from(seconds).ok());
+        self.rows.push((row.entity.to_vec(), event, seconds));
         if self.rows.len() < self.max_rows {
             return Ok(());
         }
@@ -128,15 +119,16 @@ impl Batch<'_> {
     }
 
     fn score(&mut self) -> Result<()> {
-        let events: Vec<Event> = self.rows.iter().map(|(_, event)| *event).collect();
-        let dot_products = self.scorer.dot_products(&events)?;
-        for ((entity, event), dot_product) in self.rows.drain(..).zip(dot_products) {
+        let events: Vec<Event> = self.rows.iter().map(|(_, event, _)| *event).collect();
+        let times: Option<Vec<u32>> = self.rows.iter().map(|(.., seconds)| *seconds).collect();
+        let dot_products = self.scorer.scores_at(&events, times.as_deref())?;
+        for ((entity, event, _), dot_product) in self.rows.drain(..).zip(dot_products) {
             let entity_seen = self.scorer.entity_seen(event.entity);
             let verdict = self
                 .thresholds
                 .map(|thresholds| thresholds.verdict(anomaly_score(dot_product)))
                 .transpose()?;
-            let ip = event.ip.into();
+            let ip = event.address;
             self.out.write(&ScoredRow { entity: &entity, ip, dot_product, entity_seen, verdict })?;
         }
         Ok(())

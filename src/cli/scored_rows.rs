@@ -1,18 +1,25 @@
 //! What `score` writes: one writer per format behind one trait.
 
 use std::io::{self, Write};
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::builder::{BooleanBuilder, Float32Builder, StringBuilder};
 use arrow_array::{ArrayRef, RecordBatch};
+use clap::ValueEnum;
+use ipsight::event::Address;
 use ipsight::thresholds::Verdict;
 use ipsight::{Error, OutputFile, Result, anomaly_score};
 use parquet::arrow::ArrowWriter;
 use parquet::errors::ParquetError;
 
-use super::score::OutputFormat;
+/// What `score` can write.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    Csv,
+    Jsonl,
+    Parquet,
+}
 
 const COLUMNS: [&str; 5] = ["entity", "ip", "dot_product", "anomaly_score", "entity_seen"];
 
@@ -29,7 +36,7 @@ const ROWS_PER_GROUP: usize = 1 << 17;
 /// One scored event.
 pub struct ScoredRow<'a> {
     pub entity: &'a [u8],
-    pub ip: Ipv4Addr,
+    pub ip: Address,
     pub dot_product: f32,
     pub entity_seen: bool,
     /// For all rows or for none.

@@ -5,16 +5,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use ipsight::event::IpSyntax;
 use ipsight::serve::{
-    AtStart, Limits, Listeners, Models, Scoring, ServeEvent, Service, Tokens, check_address, tls,
+    self, AtStart, Limits, Listeners, Models, Scoring, ServeEvent, Service, Tokens, is_guarded, tls,
 };
-use ipsight::{Error, Result};
+use ipsight::{At, Error, Result};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_rustls::TlsAcceptor;
 
-use super::score::parse_prior;
-use super::{DeviceArg, UnseenArg};
+use super::common_args::{DeviceArg, UnseenArg, parse_prior};
 
 /// Connections that may wait to be accepted: a crowd that comes at once must not be turned away by the system.
 const BACKLOG: u32 = 4096;
@@ -56,9 +55,6 @@ pub struct ServeOptions {
     attack_prior: Option<f64>,
     #[command(flatten)]
     unseen: UnseenArg,
-    /// Take IPv4-mapped IPv6 addresses, ::ffff:1.2.3.4, as the IPv4 addresses that they hold
-    #[arg(long)]
-    ipv4_mapped: bool,
     /// Seconds between looks at whether a model folder, or where a link leads, has changed; 0 for never
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = parse_seconds)]
     watch_interval: f64,
@@ -159,47 +155,71 @@ pub fn serve(model: &Path, at_start: AtStart, listen: SocketAddr, options: &Serv
         (Some(certificate), Some(key)) => Some(tls(certificate, key)?),
         _ => None,
     };
-    let addresses = [("--listen", Some(listen)), ("--admin-listen", options.admin_listen)];
-    for (flag, address) in addresses.into_iter().filter_map(|(flag, address)| Some((flag, address?))) {
-        check_address(flag, address, tls.is_some(), &tokens, options.insecure)?;
-    }
-    let start = Instant::now();
-    let scoring = Scoring {
-        attack_prior: options.attack_prior,
-        unseen: options.unseen.unseen,
-        ip_syntax: IpSyntax::new(options.ipv4_mapped),
-    };
-    let models = Models::load(model, at_start, options.device.choose()?, scoring)?;
-    for model in models.all().values() {
-        talk!("model {}, version {}", model.name, model.version());
-    }
-    talk!("ready after {:.3} s", start.elapsed().as_secs_f64());
+    check_addresses(listen, options, tls.is_some(), &tokens)?;
+    let models = load_models(model, at_start, options)?;
     let service = Service::new(models, limits, tokens, options.log_requests, Box::new(tell));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(Error::io("start threads of", "this process"))?;
+        .map_err(Error::process("start the threads of the server"))?;
     let served = runtime.block_on(async {
-        let scheme = if tls.is_some() { "https" } else { "http" };
-        let admin = match options.admin_listen {
-            Some(address) => Some(bind("--admin-listen", address, &format!("admin on {scheme}")).await?),
-            None => None,
-        };
-        let service_listener = bind("--listen", listen, &format!("listening on {scheme}")).await?;
+        let listeners = bind_all(listen, options.admin_listen, tls)?;
         let stop = stop_signal(service.clone())?;
         let interval =
             (options.watch_interval > 0.0).then(|| Duration::from_secs_f64(options.watch_interval));
-        service.serve(Listeners { service: service_listener, admin, tls }, interval, stop).await
+        serve::serve(service, listeners, interval, stop).await
     });
     // Requests that were cut off must not hold the process.
     runtime.shutdown_background();
     served
 }
 
-async fn bind(flag: &str, address: SocketAddr, what: &str) -> Result<TcpListener> {
-    let place = format!("{flag} {address}");
-    let listener = listen_on(address).map_err(Error::io("listen on", &place))?;
-    let address = listener.local_addr().map_err(Error::io("listen on", &place))?;
+/// Refuses addresses that others can reach, unless the way there is safe or that is not wanted.
+fn check_addresses(listen: SocketAddr, options: &ServeOptions, has_tls: bool, tokens: &Tokens) -> Result<()> {
+    let addresses = [("listen", Some(listen)), ("admin_listen", options.admin_listen)];
+    for (name, address) in addresses.into_iter().filter_map(|(name, address)| Some((name, address?))) {
+        if !options.insecure && !is_guarded(address, has_tls, tokens) {
+            return Err(Error::config(
+                At::option_of(name, address),
+                "others can reach this address",
+                "give --tls-cert, --tls-key and --auth-token-file; or --insecure where something in front of it \
+                 has them",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn load_models(model: &Path, at_start: AtStart, options: &ServeOptions) -> Result<Models> {
+    let start = Instant::now();
+    let scoring = Scoring { attack_prior: options.attack_prior, unseen: options.unseen.unseen };
+    let models = Models::load(model, at_start, options.device.choose()?, scoring)?;
+    for model in models.all().values() {
+        talk!("model {}, version {}", model.name, model.version());
+    }
+    talk!("ready after {:.3} s", start.elapsed().as_secs_f64());
+    Ok(models)
+}
+
+fn bind_all(
+    listen: SocketAddr,
+    admin_listen: Option<SocketAddr>,
+    tls: Option<TlsAcceptor>,
+) -> Result<Listeners> {
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let admin = match admin_listen {
+        Some(address) => Some(bind("admin_listen", address, &format!("admin on {scheme}"))?),
+        None => None,
+    };
+    let service = bind("listen", listen, &format!("listening on {scheme}"))?;
+    Ok(Listeners { service, admin, tls })
+}
+
+/// Binds the address that an option gives.
+fn bind(option: &'static str, address: SocketAddr, what: &str) -> Result<TcpListener> {
+    let refused = || Error::socket(At::option(option), address);
+    let listener = listen_on(address).map_err(refused())?;
+    let address = listener.local_addr().map_err(refused())?;
     talk!("{what}://{address}");
     Ok(listener)
 }
@@ -213,7 +233,7 @@ fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Ends at SIGTERM or SIGINT. Until then SIGHUP reloads.
 fn stop_signal(service: Arc<Service>) -> Result<impl Future<Output = ()>> {
-    let on = |kind| signal(kind).map_err(Error::io("handle signals of", "this process"));
+    let on = |kind| signal(kind).map_err(Error::process("handle signals"));
     let (mut terminate, mut interrupt, mut hang_up) =
         (on(SignalKind::terminate())?, on(SignalKind::interrupt())?, on(SignalKind::hangup())?);
     Ok(async move {

@@ -14,13 +14,14 @@ use ipsight::train::FolderLock;
 use ipsight::{Error, Result};
 use serde_json::json;
 
+use super::common_args::DeviceArg;
+use super::output;
 use super::read_args::talk_about;
 use super::sweep_preview;
 use super::sweep_text::{self, Screen};
 use super::training::{
     Formats, Stop, generate_events, lay_inputs_over, load, nothing_to_train_on, read_options,
 };
-use super::{DeviceArg, output};
 
 #[derive(Args)]
 pub struct SweepArgs {
@@ -257,7 +258,7 @@ fn launch(
     data: &PreparedData,
     device: &ComputeDevice,
 ) -> Result<Launch> {
-    let program = std::env::current_exe().map_err(Error::io("find", "this program"))?;
+    let program = std::env::current_exe().map_err(Error::process("find the file of this program"))?;
     let launcher = args.launcher.iter().flat_map(|command| command.split_whitespace());
     let num_cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
     Ok(Launch {

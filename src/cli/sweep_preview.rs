@@ -3,8 +3,9 @@
 use ipsight::Result;
 use ipsight::config::{Config, Hyperparameters};
 use ipsight::device::{ComputeDevice, MemoryPlan, bytes};
-use ipsight::sweep::space::{Assignment, Domain, Parameter, Space};
-use ipsight::sweep::{EarlyStopping, Method, Scheduler, SweepPlan};
+use ipsight::sweep::{EarlyStopping, Scheduler, SweepPlan};
+use ipsight_search::sampler::Method;
+use ipsight_search::space::{Assignment, Domain, Parameter, Space};
 use serde_json::{Map, Value, json};
 
 use super::output;
@@ -147,8 +148,8 @@ fn document(
 
 fn goal(plan: &SweepPlan) -> &'static str {
     match plan.goal {
-        ipsight::sweep::study::Goal::Maximize => "the greatest",
-        ipsight::sweep::study::Goal::Minimize => "the least",
+        ipsight_search::study::Goal::Maximize => "the greatest",
+        ipsight_search::study::Goal::Minimize => "the least",
     }
 }
 

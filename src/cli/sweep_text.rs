@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use ipsight::Result;
-use ipsight::sweep::space::Space;
-use ipsight::sweep::study::{Study, Trial, TrialState};
 use ipsight::sweep::{Scheduler, SweepEvent, SweepPlan, num_epochs};
+use ipsight_search::space::Space;
+use ipsight_search::study::{Study, Trial, TrialState};
 use serde_json::{Map, Value, json};
 
 use super::output;

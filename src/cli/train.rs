@@ -1,18 +1,20 @@
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
-use ipsight::artifact;
+use clap::Args;
 use ipsight::config::Config;
+use ipsight::data::Events;
 use ipsight::device::MemoryPlan;
-use ipsight::train::{FolderLock, InitialModel, Resume, RunFolder, Trained};
+use ipsight::model_folder;
+use ipsight::train::{FolderLock, InitialModel, Resume, RunFolder, Trained, fit_detector};
 use ipsight::{Error, Result, device};
 
+use super::common_args::{DeviceArg, parse_choice};
+use super::output;
 use super::read_args::{LimitArgs, ReadArgs};
 use super::training::{
     Formats, Log, Stop, Training, check_stdin, end, end_with_stdin, lay_inputs_over, load,
     nothing_to_train_on, summary, trained_model,
 };
-use super::{DeviceArg, output, parse_choice};
 
 #[derive(Args)]
 pub struct TrainArgs {
@@ -55,29 +57,13 @@ pub struct TrainArgs {
     /// One JSON object a line on stdout
     #[arg(long)]
     json: bool,
-    /// How to log: for people, or the metric lines of Amazon SageMaker on stdout
-    #[arg(long, value_name = "FORMAT", default_value = "people", conflicts_with = "json")]
-    log_format: LogFormat,
+    /// Column of the time of an event, Unix seconds or RFC 3339, likewise
+    #[arg(long, value_name = "COLUMN")]
+    time_column: Option<String>,
     #[command(flatten)]
     read: ReadArgs,
     #[command(flatten)]
     limits: LimitArgs,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum LogFormat {
-    People,
-    Sagemaker,
-}
-
-impl TrainArgs {
-    fn log(&self) -> Log<'static> {
-        match self.log_format {
-            LogFormat::Sagemaker => Log::Sagemaker { host: "algo-1" },
-            LogFormat::People if self.json => Log::Json,
-            LogFormat::People => Log::People,
-        }
-    }
 }
 
 pub fn run(args: TrainArgs) -> Result<()> {
@@ -117,7 +103,7 @@ pub fn run(args: TrainArgs) -> Result<()> {
         resume: if args.overwrite { Resume::Never } else { args.resume },
         until_epoch: args.until_epoch,
         stop,
-        log: args.log(),
+        log: if args.json { Log::Json } else { Log::People },
     };
     let trained = training.run()?;
     if trained.is_paused {
@@ -127,7 +113,7 @@ pub fn run(args: TrainArgs) -> Result<()> {
             None => pause(&args, trained.epochs.len(), config.hyperparameters.epochs),
         };
     }
-    finish(&args, &output.join("model"), trained, &config, events.len())
+    finish(&args, &output, trained, &config, &events)
 }
 
 /// What the run begins from, which must not be what it replaces: it could not be gone on with then.
@@ -148,9 +134,9 @@ fn open_initial(args: &TrainArgs, config: &Config, output: &Path) -> Result<Opti
 /// Says that the run goes on later.
 fn pause(args: &TrainArgs, num_epochs: usize, of: usize) -> Result<()> {
     talk!("paused after epoch {num_epochs}/{of}: the same command with a later --until-epoch goes on");
-    match args.log() {
-        Log::Json => output::line(serde_json::json!({ "event": "paused", "num_epochs": num_epochs })),
-        Log::People | Log::Sagemaker { .. } => Ok(()),
+    match args.json {
+        true => output::line(serde_json::json!({ "event": "paused", "num_epochs": num_epochs })),
+        false => Ok(()),
     }
 }
 
@@ -165,7 +151,7 @@ fn resolve_config(args: &TrainArgs) -> Result<Config> {
     let flags = &args.read;
     data.entity_column = flags.entity_column.clone().or(data.entity_column.take());
     data.ip_column = flags.ip_column.clone().or(data.ip_column.take());
-    data.ipv4_mapped |= flags.ipv4_mapped;
+    data.time_column = args.time_column.clone().or(data.time_column.take());
     let limits = &args.limits;
     data.max_events_per_entity = limits.max_events_per_entity.or(data.max_events_per_entity);
     data.max_events_per_ip = limits.max_events_per_ip.or(data.max_events_per_ip);
@@ -189,12 +175,14 @@ fn resolve_config(args: &TrainArgs) -> Result<Config> {
 }
 
 /// Writes the model and says what came out.
-fn finish(args: &TrainArgs, path: &Path, trained: Trained, config: &Config, num_events: usize) -> Result<()> {
-    let summary = summary(&trained, num_events);
-    artifact::save(path, &trained_model(&trained), config, summary.clone())?;
+fn finish(args: &TrainArgs, output: &Path, trained: Trained, config: &Config, events: &Events) -> Result<()> {
+    let path = &output.join("model");
+    let summary = summary(&trained, events.len());
+    let detector = fit_detector(events, config, output)?;
+    model_folder::save(path, &trained_model(&trained, detector.as_ref()), config, summary.clone())?;
     end(trained, path)?;
-    match args.log() {
-        Log::Json => output::line(serde_json::json!({
+    if args.json {
+        return output::line(serde_json::json!({
             "event": "done",
             "model": path.to_string_lossy(),
             "num_events": summary.num_events,
@@ -202,20 +190,17 @@ fn finish(args: &TrainArgs, path: &Path, trained: Trained, config: &Config, num_
             "loss": summary.loss,
             "accuracy": summary.accuracy,
             "discriminator_auc": summary.discriminator_auc,
-        })),
-        Log::Sagemaker { .. } => Ok(()),
-        Log::People => {
-            if let Some(auc) = summary.discriminator_auc {
-                output::line(format!("discriminator_auc: {auc:.6}"))?;
-            }
-            output::line(format!("model: {}", path.display()))?;
-            let program = std::env::args().next().unwrap_or_else(|| "ipsight".into());
-            output::line(format!(
-                "next: printf 'user_1,203.0.113.7\\n' | {program} score --model {} --input -",
-                path.display()
-            ))
-        }
+        }));
     }
+    if let Some(auc) = summary.discriminator_auc {
+        output::line(format!("discriminator_auc: {auc:.6}"))?;
+    }
+    output::line(format!("model: {}", path.display()))?;
+    let program = std::env::args().next().unwrap_or_else(|| "ipsight".into());
+    output::line(format!(
+        "next: printf 'user_1,203.0.113.7\\n' | {program} score --model {} --input -",
+        path.display()
+    ))
 }
 
 /// The first of runs/NAME-1, runs/NAME-2, … that is not there; NAME is the configuration's.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use indicatif::ProgressBar;
-use ipsight::artifact::{TrainedModel, TrainingSummary};
 use ipsight::config::{Config, GeneratedConfig};
 use ipsight::data::{EventLimits, Events, Format, ReadOptions, load_events, resolve_inputs};
 use ipsight::device::ComputeDevice;
-use ipsight::event::IpSyntax;
+use ipsight::history::FittedDetector;
+use ipsight::model_folder::{TrainedModel, TrainingSummary};
 use ipsight::synth::{AddressRanges, GenerateOptions, GeneratedLogins, generate};
 use ipsight::train::{
     CheckpointFolder, EpochMetrics, FolderLock, InitialModel, Resume, RunFolder, RunIdentity, TrainEvent,
@@ -118,9 +118,9 @@ pub fn summary(trained: &Trained, num_events: usize) -> TrainingSummary {
 }
 
 /// What of a training goes into the model folder.
-pub fn trained_model(trained: &Trained) -> TrainedModel<'_> {
+pub fn trained_model<'a>(trained: &'a Trained, detector: Option<&'a FittedDetector>) -> TrainedModel<'a> {
     let Trained { model, row_counts, entity_filter, .. } = trained;
-    TrainedModel { model, row_counts, entity_filter }
+    TrainedModel { model, row_counts, entity_filter, detector }
 }
 
 /// What is left to say once the model is saved: that its last checkpoint is not, or that a signal stopped it.
@@ -166,7 +166,8 @@ pub fn read_options(config: &Config) -> Result<ReadOptions> {
     Ok(ReadOptions {
         entity_column: config.data.entity_column.clone(),
         ip_column: config.data.ip_column.clone(),
-        ip_syntax: IpSyntax::new(config.data.ipv4_mapped),
+        time_column: config.data.time_column.clone(),
+        addresses: config.model.addresses,
         on_bad_row: config.data.on_bad_row.parse()?,
         max_bad_fraction: config.data.max_bad_fraction,
         ..ReadOptions::default()
@@ -205,8 +206,8 @@ pub fn generate_events(generated: &GeneratedConfig) -> (Events, Option<Events>) 
     let &GeneratedConfig { users: num_users, days: num_days, seed } = generated;
     let logins = generate(&AddressRanges::built_in(), &GenerateOptions { num_users, num_days, seed });
     let [train, validation] = [&logins.train, &logins.validation].map(|logins| {
-        let (entities, ips) = GeneratedLogins::columns(logins);
-        Events::from_columns(entities, ips)
+        let (entities, addresses, times) = GeneratedLogins::columns(logins);
+        Events::with_times(entities, addresses, times)
     });
     talk!("generated {} logins of {num_users} users", output::count(train.len() as u64));
     (train, Some(validation))
@@ -219,8 +220,9 @@ pub fn end_with_stdin() -> Result<()> {
         // As by SIGTERM, but without a model that nobody waits for; checkpoints are whole or not there.
         std::process::exit(143);
     };
-    let thread = std::thread::Builder::new().name("stdin".into()).spawn(wait);
-    thread.map(drop).map_err(Error::io("start a thread that reads", "stdin"))
+    const NAME: &str = "stdin";
+    let thread = std::thread::Builder::new().name(NAME.into()).spawn(wait);
+    thread.map(drop).map_err(Error::thread(NAME))
 }
 
 /// Refuses to read events from a stdin that says when to end.
@@ -248,7 +250,7 @@ impl Stop {
             signal_hook::flag::register_conditional_shutdown(number, 128 + number, at_once.clone())
                 .and_then(|_| signal_hook::flag::register(number, at_once.clone()))
                 .and_then(|_| signal_hook::flag::register_usize(number, signal.clone(), number as usize))
-                .map_err(Error::io("handle signals of", "this process"))?;
+                .map_err(Error::process("handle signals"))?;
         }
         Ok(Self { signal, at_once })
     }

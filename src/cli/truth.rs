@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use ipsight::data::Row;
-use ipsight::event::IpSyntax;
+use ipsight::event::AddressFamilies;
 use ipsight::{Error, Result, nearest};
 
 const HELP: &str = "give the truth that was generated with the data: a row for each event, in the same order";
@@ -62,7 +62,7 @@ impl Truth {
 
     /// The log likelihood ratios of the next event, which must be `row`, high for attacks: against all attacks,
     /// and against each kind.
-    pub fn next_of(&mut self, row: &Row<'_>, ip_syntax: IpSyntax) -> Result<&[f32]> {
+    pub fn next_of(&mut self, row: &Row<'_>, addresses: AddressFamilies) -> Result<&[f32]> {
         if !self.read()? {
             return Err(self.error("ends before the events do".into()));
         }
@@ -75,7 +75,7 @@ impl Truth {
         if row.label.is_some_and(|label| label != is_attack) {
             return Err(self.error("its label is not that of the event".into()));
         }
-        if self.ip.is_some_and(|ip| ip_syntax.parse(field(ip)) != Some(row.ip)) {
+        if self.ip.is_some_and(|ip| addresses.parse(field(ip)) != Some(row.address)) {
             return Err(self.error("its address is not that of the event".into()));
         }
         self.ratios.clear();

@@ -12,16 +12,15 @@ use serde::Serialize;
 
 pub use entities::MovedEntity;
 pub use networks::{NetworkMix, NetworkStability};
+pub use score_pairs::ScoreBin;
 pub use stability::psi;
 
 use entities::EntityMeans;
 use score_pairs::ScorePairs;
 
-use crate::artifact::Artifact;
 use crate::evaluate::{Attacks, EvaluateOptions, EvaluatedEvent, Evaluation, Evaluator};
-use crate::interval::wilson;
-use crate::score::{PAIRS_PER_BATCH, anomaly_score};
-use crate::thresholds::{Threshold, Thresholds};
+use crate::inference::{LoadedModel, PAIRS_PER_BATCH, anomaly_score};
+use crate::thresholds::{Threshold, Thresholds, wilson};
 use crate::{Event, Result};
 
 /// What `ipsight compare` found.
@@ -66,17 +65,6 @@ pub struct ComparedModel {
     pub auc: f64,
     /// Its interval of 95 %, as [`crate::evaluate::Figures::auc_ci`].
     pub auc_ci: Option<[f64; 2]>,
-}
-
-/// How many events each model gives a score above that of the bin before, up to and with `to`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct ScoreBin {
-    /// The highest anomaly score of the bin; `None` for the last, which has no end.
-    pub to: Option<f32>,
-    /// By the old model.
-    pub num_old: u64,
-    /// By the new model.
-    pub num_new: u64,
 }
 
 /// What has become of a threshold of the old model.
@@ -133,7 +121,7 @@ pub struct CompareOptions {
 /// Takes events one by one, scores them by both models in batches, and keeps 8 bytes an ordinary event, 16 bytes an
 /// event or attack for the two AUCs, and some 100 bytes and its name an entity, until [`Comparer::finish`].
 pub struct Comparer<'a> {
-    models: [&'a Artifact; 2],
+    models: [&'a LoadedModel; 2],
     evaluators: [Evaluator<'a>; 2],
     thresholds: Vec<ThresholdCounts>,
     reference: Option<&'a NetworkMix>,
@@ -154,13 +142,13 @@ impl<'a> Comparer<'a> {
     /// Compares `new` with `old`, whose thresholds are given where there are some. `reference` is the mix of networks that
     /// the events' own is compared with.
     pub fn new(
-        [old, new]: [&'a Artifact; 2],
+        [old, new]: [&'a LoadedModel; 2],
         thresholds: Option<&Thresholds>,
         reference: Option<&'a NetworkMix>,
         options: &CompareOptions,
     ) -> Self {
         let models = [old, new];
-        let evaluator = |model: &'a Artifact| {
+        let evaluator = |model: &'a LoadedModel| {
             let of = EvaluateOptions::figures_alone(options.attacks.clone(), options.seed);
             Evaluator::new(&model.scorer, of)
         };
@@ -191,14 +179,14 @@ impl<'a> Comparer<'a> {
         if event.is_attack {
             return Ok(());
         }
-        self.networks.add(event.event.ip);
+        self.networks.add(event.event.address);
         self.entities.name(event.event.entity, entity);
         self.pending.push(event.event);
         if self.pending.len() >= PAIRS_PER_BATCH { self.score_pending() } else { Ok(()) }
     }
 
     fn score_pending(&mut self) -> Result<()> {
-        let [old, new] = self.models.map(|model| model.scorer.dot_products(&self.pending));
+        let [old, new] = self.models.map(|model| model.scorer.scores(&self.pending));
         for (event, (old, new)) in self.pending.iter().zip(old?.into_iter().zip(new?)) {
             let scores = [old, new].map(anomaly_score);
             self.entities.add(event.entity, scores);
@@ -246,7 +234,7 @@ impl<'a> Comparer<'a> {
     }
 }
 
-fn compared(model: &Artifact, evaluation: &Evaluation) -> ComparedModel {
+fn compared(model: &LoadedModel, evaluation: &Evaluation) -> ComparedModel {
     ComparedModel {
         blake3: model.manifest.weights_digest().unwrap_or_default().into(),
         auc: evaluation.auc,

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::psi;
 use crate::data::Events;
+use crate::event::Address;
 
 /// /16 networks of IPv4.
 const NUM_NETWORKS: usize = 1 << 16;
@@ -43,13 +44,15 @@ impl NetworkMix {
     /// Counts events.
     pub fn of(events: &Events) -> Self {
         let mut mix = Self::default();
-        events.iter().for_each(|event| mix.add(event.ip));
+        events.iter().for_each(|event| mix.add(event.address));
         mix
     }
 
-    /// Counts an event from an address.
-    pub fn add(&mut self, ip: u32) {
-        self.counts[(ip >> 16) as usize] += 1;
+    /// Counts an event from an IPv4 address; others have no network here.
+    pub fn add(&mut self, address: Address) {
+        if let Some(ip) = address.ipv4() {
+            self.counts[(ip >> 16) as usize] += 1;
+        }
     }
 
     /// The number of events.

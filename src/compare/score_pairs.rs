@@ -1,8 +1,8 @@
 //! The scores of events by two models, 8 bytes an event, and what follows from their order.
 
 use rayon::slice::ParallelSliceMut;
+use serde::Serialize;
 
-use super::ScoreBin;
 use crate::evaluate::{of_ordered_bits, ordered_bits};
 use crate::{Error, Result};
 
@@ -11,6 +11,17 @@ const NUM_BINS: usize = 10;
 
 /// Twice a rank has 32 bits.
 const MAX_EVENTS: usize = (1 << 31) - 1;
+
+/// How many events each model gives a score above that of the bin before, up to and with `to`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct ScoreBin {
+    /// The highest anomaly score of the bin; `None` for the last, which has no end.
+    pub to: Option<f32>,
+    /// By the old model.
+    pub num_old: u64,
+    /// By the new model.
+    pub num_new: u64,
+}
 
 /// Collects the anomaly scores of events by the old and the new model, as two integers of the scores' order in one.
 #[derive(Debug, Default)]
@@ -39,7 +50,7 @@ impl ScorePairs {
     pub(super) fn rank(mut self) -> Result<Ranked> {
         if self.0.len() > MAX_EVENTS {
             let what = format!("{} ordinary events are too many to rank", self.0.len());
-            return Err(Error::data("--data", what, format!("give at most {MAX_EVENTS}")));
+            return Err(Error::data("events", what, format!("give at most {MAX_EVENTS}")));
         }
         self.0.par_sort_unstable();
         let bins = bins(&self.0);

@@ -2,6 +2,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::data::Events;
+use crate::event::Address;
 
 /// Values of SciPy and NumPy; see tests/golden/make_compare.py.
 #[test]
@@ -49,9 +50,12 @@ fn no_events_have_no_ranks() {
 }
 
 fn mix(networks: &[(u32, usize)]) -> NetworkMix {
-    let ips: Vec<u32> =
-        networks.iter().flat_map(|(network, num)| (0..*num).map(move |i| network << 16 | i as u32)).collect();
-    NetworkMix::of(&Events::from_columns(vec![7; ips.len()], ips))
+    let of_network = |(network, num): &(u32, usize)| {
+        let first = network << 16;
+        (0..*num).map(move |i| Address::from_ipv4(first | i as u32))
+    };
+    let addresses: Vec<Address> = networks.iter().flat_map(of_network).collect();
+    NetworkMix::of(&Events::from_columns(vec![7; addresses.len()], addresses))
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use serde_json::Value as Schema;
 use toml::{Table, Value};
 
-use super::suggest;
+use super::suggest::suggest;
 use crate::Error;
 
 /// Something wrong with the value of a key, or with the values of several keys together.
@@ -107,10 +107,6 @@ fn check_value(root: &Schema, schema: &Schema, path: &str, value: &Value, proble
         && !in_range(schema, number)
     {
         (format!("{shown} is out of range"), range(schema).unwrap_or_default())
-    } else if let Some(item) = value.as_array().and_then(|items| {
-        items.iter().find(|item| as_f64(item).is_some_and(|number| !in_range(&schema["items"], number)))
-    }) {
-        (format!("{item} in {key} is out of range"), range(&schema["items"]).unwrap_or_default())
     } else if let Some(text) = value.as_str()
         && let Some(help) = choices_help(schema, text)
     {
@@ -164,7 +160,6 @@ fn expected(schema: &Schema) -> &'static str {
         "number" => "a number",
         "string" => "a string",
         "boolean" => "true or false",
-        "array" if type_of(&schema["items"]) == "integer" => "an array of integers",
         "array" => "an array of strings",
         _ => "a table",
     }
@@ -186,7 +181,6 @@ fn type_name(value: &Value) -> &'static str {
 fn example(schema: &Schema) -> String {
     match type_of(schema) {
         "string" => "write \"text\", with the quotes",
-        "array" if type_of(&schema["items"]) == "integer" => "write [1, 2]",
         "array" => "write [\"a\", \"b\"]",
         "boolean" => "write true or false",
         _ => "write the keys of the table below its [header]",

@@ -11,6 +11,7 @@ pub(crate) mod fuzz_target;
 mod hyperparameters;
 pub(crate) mod layers;
 mod named_values;
+mod suggest;
 
 use std::fmt;
 use std::path::Path;
@@ -25,7 +26,9 @@ pub use self::checkpoint_interval::CheckpointInterval;
 pub(crate) use self::differences::differences;
 pub use self::hyperparameters::Hyperparameters;
 use self::layers::Layers;
-use crate::{Error, Result, nearest};
+pub(crate) use self::suggest::suggest;
+use crate::event::AddressFamilies;
+use crate::{Error, Result};
 
 /// A whole configuration: one field per table of the TOML file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -42,42 +45,24 @@ pub struct Config {
 }
 
 /// What the model has that the reference system's has not; by default nothing.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelConfig {
-    /// What is learned of an address.
-    pub ip_encoder: IpEncoderKind,
-    /// Lengths of the address prefixes that `ip_encoder = "prefixes"` learns; 0 is the prefix of all addresses.
-    #[schemars(length(min = 1), inner(range(min = 0, max = 32)))]
-    pub prefix_lengths: Vec<u32>,
-    /// Cells of the memory of an entity's row; 0 is no memory.
-    #[schemars(range(min = 0, max = 65_536))]
-    pub memory_cells: usize,
-    /// Lengths of the address prefixes that the memory remembers for each entity.
-    #[schemars(length(min = 1), inner(range(min = 0, max = 32)))]
-    pub memory_lengths: Vec<u32>,
+    /// What scores.
+    pub detector: DetectorKind,
+    /// The families of addresses that the model knows; a row with another is bad.
+    pub addresses: AddressFamilies,
 }
 
-impl Default for ModelConfig {
-    fn default() -> Self {
-        ModelConfig {
-            ip_encoder: IpEncoderKind::Bits,
-            prefix_lengths: vec![0, 8, 12, 16],
-            memory_cells: 0,
-            memory_lengths: vec![4, 8, 10, 12, 14, 16],
-        }
-    }
-}
-
-/// What is learned of an address.
+/// What scores an event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum IpEncoderKind {
-    /// A network over its bits, as in the reference system.
+pub enum DetectorKind {
+    /// The dot product of the entity's and the address's embedding, as in the reference system.
     #[default]
-    Bits,
-    /// That, and beside it how common the address's prefixes are among all entities.
-    Prefixes,
+    Engine,
+    /// A head over the exact counts of how each account, and all accounts, used the address and its networks.
+    History,
 }
 
 /// Where a training runs, and what it keeps to go on from.
@@ -206,10 +191,11 @@ pub struct DataConfig {
     pub validation: Vec<String>,
     /// The column that holds the entity; without it the first column.
     pub entity_column: Option<String>,
-    /// The column that holds the IPv4 address; without it the second column.
+    /// The column that holds the address; without it the second column.
     pub ip_column: Option<String>,
-    /// Take IPv4-mapped IPv6 addresses, `::ffff:1.2.3.4`, as the IPv4 addresses that they hold.
-    pub ipv4_mapped: bool,
+    /// The column that holds the time of an event, Unix seconds or RFC 3339; without it text has no times. Prepared files
+    /// have their own.
+    pub time_column: Option<String>,
     /// What to do with a row that cannot be read: `fail`, `skip`, or `quarantine=FILE` to copy it there.
     #[schemars(regex(pattern = "^(fail|skip|quarantine=.+)$"))]
     pub on_bad_row: String,
@@ -234,7 +220,7 @@ impl Default for DataConfig {
             validation: Vec::new(),
             entity_column: None,
             ip_column: None,
-            ipv4_mapped: false,
+            time_column: None,
             on_bad_row: "fail".into(),
             max_bad_fraction: 0.001,
             max_events_per_entity: None,
@@ -357,20 +343,17 @@ impl Config {
                 "allowed: 1..=500",
             ));
         }
-        for (path, lengths) in [
-            ("model.prefix_lengths", &self.model.prefix_lengths),
-            ("model.memory_lengths", &self.model.memory_lengths),
-        ] {
-            if lengths.is_empty() {
-                let key = path.rsplit('.').next().unwrap_or(path);
-                let what = format!("{key} = {lengths:?} are no lengths of address prefixes");
-                problems.push(Problem::new(&[path], what, "one or more, each 0..=32, as in [8, 12, 16]"));
-            }
-        }
         if let Err(Error::Config { what, help, .. }) =
             self.training.checkpoint_interval.parse::<CheckpointInterval>()
         {
             problems.push(Problem::new(&["training.checkpoint_interval"], what, help));
+        }
+        if self.model.addresses == AddressFamilies::Both && self.model.detector == DetectorKind::Engine {
+            problems.push(Problem::new(
+                &["model.addresses", "model.detector"],
+                "the engine's encoder knows IPv4 addresses only",
+                "take detector = \"history\", or addresses = \"ipv4\"",
+            ));
         }
         let on_bad_row = self.data.on_bad_row.as_str();
         let quarantine = on_bad_row.strip_prefix("quarantine=").is_some_and(|file| !file.is_empty());
@@ -393,15 +376,6 @@ impl Config {
 }
 
 const SCHEMA_HELP: &str = "compare with the configuration's JSON Schema";
-
-/// "did you mean `x`? valid …: a, b, c"
-pub(crate) fn suggest(name: &str, kind: &str, valid: &[&str]) -> String {
-    let list = format!("valid {kind}: {}", valid.join(", "));
-    match nearest(name, valid.iter().copied()) {
-        Some(near) => format!("did you mean `{near}`? {list}"),
-        None => list,
-    }
-}
 
 #[cfg(test)]
 mod tests;

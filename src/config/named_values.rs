@@ -13,8 +13,8 @@ use crate::{Error, Result};
 const DATA_KEYS: [&str; 4] = ["entity_column", "ip_column", "on_bad_row", "max_bad_fraction"];
 
 impl Config {
-    /// Lays values, by their keys without sections, over the defaults. Numbers, arrays (as JSON) and text are told
-    /// apart by what the key takes. `source` is named in errors.
+    /// Lays values, by their keys without sections, over the defaults. Numbers and text are told apart by what
+    /// the key takes. `source` is named in errors.
     ///
     /// # Errors
     ///
@@ -77,7 +77,6 @@ fn value(schema: &Schema, text: &str) -> Value {
     let value = match type_of(schema) {
         "integer" => trimmed.parse().ok().map(Value::Integer),
         "number" => trimmed.parse().ok().map(Value::Float),
-        "array" => serde_json::from_str::<Value>(trimmed).ok(),
         // Some clients write every value as JSON.
         _ => serde_json::from_str::<String>(trimmed).ok().map(Value::String),
     };
@@ -87,7 +86,7 @@ fn value(schema: &Schema, text: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Hyperparameters, IpEncoderKind};
+    use crate::config::{Hyperparameters, LearningRateSchedule};
 
     fn config(values: &[(&str, &str)]) -> Result<Config> {
         let values = values.iter().map(|(key, text)| (key.to_string(), text.to_string()));
@@ -107,8 +106,7 @@ mod tests {
             ("epochs", "3"),
             ("learning_rate", "1e-05"),
             ("weight_decay", "0"),
-            ("ip_encoder", "prefixes"),
-            ("prefix_lengths", "[0, 8]"),
+            ("learning_rate_schedule", "linear"),
             ("seed", " 7 "),
             ("checkpoint_interval", "\"10 steps\""),
             ("entity_column", "3"),
@@ -121,8 +119,7 @@ mod tests {
             ..Hyperparameters::default()
         };
         assert_eq!(config.hyperparameters, expected);
-        assert_eq!(config.model.ip_encoder, IpEncoderKind::Prefixes);
-        assert_eq!(config.model.prefix_lengths, [0, 8]);
+        assert_eq!(config.training.learning_rate_schedule, LearningRateSchedule::Linear);
         assert_eq!(config.training.seed, 7);
         assert_eq!(config.training.checkpoint_interval, "10 steps");
         assert_eq!(config.data.entity_column.as_deref(), Some("3"));
@@ -135,8 +132,7 @@ mod tests {
             ("epochs", "three", "epochs = \"three\" is a string, expected an integer", "allowed: 1 or more"),
             ("epochs", "3.5", "expected an integer", "allowed: 1 or more"),
             ("learning_rate", "nan", "learning_rate = nan is out of range", "allowed: 1e-6..=10"),
-            ("ip_encoder", "bit", "not a valid value", "bits, prefixes"),
-            ("prefix_lengths", "8", "expected an array of integers", "[1, 2]"),
+            ("learning_rate_schedule", "line", "not a valid value", "constant, linear"),
             ("epoch", "3", "unknown hyperparameter `epoch`", "did you mean `epochs`?"),
             (
                 "train",

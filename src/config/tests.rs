@@ -15,7 +15,7 @@ fn load(text: &str, overrides: &[&str]) -> Result<Config> {
 fn refusal(text: &str, overrides: &[&str]) -> (String, String, String) {
     match load(text, overrides) {
         Err(Error::Config { at, what, help }) => {
-            let at = at.rsplit('/').next().unwrap().to_string();
+            let at = at.to_string().rsplit('/').next().unwrap().to_string();
             (at, what, help)
         }
         other => panic!("{text} {overrides:?} gave {other:?}"),
@@ -167,27 +167,6 @@ fn the_learning_rate_warms_up_to_its_schedule() {
         assert_eq!(at, "c.toml:2: training.warmup_steps");
         assert!(what.contains("out of range") && help == allowed, "{what}: {help}");
     }
-}
-
-#[test]
-fn lengths_of_prefixes_are_checked() {
-    let config = load("", &["model.ip_encoder=prefixes", "model.prefix_lengths=[0, 32]"]).unwrap();
-    assert_eq!(config.model.prefix_lengths, [0, 32]);
-    for (value, what, allowed) in [
-        ("[]", "prefix_lengths = [] are no lengths", "one or more"),
-        ("[8, 33]", "33 in prefix_lengths is out of range", "allowed: 0..=32"),
-        ("[-1]", "-1 in prefix_lengths is out of range", "allowed: 0..=32"),
-    ] {
-        let (at, found, help) = refusal(&format!("[model]\nprefix_lengths = {value}"), &[]);
-        assert_eq!(at, "c.toml:2: model.prefix_lengths");
-        assert!(found.starts_with(what) && help.contains(allowed), "{found}: {help}");
-    }
-    let (_, what, help) = refusal("[model]\nmemory_lengths = [\"16\"]", &[]);
-    assert!(what.ends_with("expected an array of integers") && help.contains("[1, 2]"), "{what}: {help}");
-    let (_, what, _) = refusal("[model]\nmemory_cells = 65537", &[]);
-    assert!(what.contains("out of range"), "{what}");
-    let (_, what, help) = refusal("[model]\nip_encoder = \"bit\"", &[]);
-    assert!(what.contains("not a valid value") && help.contains("bits, prefixes"), "{what}: {help}");
 }
 
 #[test]

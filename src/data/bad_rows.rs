@@ -1,9 +1,7 @@
-//! Why a row is not an event, in words that say how to mend it.
+//! Why a row is not an event, and what to do with it.
 
-use std::net::Ipv6Addr;
-
-use super::text::MAX_LINE;
-use crate::event::{parse_ipv4, parse_ipv4_mapped};
+use super::source::MAX_LINE;
+use crate::event::{Address, AddressFamilies, ReservedAddress, ipv6_of, parse_ipv4};
 
 /// Why a row is bad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,11 +16,13 @@ pub(crate) enum BadRow {
     NotText,
     BadLabel,
     BadTime,
-    NotIpv4,
+    TimeOutOfRange,
+    NotAddress,
     Ipv6,
-    Ipv4Mapped,
-    Ipv4WithPort,
-    Ipv4WithPrefix,
+    UnspecifiedIpv6,
+    LinkLocalIpv6,
+    BracketsOrPort,
+    PrefixLength,
     LeadingZeros,
     Integer,
 }
@@ -38,43 +38,34 @@ impl BadRow {
         }
     }
 
-    /// Why `text`, which is not an IPv4 address, is none.
-    pub(crate) fn of_ip(text: &[u8]) -> Self {
-        let Ok(text) = std::str::from_utf8(text) else { return BadRow::NotIpv4 };
-        let is_ipv4 = |text: &str| parse_ipv4(text.as_bytes()).is_some();
-        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    /// Why `text` is no address of `families`.
+    pub(crate) fn of_address(text: &[u8], families: AddressFamilies) -> Self {
+        let Ok(text) = std::str::from_utf8(text) else { return BadRow::NotAddress };
         if is_number(text) {
             return BadRow::Integer;
         }
-        if let Some((address, prefix)) = text.split_once('/')
-            && is_ipv4(address)
-            && is_number(prefix)
-        {
-            return BadRow::Ipv4WithPrefix;
-        }
-        if let Some((address, port)) = text.split_once(':')
-            && is_ipv4(address)
-            && is_number(port)
-        {
-            return BadRow::Ipv4WithPort;
-        }
-        if parse_ipv4_mapped(text.as_bytes()).is_some() {
-            return BadRow::Ipv4Mapped;
-        }
-        // Also with brackets, a port, a zone or a prefix length around it.
-        let address = text.trim_start_matches('[').split([']', '%', '/']).next().unwrap_or(text);
-        if address.parse::<Ipv6Addr>().is_ok() {
-            return BadRow::Ipv6;
-        }
-        let octets: Vec<&str> = text.split('.').collect();
-        let without_zeros = |octet: &&str| {
-            is_number(octet)
-                && matches!(octet.trim_start_matches('0'), rest if rest.parse::<u8>().is_ok() || rest.is_empty())
+        let (address, around) = match text.split_once('/') {
+            Some((address, length)) if is_number(length) => (address, Some(BadRow::PrefixLength)),
+            _ => match without_brackets_and_port(text) {
+                Some(address) => (address, Some(BadRow::BracketsOrPort)),
+                None => (text, None),
+            },
         };
-        if octets.len() == 4 && octets.iter().all(without_zeros) {
-            return BadRow::LeadingZeros;
+        if let Some(ip) = ipv6_of(address.as_bytes()) {
+            return match (Address::try_from(ip), around) {
+                (Ok(address), Some(around)) if families.take(address) => around,
+                _ if families == AddressFamilies::Ipv4 => BadRow::Ipv6,
+                (_, Some(around)) => around,
+                (Err(ReservedAddress::LinkLocal), None) => BadRow::LinkLocalIpv6,
+                (Err(ReservedAddress::Unspecified), None) => BadRow::UnspecifiedIpv6,
+                (Ok(_), None) => BadRow::NotAddress,
+            };
         }
-        BadRow::NotIpv4
+        match around {
+            Some(around) if parse_ipv4(address.as_bytes()).is_some() => around,
+            _ if has_leading_zeros(text) => BadRow::LeadingZeros,
+            _ => BadRow::NotAddress,
+        }
     }
 
     /// The reason's name in reports.
@@ -90,38 +81,49 @@ impl BadRow {
             BadRow::NotText => "not text or a number",
             BadRow::BadLabel => "bad label",
             BadRow::BadTime => "bad time",
-            BadRow::NotIpv4 => "not an IPv4 address",
+            BadRow::TimeOutOfRange => "time before 1970 or after 2106",
+            BadRow::NotAddress => "not an IP address",
             BadRow::Ipv6 => "IPv6 address",
-            BadRow::Ipv4Mapped => "IPv4-mapped IPv6 address",
-            BadRow::Ipv4WithPort => "IPv4 with a port",
-            BadRow::Ipv4WithPrefix => "IPv4 with a prefix length",
+            BadRow::UnspecifiedIpv6 => "IPv6 address in ::/32",
+            BadRow::LinkLocalIpv6 => "link-local IPv6 address",
+            BadRow::BracketsOrPort => "address with brackets or a port",
+            BadRow::PrefixLength => "address with a prefix length",
             BadRow::LeadingZeros => "IPv4 with leading zeros",
             BadRow::Integer => "integer",
         }
     }
 
-    /// How to mend the row.
-    pub(crate) fn mend(self) -> &'static str {
+    /// What to do with the row.
+    pub(crate) fn help(self) -> &'static str {
         match self {
             BadRow::EmptyEntity => "give the entity or remove the row",
             BadRow::LongEntity => {
                 "a text file could not hold it either: shorten the entity or remove the row"
             }
-            BadRow::TooFewColumns => "expected entity,ipv4",
+            BadRow::TooFewColumns => "expected entity,address",
             BadRow::UnclosedQuote => "close the quote; a quote inside a quoted field is doubled",
             BadRow::NotJson => "write one JSON object a line, or read the file with --input-format csv",
-            BadRow::MissingKey => "give the entity's and the IPv4 address's key",
+            BadRow::MissingKey => "give the entity's and the address's key",
             BadRow::MissingValue => "give the value or remove the row",
-            BadRow::NotText => "write the entity and the IPv4 address as strings",
+            BadRow::NotText => "write the entity and the address as strings",
             BadRow::BadLabel => "a label is 0, 1, true or false",
             BadRow::BadTime => "a time is a number of Unix seconds or like 2024-05-31T23:59:59Z",
-            BadRow::NotIpv4 => "an IPv4 address is four numbers from 0 to 255 with dots between them",
-            BadRow::Ipv6 => "IPv6 is not supported, the model knows IPv4 addresses only: remove the row",
-            BadRow::Ipv4Mapped => {
-                "give --ipv4-mapped to have it taken as the IPv4 address that it holds, or write that address"
+            BadRow::TimeOutOfRange => "give Unix seconds; are these milliseconds?",
+            BadRow::NotAddress => {
+                "an IPv4 address is four numbers from 0 to 255 with dots between them, an IPv6 address eight groups of \
+                 hexadecimal digits with colons between them, where :: stands for groups of zeros"
             }
-            BadRow::Ipv4WithPort => "remove the port",
-            BadRow::Ipv4WithPrefix => "give one address, not a network",
+            BadRow::Ipv6 => {
+                "only IPv4 is taken here (model.addresses = \"ipv4\"): set model.addresses to \"both\", or remove the row"
+            }
+            BadRow::UnspecifiedIpv6 => {
+                "the unspecified, the loopback and IPv4-compatible addresses are nobody's: log the client's address"
+            }
+            BadRow::LinkLocalIpv6 => {
+                "every link has the network fe80::/64: log the client's global address, or remove the row"
+            }
+            BadRow::BracketsOrPort => "write the address alone: without brackets, without a port",
+            BadRow::PrefixLength => "give one address, not a network",
             BadRow::LeadingZeros => {
                 "write the octets without leading zeros, which some programs take as octal"
             }
@@ -130,21 +132,29 @@ impl BadRow {
     }
 }
 
-/// Bytes of an input for a message: escaped and cut to a readable length.
-pub(crate) fn shown(bytes: &[u8]) -> String {
-    const MAX_CHARS: usize = 80;
-    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4 * MAX_CHARS)]);
-    let mut chars = text.chars();
-    let cut: String = chars.by_ref().take(MAX_CHARS).collect();
-    let dots = if chars.next().is_some() { "…" } else { "" };
-    let escaped: String = cut
-        .chars()
-        .flat_map(|char| {
-            let is_control = char.is_control();
-            is_control.then(|| char.escape_debug()).into_iter().flatten().chain((!is_control).then_some(char))
-        })
-        .collect();
-    format!("`{escaped}{dots}`")
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// What is in the brackets of `[…]` or `[…]:port`, or stands before the port of `…:port`.
+fn without_brackets_and_port(text: &str) -> Option<&str> {
+    let is_port = |text: &str| text.strip_prefix(':').is_some_and(is_number);
+    if let Some(text) = text.strip_prefix('[') {
+        let (address, rest) = text.split_once(']')?;
+        return (rest.is_empty() || is_port(rest)).then_some(address);
+    }
+    let (address, port) = text.split_at(text.find(':')?);
+    is_port(port).then_some(address)
+}
+
+/// Whether this would be an IPv4 address without zeros before its octets.
+fn has_leading_zeros(text: &str) -> bool {
+    let without_zeros = |octet: &&str| {
+        is_number(octet)
+            && matches!(octet.trim_start_matches('0'), rest if rest.parse::<u8>().is_ok() || rest.is_empty())
+    };
+    let octets: Vec<&str> = text.split('.').collect();
+    octets.len() == 4 && octets.iter().all(without_zeros)
 }
 
 #[cfg(test)]
@@ -155,35 +165,48 @@ mod tests {
     fn the_reason_says_what_the_address_is_instead() {
         let cases = [
             ("16909060", BadRow::Integer),
-            ("1.2.3.4:80", BadRow::Ipv4WithPort),
-            ("1.2.3.0/24", BadRow::Ipv4WithPrefix),
-            ("::1", BadRow::Ipv6),
-            ("::ffff:1.2.3.4", BadRow::Ipv4Mapped),
-            ("::FFFF:102:304", BadRow::Ipv4Mapped),
-            ("[::ffff:1.2.3.4]", BadRow::Ipv6),
-            ("::1.2.3.4", BadRow::Ipv6),
-            ("[2001:db8::1]:443", BadRow::Ipv6),
-            ("fe80::1%eth0", BadRow::Ipv6),
-            ("2001:db8::/32", BadRow::Ipv6),
+            ("1.2.3.4:80", BadRow::BracketsOrPort),
+            ("[1.2.3.4]", BadRow::BracketsOrPort),
+            ("[2001:db8::1]", BadRow::BracketsOrPort),
+            ("[2001:db8::1]:443", BadRow::BracketsOrPort),
+            ("[2001:db8::1%eth0]:443", BadRow::BracketsOrPort),
+            ("[fe80::1]", BadRow::BracketsOrPort),
+            ("[::ffff:1.2.3.4]", BadRow::BracketsOrPort),
+            ("1.2.3.0/24", BadRow::PrefixLength),
+            ("2001:db8::/32", BadRow::PrefixLength),
+            ("::1", BadRow::UnspecifiedIpv6),
+            ("::", BadRow::UnspecifiedIpv6),
+            ("::1.2.3.4", BadRow::UnspecifiedIpv6),
+            ("fe80::1", BadRow::LinkLocalIpv6),
+            ("fe80::1%eth0", BadRow::LinkLocalIpv6),
+            ("FEBF::1", BadRow::LinkLocalIpv6),
             ("01.2.3.4", BadRow::LeadingZeros),
             ("001.002.003.000", BadRow::LeadingZeros),
-            ("1.2.3.256", BadRow::NotIpv4),
-            ("1.2.3", BadRow::NotIpv4),
-            ("", BadRow::NotIpv4),
-            ("1.2.3.4 ", BadRow::NotIpv4),
-            ("host", BadRow::NotIpv4),
-            ("...", BadRow::NotIpv4),
+            ("1.2.3.256", BadRow::NotAddress),
+            ("1.2.3", BadRow::NotAddress),
+            ("", BadRow::NotAddress),
+            ("1.2.3.4 ", BadRow::NotAddress),
+            ("host", BadRow::NotAddress),
+            ("host:80", BadRow::NotAddress),
+            ("...", BadRow::NotAddress),
+            ("2001:db8::1::2", BadRow::NotAddress),
+            ("2001:db8::1%", BadRow::NotAddress),
+            ("2001:db8::12345", BadRow::NotAddress),
+            ("[2001:db8::1", BadRow::NotAddress),
+            ("[2001:db8::1]443", BadRow::NotAddress),
+            ("[]", BadRow::NotAddress),
         ];
         for (text, reason) in cases {
-            assert_eq!(BadRow::of_ip(text.as_bytes()), reason, "{text:?}");
+            assert_eq!(BadRow::of_address(text.as_bytes(), AddressFamilies::Both), reason, "{text:?}");
+            let is_ipv6 = text.contains("::") && !text.contains("ffff") && reason != BadRow::NotAddress;
+            let for_ipv4 = if is_ipv6 { BadRow::Ipv6 } else { reason };
+            assert_eq!(BadRow::of_address(text.as_bytes(), AddressFamilies::Ipv4), for_ipv4, "{text:?}");
         }
-        assert_eq!(BadRow::of_ip(b"\xFF"), BadRow::NotIpv4);
-    }
-
-    #[test]
-    fn shown_text_is_short_and_printable() {
-        assert_eq!(shown(b"a,\"b\""), "`a,\"b\"`");
-        assert_eq!(shown(b"a\tb\n\x1b"), "`a\\tb\\n\\u{1b}`");
-        assert_eq!(shown(&[b'x'; 1000]).chars().count(), 83);
+        for (text, reason) in [("2001:db8::1", BadRow::Ipv6), ("2002:102:304::", BadRow::Ipv6)] {
+            assert_eq!(BadRow::of_address(text.as_bytes(), AddressFamilies::Ipv4), reason, "{text:?}");
+        }
+        assert_eq!(BadRow::of_address(b"\xFF", AddressFamilies::Both), BadRow::NotAddress);
+        assert!(BadRow::Ipv6.help().contains("model.addresses"));
+        assert!(BadRow::BracketsOrPort.help().contains("without brackets, without a port"));
     }
 }

@@ -11,9 +11,13 @@ use std::thread;
 
 use memchr::memrchr;
 
+use super::chunk::ColumnBuffer;
 use super::intake::Intake;
+use super::row::TimedEvent;
+use super::source::Source;
 use super::stream::Stream;
-use super::text::{Source, Text};
+use super::text::Text;
+#[cfg(any(test, fuzzing))]
 use crate::event::Event;
 use crate::{Error, Result};
 
@@ -42,8 +46,7 @@ pub(super) struct Parsed {
     pub(super) num_bytes: usize,
     /// Lines in these bytes.
     pub(super) num_lines: u64,
-    pub(super) entity: Vec<u64>,
-    pub(super) ip: Vec<u32>,
+    pub(super) columns: ColumnBuffer,
     odd_rows: Vec<OddRow>,
 }
 
@@ -58,9 +61,9 @@ struct OddRow {
 }
 
 impl Parsed {
-    pub(super) fn push(&mut self, event: Event) {
-        self.entity.push(event.entity);
-        self.ip.push(event.ip);
+    #[inline]
+    pub(super) fn push(&mut self, event: TimedEvent) {
+        self.columns.push(event);
     }
 
     /// Leaves the next row, of `len` bytes, to be looked at by whoever takes the block; false where too many
@@ -71,14 +74,22 @@ impl Parsed {
             return false;
         }
         let raw = self.num_bytes..self.num_bytes + len;
-        self.odd_rows.push(OddRow { num_before: self.ip.len(), line: self.num_lines, raw });
+        self.odd_rows.push(OddRow { num_before: self.columns.len(), line: self.num_lines, raw });
         true
     }
 
     /// The events, in order.
     #[cfg(any(test, fuzzing))]
     pub(super) fn events(&self) -> impl Iterator<Item = Event> {
-        self.entity.iter().zip(&self.ip).map(|(&entity, &ip)| Event { entity, ip })
+        self.columns.columns().events()
+    }
+
+    /// The events with their times, in order.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn timed_events(&self) -> Vec<TimedEvent> {
+        let times = self.columns.columns().time;
+        let time = |index| times.map(|times: &[u32]| times[index]);
+        self.events().enumerate().map(|(index, event)| TimedEvent { event, time: time(index) }).collect()
     }
 
     /// How many rows are left to be looked at.
@@ -90,8 +101,7 @@ impl Parsed {
     fn clear(&mut self) {
         self.num_bytes = 0;
         self.num_lines = 0;
-        self.entity.clear();
-        self.ip.clear();
+        self.columns.clear();
         self.odd_rows.clear();
     }
 }
@@ -179,14 +189,15 @@ impl Blocks {
         if !self.receive()? {
             return Ok(None);
         }
-        let Parsed { num_bytes, num_lines, entity, ip, odd_rows } = &self.current.parsed;
-        let mut start = 0;
+        let Parsed { num_bytes, num_lines, columns, odd_rows } = &self.current.parsed;
+        let (mut num_taken, mut rest) = (0, columns.columns());
         for odd in odd_rows {
-            intake.events(&entity[start..odd.num_before], &ip[start..odd.num_before])?;
-            start = odd.num_before;
+            let (before, behind) = rest.split_at(odd.num_before - num_taken);
+            intake.events(before, &self.name)?;
+            (num_taken, rest) = (odd.num_before, behind);
             take_odd(&self.current.text()[odd.raw.clone()], line + odd.line, intake)?;
         }
-        intake.events(&entity[start..], &ip[start..])?;
+        intake.events(rest, &self.name)?;
         self.num_taken = *num_bytes;
         Ok(Some(*num_lines))
     }
@@ -234,6 +245,13 @@ impl Source for Blocks {
         buffer[..num].copy_from_slice(&rest[..num]);
         self.num_taken += num;
         Ok(num)
+    }
+}
+
+impl Text<&mut Blocks> {
+    /// Whether a block was read to its end, and no more.
+    pub(super) fn is_between_blocks(&self) -> bool {
+        self.rest().is_empty() && self.source().is_between_blocks()
     }
 }
 

@@ -1,7 +1,8 @@
 //! Which column is which.
 
-use super::{ReadOptions, one_of};
-use crate::{Error, Result};
+use super::names::one_of;
+use super::options::ReadOptions;
+use crate::{At, Error, Result};
 
 /// The columns that can be chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +15,7 @@ pub(super) enum Role {
 }
 
 impl Role {
-    /// The column's name in JSON Lines and Parquet where no flag gives another.
+    /// The column's name in JSON Lines and Parquet where no option gives another.
     pub(super) fn default_name(self) -> &'static str {
         match self {
             Role::Entity => "entity",
@@ -25,13 +26,14 @@ impl Role {
         }
     }
 
-    pub(super) fn flag(self) -> &'static str {
+    /// The name of the option that names the column.
+    pub(super) fn option(self) -> &'static str {
         match self {
-            Role::Entity => "--entity-column",
-            Role::Ip => "--ip-column",
-            Role::Label => "--label-column",
-            Role::Kind => "--kind-column",
-            Role::Time => "--time-column",
+            Role::Entity => "entity_column",
+            Role::Ip => "ip_column",
+            Role::Label => "label_column",
+            Role::Kind => "kind_column",
+            Role::Time => "time_column",
         }
     }
 }
@@ -80,7 +82,11 @@ impl<T: PartialEq> Columns<T> {
         let all = self.all();
         let same = all.iter().enumerate().find(|(i, (_, column))| all[..*i].iter().any(|(_, c)| c == column));
         let Some((_, (role, _))) = same else { return Ok(()) };
-        Err(Error::config(role.flag(), "the column has another role already", "name another column"))
+        Err(Error::config(
+            At::option(role.option()),
+            "the column has another role already",
+            "name another column",
+        ))
     }
 
     pub(super) fn try_map<U>(&self, mut map: impl FnMut(Role, &T) -> Result<U>) -> Result<Columns<U>> {
@@ -95,11 +101,11 @@ impl<T: PartialEq> Columns<T> {
 }
 
 /// The error for a column that the input at `place` does not have: the input's where the column has the name
-/// that it has by default, else the flag's that named it.
+/// that it has by default, else the option's that named it.
 pub(super) fn no_such_column(role: Role, name: &str, place: &str, valid: &[&str]) -> Error {
     if name == role.default_name() {
-        let help = format!("{}; say which it is: {} NAME", one_of(name, valid), role.flag());
+        let help = format!("{}; say which it is: {} NAME", one_of(name, valid), role.option());
         return Error::data(place, format!("there is no column `{name}`"), help);
     }
-    Error::config(role.flag(), format!("{place} has no column `{name}`"), one_of(name, valid))
+    Error::config(At::option(role.option()), format!("{place} has no column `{name}`"), one_of(name, valid))
 }

@@ -5,27 +5,31 @@ use memchr::{memchr, memchr2};
 use super::bad_rows::BadRow;
 use super::blocks::Parsed;
 use super::columns::Columns;
-use super::csv_records::{CsvRecord, RecordScanner};
-use super::csv_rows::fields_of;
-use super::intake::check;
-use super::text::MAX_LINE;
-use crate::event::{Event, IpSyntax, hash_entity, ipv4_at};
+use super::csv_records::{CsvRecord, RecordScanner, fields_of};
+use super::row::{Row, TimedEvent, check};
+use super::source::MAX_LINE;
+use super::time::unix_seconds;
+use crate::event::{AddressFamilies, Event, address_at, hash_entity};
 
-/// The columns of rows that begin with `entity,ipv4`.
+/// The columns of rows that begin with `entity,address`.
 const PAIR: Columns<usize> = Columns { entity: 0, ip: 1, label: None, kind: None, time: None };
+
+/// The columns of rows that begin with `entity,address,time`.
+const TIMED_PAIR: Columns<usize> = Columns { time: Some(2), ..PAIR };
 
 /// Parses the records in `text`, but the last where its end is not there.
 pub(super) fn parse(
     text: &[u8],
     at_end: bool,
     columns: &Columns<usize>,
-    ip_syntax: IpSyntax,
+    families: AddressFamilies,
     parsed: &mut Parsed,
 ) {
     let mut scanner = RecordScanner::default();
-    let mut pairs = Pairs { text, special: None };
+    let mut pairs = Pairs { text, families, has_time: *columns == TIMED_PAIR, special: None };
+    let begin_with_pairs = pairs.has_time || *columns == PAIR;
     loop {
-        if *columns == PAIR {
+        if begin_with_pairs {
             pairs.read(parsed);
         }
         let rest = &text[parsed.num_bytes..];
@@ -35,7 +39,7 @@ pub(super) fn parse(
             return;
         }
         if extent.len > 0 {
-            match event_of(&scanner.split(&rest[..extent.len], &extent, 0), columns, ip_syntax) {
+            match event_of(&scanner.split(&rest[..extent.len], &extent, 0), columns, families) {
                 Ok(event) => parsed.push(event),
                 Err(_) if parsed.push_odd(extent.len) => {}
                 Err(_) => return,
@@ -46,16 +50,16 @@ pub(super) fn parse(
     }
 }
 
-/// The events of a text that is in memory whole, as rows `entity,ipv4`; what follows in a row is ignored.
+/// The events of a text that is in memory whole, as rows `entity,address`; what follows in a row is ignored.
 ///
 /// # Errors
 ///
 /// The first record that is no event: its index from 0, empty lines left out, and why.
-pub(crate) fn events_of_csv(text: &[u8], ip_syntax: IpSyntax) -> Result<Vec<Event>, (usize, BadRow)> {
+pub(crate) fn events_of_csv(text: &[u8], families: AddressFamilies) -> Result<Vec<Event>, (usize, BadRow)> {
     let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     let mut scanner = RecordScanner::default();
     let mut parsed = Parsed::default();
-    let mut pairs = Pairs { text, special: None };
+    let mut pairs = Pairs { text, families, has_time: false, special: None };
     loop {
         pairs.read(&mut parsed);
         let rest = &text[parsed.num_bytes..];
@@ -64,27 +68,34 @@ pub(crate) fn events_of_csv(text: &[u8], ip_syntax: IpSyntax) -> Result<Vec<Even
             break;
         };
         if extent.len > 0 {
-            let event = event_of(&scanner.split(&rest[..extent.len], &extent, 0), &PAIR, ip_syntax);
-            parsed.push(event.map_err(|reason| (parsed.ip.len(), reason))?);
+            let event = event_of(&scanner.split(&rest[..extent.len], &extent, 0), &PAIR, families);
+            parsed.push(event.map_err(|reason| (parsed.columns.len(), reason))?);
         }
         parsed.num_bytes += extent.len + extent.terminator;
     }
-    Ok(parsed.entity.iter().zip(&parsed.ip).map(|(entity, ip)| Event { entity: *entity, ip: *ip }).collect())
+    Ok(parsed.columns.columns().events().collect())
 }
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
-fn event_of(record: &CsvRecord<'_>, columns: &Columns<usize>, ip_syntax: IpSyntax) -> Result<Event, BadRow> {
+fn event_of(
+    record: &CsvRecord<'_>,
+    columns: &Columns<usize>,
+    families: AddressFamilies,
+) -> Result<TimedEvent, BadRow> {
     if record.is_unclosed {
         return Err(BadRow::UnclosedQuote);
     }
-    let row = check(fields_of(record, columns).ok_or(BadRow::TooFewColumns)?, ip_syntax)?;
-    Ok(Event { entity: hash_entity(row.entity), ip: row.ip })
+    let fields = fields_of(record, columns).ok_or(BadRow::TooFewColumns)?;
+    check(fields, families).and_then(Row::to_event)
 }
 
-/// Reads rows `entity,ipv4` or `entity,ipv4,…` that are as plain as can be.
+/// Reads rows `entity,address` or `entity,address,…` that are as plain as can be.
 struct Pairs<'a> {
     text: &'a [u8],
+    families: AddressFamilies,
+    /// Whether a time follows the address.
+    has_time: bool,
     /// Where the next quote or carriage return stands, as far as that is known.
     special: Option<usize>,
 }
@@ -99,36 +110,47 @@ impl Pairs<'_> {
                 _ => memchr2(b'"', b'\r', &self.text[at..]).map_or(self.text.len(), |found| at + found),
             };
             self.special = Some(special);
-            let Some((event, len)) = pair_at(&self.text[at..], special - at) else { break };
+            let Some((event, len)) = self.row_at(&self.text[at..], special - at) else { break };
             parsed.push(event);
             parsed.num_lines += 1;
             at += len;
         }
         parsed.num_bytes = at;
     }
-}
 
-/// The plain row at the beginning of `rest` and its length with the line's end. There is no quote and no carriage
-/// return before `special`.
-#[inline]
-fn pair_at(rest: &[u8], special: usize) -> Option<(Event, usize)> {
-    let comma = memchr2(b',', b'\n', rest)?;
-    if rest[comma] == b'\n' || comma == 0 || comma > special {
-        return None;
-    }
-    let (ip, len) = ipv4_at(rest[comma + 1..].first_chunk()?)?;
-    let mut end = comma + 1 + len;
-    if rest[end..].starts_with(b",") {
-        end = match memchr(b'\n', &rest[end..special.max(end)]) {
-            Some(found) => end + found,
-            None if special < rest.len() => special,
-            None => return None,
+    /// The plain row at the beginning of `rest` and its length with the line's end. There is no quote and no carriage
+    /// return before `special`.
+    #[inline]
+    fn row_at(&self, rest: &[u8], special: usize) -> Option<(TimedEvent, usize)> {
+        let comma = memchr2(b',', b'\n', rest)?;
+        if rest[comma] == b'\n' || comma == 0 || comma > special {
+            return None;
+        }
+        let (address, len) = address_at(&rest[comma + 1..])?;
+        if !self.families.take(address) {
+            return None;
+        }
+        let mut end = comma + 1 + len;
+        let mut time = None;
+        if self.has_time {
+            let text = rest[end..special.max(end)].strip_prefix(b",")?;
+            let len = memchr2(b',', b'\n', text).unwrap_or(text.len());
+            time = Some(unix_seconds(&text[..len])?.try_into().ok()?);
+            end += 1 + len;
+        }
+        if rest[end..].starts_with(b",") {
+            end = match memchr(b'\n', &rest[end..special.max(end)]) {
+                Some(found) => end + found,
+                None if special < rest.len() => special,
+                None => return None,
+            };
+        }
+        let terminator = match rest[end..] {
+            [b'\n', ..] => 1,
+            [b'\r', b'\n', ..] => 2,
+            _ => return None,
         };
+        let event = Event { entity: hash_entity(&rest[..comma]), address };
+        (end < MAX_LINE).then_some((TimedEvent { event, time }, end + terminator))
     }
-    let terminator = match rest[end..] {
-        [b'\n', ..] => 1,
-        [b'\r', b'\n', ..] => 2,
-        _ => return None,
-    };
-    (end < MAX_LINE).then(|| (Event { entity: hash_entity(&rest[..comma]), ip }, end + terminator))
 }

@@ -7,8 +7,11 @@ use std::ops::Range;
 
 use memchr::{memchr_iter, memchr3};
 
+use super::columns::Columns;
+use super::row::Fields;
+use super::source::Source;
 use super::stream::Stream;
-use super::text::{Source, Text, terminator};
+use super::text::{Text, terminator};
 use crate::Result;
 
 /// Splits text into records; empty lines are skipped.
@@ -134,6 +137,21 @@ impl Extent {
     fn plain(len: usize, terminator: usize) -> Self {
         Extent { len, terminator, num_lines: 1, is_quoted: false, is_unclosed: false }
     }
+}
+
+/// The fields in their roles; `None` where the record has too few.
+pub(super) fn fields_of<'a>(record: &CsvRecord<'a>, columns: &Columns<usize>) -> Option<Fields<'a>> {
+    let optional = |column: Option<usize>| match column {
+        Some(column) => record.field(column).map(Some),
+        None => Some(None),
+    };
+    Some(Fields {
+        entity: record.field(columns.entity)?,
+        ip: record.field(columns.ip)?,
+        label: optional(columns.label)?,
+        kind: optional(columns.kind)?,
+        time: optional(columns.time)?,
+    })
 }
 
 /// Splits a record without quotes at its commas.

@@ -1,16 +1,18 @@
-//! Rows from CSV: `entity,ipv4` without a header, or columns by position or by name.
+//! Rows from CSV: `entity,address` without a header, or columns by position or by name.
 
-use super::ReadOptions;
-use super::bad_rows::{BadRow, shown};
+use super::bad_rows::BadRow;
 use super::blocks::{BLOCK, Blocks};
-use super::columns::{Columns, no_such_column};
+use super::columns::{Columns, Role, no_such_column};
 use super::csv_blocks;
-use super::csv_records::{CsvRecord, CsvRecords, RecordScanner};
-use super::intake::{Fields, Intake, Place};
+use super::csv_records::{CsvRecord, CsvRecords, RecordScanner, fields_of};
+use super::intake::Intake;
+use super::names::shown;
+use super::options::ReadOptions;
+use super::row::Place;
 use super::stream::Stream;
 use super::text::Text;
-use crate::event::IpSyntax;
-use crate::{Error, Result};
+use crate::event::AddressFamilies;
+use crate::{At, Error, Result};
 
 /// What stands where an address is unknown, so that a first row with it is not taken for a header.
 const UNKNOWN: [&str; 7] = ["null", "none", "nan", "na", "n/a", "nil", "unknown"];
@@ -28,7 +30,7 @@ pub(super) fn read_in_blocks(
     block_size: usize,
 ) -> Result<()> {
     let names = Columns::of(options, ["1", "2", "3"])?;
-    let chosen = names.try_map(|role, text| ColumnRef::parse(text, role.flag()))?;
+    let chosen = names.try_map(|role, text| ColumnRef::parse(text, role))?;
     let name = stream.name().to_string();
     let mut records = CsvRecords::new(Text::new(stream)?);
     let has_header = chosen.has_names();
@@ -40,7 +42,7 @@ pub(super) fn read_in_blocks(
     } else {
         chosen.positions()
     };
-    let rows = CsvRows { name: &name, columns, ip_syntax: options.ip_syntax };
+    let rows = CsvRows { name: &name, columns, families: options.addresses };
     loop {
         let Some(first) = records.next()? else { return Ok(()) };
         if !is_blank(&first) {
@@ -63,16 +65,16 @@ pub(super) fn read_in_blocks(
 struct CsvRows<'a> {
     name: &'a str,
     columns: Columns<usize>,
-    ip_syntax: IpSyntax,
+    families: AddressFamilies,
 }
 
 impl CsvRows<'_> {
     /// Hands on all rows of `text`, which are parsed in blocks.
     fn take_blocks(&self, text: Text, block_size: usize, intake: &mut Intake<'_>) -> Result<()> {
         let mut line = text.line();
-        let (columns, ip_syntax) = (self.columns.clone(), self.ip_syntax);
+        let (columns, families) = (self.columns.clone(), self.families);
         let mut blocks = Blocks::read(text.into_stream(), block_size, move |text, at_end, parsed| {
-            csv_blocks::parse(text, at_end, &columns, ip_syntax, parsed);
+            csv_blocks::parse(text, at_end, &columns, families, parsed);
         })?;
         let mut scanner = RecordScanner::default();
         let mut take_odd = |raw: &[u8], line, intake: &mut Intake<'_>| match scanner.find(raw, true) {
@@ -126,21 +128,6 @@ fn read_record(
     }
 }
 
-/// The fields in their roles; `None` where the record has too few.
-pub(super) fn fields_of<'a>(record: &CsvRecord<'a>, columns: &Columns<usize>) -> Option<Fields<'a>> {
-    let optional = |column: Option<usize>| match column {
-        Some(column) => record.field(column).map(Some),
-        None => Some(None),
-    };
-    Some(Fields {
-        entity: record.field(columns.entity)?,
-        ip: record.field(columns.ip)?,
-        label: optional(columns.label)?,
-        kind: optional(columns.kind)?,
-        time: optional(columns.time)?,
-    })
-}
-
 /// A column as it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum ColumnRef {
@@ -150,9 +137,12 @@ enum ColumnRef {
 }
 
 impl ColumnRef {
-    fn parse(text: &str, flag: &str) -> Result<Self> {
+    fn parse(text: &str, role: Role) -> Result<Self> {
         match text.parse::<usize>() {
-            Ok(0) => Err(Error::config(flag, "there is no column 0", "columns are counted from 1")),
+            Ok(0) => {
+                let at = At::option(role.option());
+                Err(Error::config(at, "there is no column 0", "columns are counted from 1"))
+            }
             Ok(position) => Ok(ColumnRef::Position(position - 1)),
             Err(_) => Ok(ColumnRef::Name(text.to_string())),
         }
@@ -198,10 +188,10 @@ impl Columns<ColumnRef> {
 }
 
 /// Refuses a first row which shows that the whole file is not what the options say; no choice of
-/// [`super::OnBadRow`] can make sense of the rest.
+/// [`super::options::OnBadRow`] can make sense of the rest.
 fn check_first(
     record: &CsvRecord<'_>,
-    CsvRows { columns, ip_syntax, .. }: &CsvRows<'_>,
+    CsvRows { columns, families, .. }: &CsvRows<'_>,
     names: &Columns<String>,
     has_header: bool,
     place: String,
@@ -216,19 +206,18 @@ fn check_first(
     let (Some(entity), Some(ip)) = (record.field(columns.entity), record.field(columns.ip)) else {
         return Ok(());
     };
-    if ip_syntax.parse(ip).is_some() {
+    if families.parse(ip).is_some() {
         return Ok(());
     }
-    if ip_syntax.parse(entity).is_some() {
+    if families.parse(entity).is_some() {
         let what = format!("the columns are swapped: {}", shown(record.raw));
-        let help =
-            format!("name them the other way: --entity-column {} --ip-column {}", names.ip, names.entity);
+        let help = format!("name them the other way: entity_column {} ip_column {}", names.ip, names.entity);
         return Err(Error::data(place, what, help));
     }
     if !has_header && looks_like_name(ip) {
         let name = |field| shell_word(&String::from_utf8_lossy(field));
         let help = format!(
-            "remove the first line, or name its columns: --entity-column {} --ip-column {}",
+            "remove the first line, or name its columns: entity_column {} ip_column {}",
             name(entity),
             name(ip)
         );
@@ -247,13 +236,13 @@ fn too_few_columns(record: &CsvRecord<'_>, last: usize, place: String) -> Error 
         .find(|(byte, _)| record.num_fields() == 1 && record.raw.contains(byte));
     let help = match separator {
         Some((byte, name)) => format!(
-            "expected entity,ipv4; here is a {name} instead of the comma: convert it with tr '{}' ','",
+            "expected entity,address; here is a {name} instead of the comma: convert it with tr '{}' ','",
             (byte as char).escape_default()
         ),
         None if record.raw.starts_with(b"[") => {
-            "expected entity,ipv4; a JSON array becomes JSON Lines with jq -c '.[]'".into()
+            "expected entity,address; a JSON array becomes JSON Lines with jq -c '.[]'".into()
         }
-        None => "expected entity,ipv4".into(),
+        None => "expected entity,address".into(),
     };
     Error::data(place, what, help)
 }
@@ -265,7 +254,7 @@ fn looks_like_name(ip: &[u8]) -> bool {
         ip.windows(3).any(|three| three[0].is_ascii_digit() && three[1] == b'.' && three[2].is_ascii_digit());
     text.starts_with(|char: char| char.is_alphabetic() || char == '_')
         && !has_octets
-        && BadRow::of_ip(ip) == BadRow::NotIpv4
+        && BadRow::of_address(ip, AddressFamilies::Both) == BadRow::NotAddress
         && !UNKNOWN.contains(&text.to_lowercase().as_str())
 }
 

@@ -1,36 +1,21 @@
-//! Events in two columns, in memory or mapped.
+//! Events in columns, in memory or mapped.
 
 use std::sync::Arc;
 
-use arrow_buffer::ScalarBuffer;
 use serde::{Deserialize, Serialize};
 
-use super::intake::{EventSink, Sink};
-use super::prepared;
-use super::stream::Stream;
-use super::{Input, ReadOptions, ReadReport, read_into};
-use crate::Result;
-use crate::event::Event;
+use super::chunk::Chunk;
+use crate::event::{Address, Event};
 
-/// Rows of one chunk of columns that this program fills, and of one record batch that it writes.
-pub(super) const CHUNK_ROWS: usize = 1 << 20;
-
-/// Events as two columns in chunks, owned or borrowed from a mapped file. Cloning is cheap.
+/// Events as columns in chunks, owned or borrowed from a mapped file. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub struct Events {
     columns: Arc<Columns>,
 }
 
-/// Some rows of the two columns; both have the same length.
-#[derive(Clone, Debug)]
-pub(super) struct Chunk {
-    pub(super) entity: ScalarBuffer<u64>,
-    pub(super) ip: ScalarBuffer<u32>,
-}
-
 #[derive(Debug)]
 struct Columns {
-    /// None of them is empty.
+    /// None of them is empty; all of them have times, or none.
     chunks: Vec<Chunk>,
     /// The index of each chunk's first event.
     starts: Vec<usize>,
@@ -44,8 +29,8 @@ struct Columns {
 pub struct DataDigest {
     /// Their number.
     pub num_events: u64,
-    /// BLAKE3, in hexadecimal, of the BLAKE3 of the entity hashes (8 bytes each, little-endian) and of that of the
-    /// addresses (4 bytes each).
+    /// BLAKE3, in hexadecimal, of the BLAKE3 of the entity hashes (8 bytes each, little-endian), of that of the
+    /// addresses' bits (8 bytes each) and, where there are times, of that of the times (4 bytes each).
     pub blake3: String,
 }
 
@@ -55,19 +40,36 @@ impl Events {
     /// # Panics
     ///
     /// When the columns differ in length.
-    pub fn from_columns(entity: Vec<u64>, ip: Vec<u32>) -> Self {
-        assert_eq!(entity.len(), ip.len(), "the columns differ in length");
-        Self::from_chunks(vec![Chunk { entity: entity.into(), ip: ip.into() }])
+    pub fn from_columns(entity: Vec<u64>, address: Vec<Address>) -> Self {
+        assert_eq!(entity.len(), address.len(), "the columns differ in length");
+        let address: Vec<u64> = address.into_iter().map(Address::bits).collect();
+        Self::from_chunks(vec![Chunk { entity: entity.into(), address: address.into(), time: None }])
     }
 
-    fn from_chunks(mut chunks: Vec<Chunk>) -> Self {
-        chunks.retain(|chunk| !chunk.ip.is_empty());
+    /// Takes two columns, and the second in which each event happened, counted from 1970-01-01T00:00:00Z.
+    ///
+    /// # Panics
+    ///
+    /// When the columns differ in length.
+    pub fn with_times(entity: Vec<u64>, address: Vec<Address>, time: Vec<u32>) -> Self {
+        assert!(entity.len() == address.len() && address.len() == time.len(), "the columns differ in length");
+        let address: Vec<u64> = address.into_iter().map(Address::bits).collect();
+        Self::from_chunks(vec![Chunk {
+            entity: entity.into(),
+            address: address.into(),
+            time: Some(time.into()),
+        }])
+    }
+
+    /// The chunks have times, or none of them has.
+    pub(super) fn from_chunks(mut chunks: Vec<Chunk>) -> Self {
+        chunks.retain(|chunk| chunk.len() > 0);
         let mut len = 0;
         let starts = chunks
             .iter()
             .map(|chunk| {
                 let start = len;
-                len += chunk.ip.len();
+                len += chunk.len();
                 start
             })
             .collect();
@@ -85,6 +87,23 @@ impl Events {
         self.columns.len == 0
     }
 
+    /// Whether all addresses are IPv4.
+    pub fn are_ipv4(&self) -> bool {
+        self.columns.chunks.iter().all(|chunk| chunk.events().all(|event| event.address.is_ipv4()))
+    }
+
+    /// The events with IPv4 addresses, in their order and without their times, in memory.
+    pub fn of_ipv4(&self) -> Events {
+        let events = self.iter().filter(|event| event.address.is_ipv4());
+        let (entities, addresses) = events.map(|event| (event.entity, event.address)).unzip();
+        Events::from_columns(entities, addresses)
+    }
+
+    /// Whether it is known when they happened.
+    pub fn have_times(&self) -> bool {
+        self.columns.chunks.first().is_some_and(|chunk| chunk.time.is_some())
+    }
+
     /// The event at `index`, in constant time for columns in memory and files that this program prepared,
     /// otherwise by a binary search over the chunks.
     ///
@@ -92,6 +111,23 @@ impl Events {
     ///
     /// When `index` is not below [`Events::len`].
     pub fn get(&self, index: usize) -> Event {
+        let (chunk, row) = self.place(index);
+        Event { entity: chunk.entity[row], address: Address::from_bits(chunk.address[row]) }
+    }
+
+    /// The second in which the event at `index` happened, counted from 1970-01-01T00:00:00Z; `None` where times were not
+    /// read. As fast as [`Events::get`].
+    ///
+    /// # Panics
+    ///
+    /// When `index` is not below [`Events::len`].
+    pub fn time(&self, index: usize) -> Option<u32> {
+        let (chunk, row) = self.place(index);
+        chunk.time.as_ref().map(|time| time[row])
+    }
+
+    /// The chunk of the event at `index`, and its row there.
+    fn place(&self, index: usize) -> (&Chunk, usize) {
         let Columns { chunks, starts, shift, .. } = &*self.columns;
         let (chunk, row) = match shift {
             Some(shift) => (index >> shift, index & ((1 << shift) - 1)),
@@ -100,8 +136,7 @@ impl Events {
                 (chunk, index - starts[chunk])
             }
         };
-        let chunk = &chunks[chunk];
-        Event { entity: chunk.entity[row], ip: chunk.ip[row] }
+        (&chunks[chunk], row)
     }
 
     /// The digest of all events; how they lie in memory or in files makes no difference.
@@ -113,20 +148,29 @@ impl Events {
             }
             hasher.finalize()
         };
-        let (entities, ips) = rayon::join(
+        let (entities, addresses) = rayon::join(
             || hash(|chunk| chunk.entity.inner().as_slice()),
-            || hash(|chunk| chunk.ip.inner().as_slice()),
+            || hash(|chunk| chunk.address.inner().as_slice()),
         );
-        let both = blake3::Hasher::new().update(entities.as_bytes()).update(ips.as_bytes()).finalize();
-        DataDigest { num_events: self.len() as u64, blake3: both.to_hex().to_string() }
+        let mut all = blake3::Hasher::new();
+        all.update(entities.as_bytes()).update(addresses.as_bytes());
+        if self.have_times() {
+            let times = hash(|chunk| chunk.time.as_ref().map_or(&[], |time| time.inner().as_slice()));
+            all.update(times.as_bytes());
+        }
+        DataDigest { num_events: self.len() as u64, blake3: all.finalize().to_hex().to_string() }
     }
 
     /// BLAKE3, in hexadecimal, of some events in the order in which they are named: of each the entity's hash in 8
-    /// bytes and the address in 4, little-endian.
+    /// bytes, the address's bits in 8 and, where there are times, the time in 4, little-endian.
     pub fn digest_of(&self, indices: impl Iterator<Item = usize>) -> String {
         let mut hasher = blake3::Hasher::new();
-        for event in indices.map(|index| self.get(index)) {
-            hasher.update(&event.entity.to_le_bytes()).update(&event.ip.to_le_bytes());
+        for index in indices {
+            let Event { entity, address } = self.get(index);
+            hasher.update(&entity.to_le_bytes()).update(&address.bits().to_le_bytes());
+            if let Some(time) = self.time(index) {
+                hasher.update(&time.to_le_bytes());
+            }
         }
         hasher.finalize().to_hex().to_string()
     }
@@ -142,99 +186,13 @@ impl Events {
     }
 }
 
-impl Chunk {
-    pub(super) fn events(&self) -> impl Iterator<Item = Event> {
-        self.entity.iter().zip(self.ip.iter()).map(|(&entity, &ip)| Event { entity, ip })
-    }
-}
-
 fn shift_of(chunks: &[Chunk]) -> Option<u32> {
     let Some((last, others)) = chunks.split_last() else { return Some(usize::BITS - 1) };
     let Some(first) = others.first() else { return Some(usize::BITS - 1) };
-    let size = first.ip.len();
+    let size = first.len();
     let is_even =
-        size.is_power_of_two() && others.iter().all(|chunk| chunk.ip.len() == size) && last.ip.len() <= size;
+        size.is_power_of_two() && others.iter().all(|chunk| chunk.len() == size) && last.len() <= size;
     is_even.then(|| size.trailing_zeros())
-}
-
-/// Loads the events of `inputs` in order. Prepared files are mapped without copying and must not be changed
-/// while the events live; everything else is parsed into memory, 12 bytes an event.
-///
-/// # Errors
-///
-/// As [`super::read_rows`], but for prepared files: [`crate::Error::Data`] when one is damaged or was made with
-/// another hash.
-pub fn load_events(inputs: &[Input], options: &ReadOptions) -> Result<(Events, ReadReport)> {
-    let mut loader = Loader::default();
-    let report = read_into(inputs, options, Sink::Events(&mut loader))?;
-    loader.end_chunk();
-    Ok((Events::from_chunks(loader.chunks), report))
-}
-
-#[derive(Default)]
-struct Loader {
-    chunks: Vec<Chunk>,
-    filling: ColumnBuffer,
-}
-
-impl Loader {
-    fn end_chunk(&mut self) {
-        let (mut entity, mut ip) = self.filling.take();
-        entity.shrink_to_fit();
-        ip.shrink_to_fit();
-        self.chunks.push(Chunk { entity: entity.into(), ip: ip.into() });
-    }
-}
-
-impl EventSink for Loader {
-    fn events(&mut self, mut entity: &[u64], mut ip: &[u32]) -> Result<()> {
-        while self.filling.fill(&mut entity, &mut ip) {
-            self.end_chunk();
-        }
-        Ok(())
-    }
-
-    fn prepared(&mut self, stream: Stream) -> Result<u64> {
-        let chunks = prepared::read_chunks(stream)?;
-        self.end_chunk();
-        let num_rows = chunks.iter().map(|chunk| chunk.ip.len() as u64).sum();
-        self.chunks.extend(chunks);
-        Ok(num_rows)
-    }
-}
-
-/// Two columns that fill up to [`CHUNK_ROWS`].
-#[derive(Default)]
-pub(super) struct ColumnBuffer {
-    entity: Vec<u64>,
-    ip: Vec<u32>,
-}
-
-impl ColumnBuffer {
-    /// Takes what there is room for off the front of both columns; whether the buffer is full now.
-    pub(super) fn fill(&mut self, entity: &mut &[u64], ip: &mut &[u32]) -> bool {
-        if self.ip.is_empty() {
-            // At once, since a vector that doubles ends with too much; untouched pages cost nothing.
-            self.entity.reserve_exact(CHUNK_ROWS);
-            self.ip.reserve_exact(CHUNK_ROWS);
-        }
-        let num_rows = ip.len().min(CHUNK_ROWS - self.ip.len());
-        let (new_entity, new_ip);
-        (new_entity, *entity) = entity.split_at(num_rows);
-        (new_ip, *ip) = ip.split_at(num_rows);
-        self.entity.extend_from_slice(new_entity);
-        self.ip.extend_from_slice(new_ip);
-        self.ip.len() == CHUNK_ROWS
-    }
-
-    /// The columns so far; the buffer is empty then.
-    pub(super) fn take(&mut self) -> (Vec<u64>, Vec<u32>) {
-        (std::mem::take(&mut self.entity), std::mem::take(&mut self.ip))
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.ip.is_empty()
-    }
 }
 
 #[cfg(test)]
@@ -246,10 +204,11 @@ mod tests {
         sizes
             .iter()
             .map(|&size| {
-                let ips: Vec<u32> = (next..next + size as u32).collect();
+                let times: Vec<u32> = (next..next + size as u32).collect();
                 next += size as u32;
-                let entities: Vec<u64> = ips.iter().map(|ip| u64::from(*ip) << 32).collect();
-                Chunk { entity: entities.into(), ip: ips.into() }
+                let entities: Vec<u64> = times.iter().map(|time| u64::from(*time) << 32).collect();
+                let addresses: Vec<u64> = times.iter().map(|time| u64::from(*time) << 40).collect();
+                Chunk { entity: entities.into(), address: addresses.into(), time: Some(times.into()) }
             })
             .collect()
     }
@@ -274,7 +233,8 @@ mod tests {
             let all: Vec<Event> = events.iter().collect();
             let by_index: Vec<Event> = (0..events.len()).map(|index| events.get(index)).collect();
             assert_eq!(all, by_index, "{sizes:?}");
-            assert!(all.iter().enumerate().all(|(i, event)| event.ip == i as u32));
+            assert!(all.iter().enumerate().all(|(i, event)| event.address.bits() == (i as u64) << 40));
+            assert!((0..events.len()).all(|index| events.time(index) == Some(index as u32)));
         }
     }
 
@@ -295,8 +255,15 @@ mod tests {
         assert_eq!(digest.num_events, 7);
         assert_eq!(Events::from_chunks(chunks(&[3, 4])).digest(), digest);
         assert_ne!(Events::from_chunks(chunks(&[6])).digest().blake3, digest.blake3);
-        let columns = |ips: [u32; 2]| Events::from_columns(vec![5, 5], ips.to_vec()).digest();
-        assert_ne!(columns([1, 2]), columns([2, 1]));
+        let addresses = |addresses: [u64; 2]| addresses.map(Address::from_bits).to_vec();
+        let columns = |bits| Events::from_columns(vec![5, 5], addresses(bits));
+        assert_ne!(columns([1, 2]).digest(), columns([2, 1]).digest());
+        assert_ne!(columns([1, 2]).digest(), columns([1, 2 | 1 << 32]).digest());
+        let timed = |times: [u32; 2]| Events::with_times(vec![5, 5], addresses([1, 2]), times.to_vec());
+        assert_ne!(timed([7, 8]).digest(), columns([1, 2]).digest());
+        assert_ne!(timed([7, 8]).digest(), timed([8, 7]).digest());
+        assert_ne!(timed([7, 8]).digest_of([0].into_iter()), timed([8, 7]).digest_of([0].into_iter()));
+        assert!(timed([7, 8]).have_times() && !columns([1, 2]).have_times());
     }
 
     #[test]

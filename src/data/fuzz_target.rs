@@ -1,36 +1,44 @@
 //! Fuzz targets of the readers.
 
 use std::io::Cursor;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv6Addr};
 
 use super::bad_rows::BadRow;
 use super::blocks::Parsed;
 use super::columns::{Columns, Role};
-use super::csv_records::RecordScanner;
-use super::csv_rows::fields_of;
-use super::intake::check;
+use super::csv_records::{RecordScanner, fields_of};
+use super::intake::{Intake, Sink};
+use super::read::read_stream;
+use super::row::{TimedEvent, check};
 use super::stream::Stream;
-use super::text::{MAX_LINE, find_line};
+use super::text::find_line;
 use super::*;
-use crate::event::{Event, hash_entity, parse_ipv4};
+use crate::Result;
+use crate::event::{Address, AddressFamilies, Event, ReservedAddress, address_at, parse_address, parse_ipv4};
 use crate::serve::fuzz_target::event_of_record;
 
 /// CSV: the blocks' fast path, the path of one record after the other, a request's and the `csv` crate agree.
 pub fn csv(text: &[u8]) {
     let text = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text);
     let pair = Columns { entity: 0, ip: 1, label: None, kind: None, time: None };
-    for (ip_syntax, has_label) in [(IpSyntax::Ipv4, false), (IpSyntax::Ipv4OrMapped, true)] {
-        // With a label the fast path does not apply, and all rows are read as records.
-        let columns = Columns { label: has_label.then_some(2), ..pair.clone() };
+    let timed = Columns { time: Some(2), ..pair.clone() };
+    // With a label the fast path does not apply, and all rows are read as records.
+    let labelled = Columns { label: Some(2), ..pair.clone() };
+    for (families, columns) in [
+        (AddressFamilies::Ipv4, &pair),
+        (AddressFamilies::Both, &pair),
+        (AddressFamilies::Both, &timed),
+        (AddressFamilies::Both, &labelled),
+    ] {
         let mut in_blocks = Parsed::default();
-        super::csv_blocks::parse(text, true, &columns, ip_syntax, &mut in_blocks);
-        let one_by_one = one_by_one(&text[..in_blocks.num_bytes], &columns, ip_syntax);
-        let good: Vec<Event> = one_by_one.iter().filter_map(|row| row.ok()).collect();
-        assert_eq!(in_blocks.events().collect::<Vec<_>>(), good);
+        super::csv_blocks::parse(text, true, columns, families, &mut in_blocks);
+        let one_by_one = one_by_one(&text[..in_blocks.num_bytes], columns, families);
+        let good: Vec<TimedEvent> = one_by_one.iter().filter_map(|row| row.ok()).collect();
+        assert_eq!(in_blocks.timed_events(), good);
         assert_eq!(in_blocks.num_odd_rows(), one_by_one.len() - good.len());
-        if !has_label {
-            request_reads(text, ip_syntax);
-        }
+    }
+    for families in AddressFamilies::ALL {
+        request_reads(text, families);
     }
     records_are_those_of_the_csv_crate(text);
 }
@@ -39,8 +47,8 @@ pub fn csv(text: &[u8]) {
 fn one_by_one(
     text: &[u8],
     columns: &Columns<usize>,
-    ip_syntax: IpSyntax,
-) -> Vec<std::result::Result<Event, BadRow>> {
+    families: AddressFamilies,
+) -> Vec<std::result::Result<TimedEvent, BadRow>> {
     let mut scanner = RecordScanner::default();
     let (mut rows, mut at) = (Vec::new(), 0);
     while let Some(extent) = scanner.find(&text[at..], true).filter(|e| e.len + e.terminator > 0) {
@@ -49,9 +57,7 @@ fn one_by_one(
             rows.push(match fields_of(&record, columns) {
                 _ if record.is_unclosed => Err(BadRow::UnclosedQuote),
                 None => Err(BadRow::TooFewColumns),
-                Some(fields) => {
-                    check(fields, ip_syntax).map(|row| Event { entity: hash_entity(row.entity), ip: row.ip })
-                }
+                Some(fields) => check(fields, families).and_then(Row::to_event),
             });
         }
         at += extent.len + extent.terminator;
@@ -59,16 +65,19 @@ fn one_by_one(
     rows
 }
 
-fn request_reads(text: &[u8], ip_syntax: IpSyntax) {
+fn request_reads(text: &[u8], families: AddressFamilies) {
     // A body may begin with a byte order mark of its own.
     if text.starts_with(b"\xEF\xBB\xBF") {
         return;
     }
     let pair = Columns { entity: 0, ip: 1, label: None, kind: None, time: None };
-    let rows = one_by_one(text, &pair, ip_syntax);
-    let expected: std::result::Result<Vec<Event>, (usize, BadRow)> =
-        rows.into_iter().enumerate().map(|(index, row)| row.map_err(|reason| (index, reason))).collect();
-    assert_eq!(events_of_csv(text, ip_syntax), expected);
+    let rows = one_by_one(text, &pair, families);
+    let expected: std::result::Result<Vec<Event>, (usize, BadRow)> = rows
+        .into_iter()
+        .enumerate()
+        .map(|(i, row)| row.map(|row| row.event).map_err(|why| (i, why)))
+        .collect();
+    assert_eq!(events_of_csv(text, families), expected);
 }
 
 fn records_are_those_of_the_csv_crate(text: &[u8]) {
@@ -91,29 +100,51 @@ fn records_are_those_of_the_csv_crate(text: &[u8]) {
     assert!(reader.read_byte_record(&mut expected).is_ok_and(|is_there| !is_there));
 }
 
-/// IPv4 and IPv4-mapped addresses as the standard library has them, and a reason for whatever else there is.
-pub fn ipv4(text: &[u8]) {
+/// Addresses as the standard library has them, and a reason for all that is none.
+pub fn ip(text: &[u8]) {
     let by_std = std::str::from_utf8(text).ok().and_then(|text| text.parse::<IpAddr>().ok());
     let ipv4 = match by_std {
         Some(IpAddr::V4(ip)) => Some(u32::from(ip)),
         _ => None,
     };
-    let mapped = match by_std {
-        Some(IpAddr::V6(ip)) => ip.to_ipv4_mapped().map(u32::from),
-        _ => None,
-    };
     assert_eq!(parse_ipv4(text), ipv4);
-    assert_eq!(IpSyntax::Ipv4.parse(text), ipv4);
-    assert_eq!(IpSyntax::Ipv4OrMapped.parse(text), ipv4.or(mapped));
-    let reason = BadRow::of_ip(text);
-    match by_std {
-        Some(IpAddr::V4(_)) => {}
-        Some(IpAddr::V6(_)) if mapped.is_some() => assert_eq!(reason, BadRow::Ipv4Mapped),
-        Some(IpAddr::V6(_)) => assert_eq!(reason, BadRow::Ipv6),
-        None => assert_ne!(reason, BadRow::Ipv4Mapped),
+    let expected = match by_std {
+        Some(IpAddr::V4(ip)) => Some(Address::from(ip)),
+        Some(IpAddr::V6(ip)) => Address::try_from(ip).ok(),
+        None => without_zone(text).and_then(|ip| Address::try_from(ip).ok()),
+    };
+    assert_eq!(parse_address(text), expected);
+    assert_eq!(AddressFamilies::Both.parse(text), expected);
+    assert_eq!(AddressFamilies::Ipv4.parse(text), expected.filter(|address| address.is_ipv4()));
+    // With enough behind it, the fast parser takes the address, or leaves it to the others.
+    let in_row = [text, &[b','; 48]].concat();
+    if let Some((address, len)) = address_at(&in_row)
+        && len == text.len()
+    {
+        assert_eq!(Some(address), expected);
+    }
+    if let Some(address) = expected {
+        let written = address.to_string();
+        assert_eq!(parse_address(written.as_bytes()), Some(address), "{written}");
+    }
+    let reason = BadRow::of_address(text, AddressFamilies::Both);
+    if let Some(IpAddr::V6(ip)) = by_std {
+        let reserved = match Address::try_from(ip) {
+            Ok(_) => BadRow::NotAddress,
+            Err(ReservedAddress::Unspecified) => BadRow::UnspecifiedIpv6,
+            Err(ReservedAddress::LinkLocal) => BadRow::LinkLocalIpv6,
+        };
+        assert_eq!(reason, reserved);
     }
     // What a message shows of it is one line of printable text.
     assert!(!shown(text).chars().any(char::is_control));
+}
+
+/// The address before a zone.
+fn without_zone(text: &[u8]) -> Option<Ipv6Addr> {
+    let (address, zone) = std::str::from_utf8(text).ok()?.split_once('%')?;
+    let is_zone = !zone.is_empty() && zone.chars().all(|c| c.is_ascii_graphic() && !"/%[]".contains(c));
+    address.parse().ok().filter(|_| is_zone)
 }
 
 /// JSON Lines: blocks agree with lines, and an event that a request can hold is the same event there.
@@ -124,7 +155,7 @@ pub fn json_lines(text: &[u8]) {
         return;
     };
     let mut in_blocks = Parsed::default();
-    super::json_lines::parse(text, true, &keys, IpSyntax::Ipv4, &mut in_blocks);
+    super::json_lines::parse(text, true, &keys, AddressFamilies::Both, &mut in_blocks);
     let mut rest = text;
     let (mut events, mut num_lines) = (Vec::new(), 0);
     while num_lines < in_blocks.num_lines {
@@ -133,7 +164,7 @@ pub fn json_lines(text: &[u8]) {
         rest = &rest[len + terminator..];
         num_lines += 1;
         let mut alone = Parsed::default();
-        super::json_lines::parse(line, true, &keys, IpSyntax::Ipv4, &mut alone);
+        super::json_lines::parse(line, true, &keys, AddressFamilies::Both, &mut alone);
         let event = alone.events().next();
         events.extend(event);
         if let Some(in_request) = event_of_record(line) {
@@ -156,13 +187,18 @@ pub fn file(bytes: &[u8]) {
     if bytes.starts_with(b"PAR1") {
         return;
     }
-    let options = ReadOptions { on_bad_row: OnBadRow::Skip, max_bad_fraction: 1.0, ..ReadOptions::default() };
+    let options = ReadOptions {
+        on_bad_row: OnBadRow::Skip,
+        max_bad_fraction: 1.0,
+        addresses: AddressFamilies::Both,
+        ..ReadOptions::default()
+    };
     let mut num_rows = 0;
     let mut on_row = |row: Row<'_>, place: Place<'_>| {
         num_rows += 1;
         assert!(!row.entity.is_empty());
         assert!(row.entity.len() < MAX_LINE, "{place}");
-        assert_eq!(parse_ipv4(Ipv4Addr::from(row.ip).to_string().as_bytes()), Some(row.ip));
+        assert_eq!(parse_address(row.address.to_string().as_bytes()), Some(row.address));
         Ok(())
     };
     let result = read_bytes(bytes, &options, Sink::Rows(&mut on_row));
@@ -174,10 +210,11 @@ pub fn file(bytes: &[u8]) {
         // Rows of a prepared file have no names: it is read as columns.
         let stream =
             Stream::from_reader("fuzz".into(), "fuzz".into(), false, Box::new(Cursor::new(bytes.to_vec())));
-        let Ok(chunks) = stream.and_then(super::prepared::read_chunks) else { return };
+        let Ok(chunks) = stream.and_then(super::prepared_file::read_chunks) else { return };
         for chunk in chunks {
-            assert_eq!(chunk.entity.len(), chunk.ip.len());
-            assert_eq!(chunk.events().count(), chunk.ip.len());
+            assert_eq!(chunk.entity.len(), chunk.len());
+            assert!(chunk.time.as_ref().is_none_or(|time| time.len() == chunk.len()));
+            assert_eq!(chunk.events().count(), chunk.len());
         }
     }
 }

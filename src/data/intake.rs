@@ -1,15 +1,19 @@
 //! Where all rows pass: good ones go on, bad ones are counted, quarantined or refused.
 
-use std::fmt;
 use std::io::Write;
 
-use super::bad_rows::{BadRow, shown};
+use super::bad_rows::BadRow;
+use super::chunk::{Chunk, ColumnBuffer, EventColumns};
+use super::input::Input;
+use super::names::shown;
+use super::options::{OnBadRow, ReadOptions};
+use super::prepared_file::read_chunks;
+use super::report::ReadReport;
+use super::row::{Fields, Place, Row, TimedEvent, check};
 use super::stream::Stream;
-use super::time::unix_seconds;
-use super::{Input, OnBadRow, ReadOptions, ReadReport, Row};
-use crate::event::{IpSyntax, hash_entity};
-use crate::output_file::OutputFile;
-use crate::{Error, Result};
+use crate::durable::OutputFile;
+use crate::event::AddressFamilies;
+use crate::{At, Error, Result};
 
 /// Bad rows up to this many never stop the reading early, so that a cluster of them at the beginning is
 /// judged against the whole.
@@ -23,41 +27,15 @@ pub(super) enum Sink<'a> {
     Events(&'a mut dyn EventSink),
 }
 
-/// Takes events as two columns.
+/// Takes events as columns.
 pub(super) trait EventSink {
-    /// Takes some events; both columns have the same length.
-    fn events(&mut self, entity: &[u64], ip: &[u32]) -> Result<()>;
+    /// Takes some events. All that a sink gets have times, or none.
+    fn events(&mut self, events: EventColumns<'_>) -> Result<()>;
 
-    /// Takes a prepared file and returns how many rows it has.
-    fn prepared(&mut self, stream: Stream) -> Result<u64>;
-}
-
-/// Where a row stands; as text `file:line` or `file: row N`.
-#[derive(Clone, Copy, Debug)]
-pub enum Place<'a> {
-    /// A line of a text file, from 1.
-    Line(&'a str, u64),
-    /// A row of a columnar file, from 1.
-    Row(&'a str, u64),
-}
-
-impl fmt::Display for Place<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Place::Line(name, line) => write!(f, "{name}:{line}"),
-            Place::Row(name, row) => write!(f, "{name}: row {row}"),
-        }
+    /// Takes events of a prepared file, which may be mapped.
+    fn chunk(&mut self, chunk: Chunk) -> Result<()> {
+        self.events(chunk.columns())
     }
-}
-
-/// The fields of a row as they stand in the input.
-#[derive(Clone, Copy)]
-pub(super) struct Fields<'a> {
-    pub(super) entity: &'a [u8],
-    pub(super) ip: &'a [u8],
-    pub(super) label: Option<&'a [u8]>,
-    pub(super) kind: Option<&'a [u8]>,
-    pub(super) time: Option<&'a [u8]>,
 }
 
 /// Checks and counts rows on their way to a [`Sink`].
@@ -65,7 +43,9 @@ pub(super) struct Intake<'a> {
     sink: Sink<'a>,
     report: ReadReport,
     fails: bool,
-    ip_syntax: IpSyntax,
+    families: AddressFamilies,
+    /// Whether events have times, and the input that said so; not known before the first input.
+    times: Option<(bool, String)>,
     max_bad_fraction: f64,
     quarantine: Option<OutputFile>,
 }
@@ -74,7 +54,7 @@ impl<'a> Intake<'a> {
     pub(super) fn new(inputs: &[Input], options: &ReadOptions, sink: Sink<'a>) -> Result<Self> {
         if !(0.0..=1.0).contains(&options.max_bad_fraction) {
             let what = format!("{} is not a fraction", options.max_bad_fraction);
-            return Err(Error::config("--max-bad-fraction", what, "give a number from 0 to 1"));
+            return Err(Error::config(At::option("max_bad_fraction"), what, "give a number from 0 to 1"));
         }
         let quarantine = match &options.on_bad_row {
             OnBadRow::Quarantine(path) => {
@@ -85,7 +65,11 @@ impl<'a> Intake<'a> {
                 };
                 if inputs.iter().any(is_read) {
                     let what = format!("{} is also an input", path.display());
-                    return Err(Error::config("--on-bad-row", what, "give another file or move this one"));
+                    return Err(Error::config(
+                        At::option("on_bad_row"),
+                        what,
+                        "give another file or move this one",
+                    ));
                 }
                 Some(OutputFile::create(path)?)
             }
@@ -95,7 +79,8 @@ impl<'a> Intake<'a> {
             sink,
             report: ReadReport::default(),
             fails: options.on_bad_row == OnBadRow::Fail,
-            ip_syntax: options.ip_syntax,
+            families: options.addresses,
+            times: options.time_column.is_some().then(|| (true, String::new())),
             max_bad_fraction: options.max_bad_fraction,
             quarantine,
         })
@@ -108,40 +93,98 @@ impl<'a> Intake<'a> {
 
     /// Checks a row and hands it on; `raw` is the row as it stands.
     pub(super) fn row(&mut self, place: Place<'_>, fields: Fields<'_>, raw: &[u8]) -> Result<()> {
-        match check(fields, self.ip_syntax) {
-            Ok(row) => {
+        let row = match check(fields, self.families) {
+            Ok(row) => row,
+            Err(reason) => return self.bad(place, reason, raw),
+        };
+        match &mut self.sink {
+            Sink::Rows(on_row) => {
                 self.report.num_rows += 1;
-                match &mut self.sink {
-                    Sink::Rows(on_row) => on_row(row, place),
-                    Sink::Events(sink) => sink.events(&[hash_entity(row.entity)], &[row.ip]),
-                }
+                on_row(row, place)
             }
-            Err(reason) => self.bad(place, reason, raw),
+            Sink::Events(_) => match row.to_event() {
+                Ok(event) => self.event(event, place.name()),
+                Err(reason) => self.bad(place, reason, raw),
+            },
         }
     }
 
-    /// Takes events of good rows.
-    pub(super) fn events(&mut self, entity: &[u64], ip: &[u32]) -> Result<()> {
-        self.report.num_rows += ip.len() as u64;
+    fn event(&mut self, TimedEvent { event, time }: TimedEvent, name: &str) -> Result<()> {
+        let time = time.map(|time| [time]);
+        let (entity, address) = (&[event.entity], &[event.address.bits()]);
+        self.events(EventColumns { entity, address, time: time.as_ref().map(<[u32; 1]>::as_slice) }, name)
+    }
+
+    /// Takes events of good rows of the input `name`.
+    pub(super) fn events(&mut self, events: EventColumns<'_>, name: &str) -> Result<()> {
+        if events.len() == 0 {
+            return Ok(());
+        }
+        self.check_times(events.time.is_some(), name)?;
+        self.report.num_rows += events.len() as u64;
         match &mut self.sink {
-            Sink::Events(sink) => sink.events(entity, ip),
+            Sink::Events(sink) => sink.events(events),
             Sink::Rows(_) => Ok(()),
         }
     }
 
     /// Takes a prepared file.
     pub(super) fn prepared(&mut self, stream: Stream) -> Result<()> {
-        self.report.num_rows += match &mut self.sink {
-            Sink::Events(sink) => sink.prepared(stream)?,
-            Sink::Rows(_) => {
-                return Err(Error::data(
-                    stream.name(),
-                    "a prepared file holds hashes, not entities",
-                    "give the CSV, JSON Lines or Parquet file that it was made from",
-                ));
+        let name = stream.name().to_string();
+        if !self.takes_events() {
+            return Err(Error::data(
+                name,
+                "a prepared file holds hashes, not entities",
+                "give the CSV, JSON Lines or Parquet file that it was made from",
+            ));
+        }
+        let mut num_before = 0;
+        for chunk in read_chunks(stream)?.into_iter().filter(|chunk| chunk.len() > 0) {
+            self.check_times(chunk.time.is_some(), &name)?;
+            let num_rows = chunk.len() as u64;
+            let chunk = self.of_families(chunk, &name, num_before)?;
+            num_before += num_rows;
+            self.report.num_rows += chunk.len() as u64;
+            if let Sink::Events(sink) = &mut self.sink {
+                sink.chunk(chunk)?;
             }
-        };
+        }
         Ok(())
+    }
+
+    /// The rows of a prepared file's chunk whose addresses are of the families; `num_before` rows stand before it.
+    fn of_families(&mut self, chunk: Chunk, name: &str, num_before: u64) -> Result<Chunk> {
+        if self.families == AddressFamilies::Both || chunk.events().all(|event| event.address.is_ipv4()) {
+            return Ok(chunk);
+        }
+        let mut kept = ColumnBuffer::default();
+        for (row, event) in chunk.events().enumerate() {
+            if self.families.take(event.address) {
+                kept.push(TimedEvent { event, time: chunk.time.as_ref().map(|time| time[row]) });
+                continue;
+            }
+            let raw = format!("{:016x},{}", event.entity, event.address);
+            self.bad(Place::Row(name, num_before + row as u64 + 1), BadRow::Ipv6, raw.as_bytes())?;
+        }
+        Ok(kept.take())
+    }
+
+    /// Refuses events with times among events without.
+    fn check_times(&mut self, have_times: bool, name: &str) -> Result<()> {
+        let (wanted, of) = self.times.get_or_insert_with(|| (have_times, name.to_string()));
+        if *wanted == have_times {
+            return Ok(());
+        }
+        let help = match (have_times, of.is_empty()) {
+            (false, true) => "prepare the file again with its time column, or read without times",
+            _ => "name the column of times (data.time_column), so that all events have one",
+        };
+        let what = match have_times {
+            false if of.is_empty() => "it has no times".into(),
+            false => format!("it has no times, but {of} has"),
+            true => format!("it has times, but {of} has none"),
+        };
+        Err(Error::data(name, what, help))
     }
 
     /// Counts a bad row, or refuses it.
@@ -150,7 +193,7 @@ impl<'a> Intake<'a> {
             return Err(Error::data(
                 place.to_string(),
                 format!("{}: {}", reason.name(), shown(raw)),
-                format!("{}; or read on without such rows: --on-bad-row skip", reason.mend()),
+                format!("{}; or read on without such rows: on_bad_row skip", reason.help()),
             ));
         }
         self.report.num_bad += 1;
@@ -188,29 +231,9 @@ impl<'a> Intake<'a> {
         Error::data(
             at,
             format!("too many bad rows: {} (at most {} of them may be)", self.report, self.max_bad_fraction),
-            "mend them (--on-bad-row quarantine=FILE collects them) or raise --max-bad-fraction",
+            "correct them (on_bad_row quarantine=FILE collects them) or raise max_bad_fraction",
         )
     }
-}
-
-/// Checks the fields of a row.
-pub(super) fn check(fields: Fields<'_>, ip_syntax: IpSyntax) -> std::result::Result<Row<'_>, BadRow> {
-    let Fields { entity, ip, label, kind, time } = fields;
-    if let Some(reason) = BadRow::of_entity(entity) {
-        return Err(reason);
-    }
-    let ip = ip_syntax.parse(ip).ok_or_else(|| BadRow::of_ip(ip))?;
-    let label = match label {
-        None => None,
-        Some(b"1" | b"true") => Some(true),
-        Some(b"0" | b"false") => Some(false),
-        Some(_) => return Err(BadRow::BadLabel),
-    };
-    let seconds = match time {
-        None => None,
-        Some(time) => Some(unix_seconds(time).ok_or(BadRow::BadTime)?),
-    };
-    Ok(Row { entity, ip, label, kind, seconds })
 }
 
 #[cfg(test)]

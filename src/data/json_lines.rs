@@ -4,15 +4,17 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-use super::ReadOptions;
 use super::bad_rows::BadRow;
 use super::blocks::{BLOCK, Blocks, Parsed};
 use super::columns::{Columns, Role, no_such_column};
-use super::intake::{Fields, Intake, Place, check};
+use super::intake::Intake;
+use super::options::ReadOptions;
+use super::row::{Fields, Place, Row, TimedEvent, check};
+use super::source::MAX_LINE;
 use super::stream::Stream;
-use super::text::{Line, MAX_LINE, Text, find_line};
+use super::text::{Line, Text, find_line};
 use crate::Result;
-use crate::event::{Event, IpSyntax, hash_entity};
+use crate::event::AddressFamilies;
 
 /// Reads all rows of `stream` into `intake`.
 pub(super) fn read(stream: Stream, options: &ReadOptions, intake: &mut Intake<'_>) -> Result<()> {
@@ -41,7 +43,7 @@ pub(super) fn read_in_blocks(
         }
         take(&line, &keys, &name, intake)?;
         if Blocks::are_of_use(&text, intake) {
-            return take_blocks(text, block_size, &keys, options.ip_syntax, &name, intake);
+            return take_blocks(text, block_size, &keys, options.addresses, &name, intake);
         }
     }
     Ok(())
@@ -52,14 +54,14 @@ fn take_blocks(
     text: Text,
     block_size: usize,
     keys: &Columns<String>,
-    ip_syntax: IpSyntax,
+    families: AddressFamilies,
     name: &str,
     intake: &mut Intake<'_>,
 ) -> Result<()> {
     let mut number = text.line();
     let block_keys = keys.clone();
     let mut blocks = Blocks::read(text.into_stream(), block_size, move |text, at_end, parsed| {
-        parse(text, at_end, &block_keys, ip_syntax, parsed);
+        parse(text, at_end, &block_keys, families, parsed);
     })?;
     let mut take_odd =
         |bytes: &[u8], number, intake: &mut Intake<'_>| take(&Line { number, bytes }, keys, name, intake);
@@ -86,7 +88,7 @@ pub(super) fn parse(
     text: &[u8],
     at_end: bool,
     keys: &Columns<String>,
-    ip_syntax: IpSyntax,
+    families: AddressFamilies,
     parsed: &mut Parsed,
 ) {
     while let Some((len, terminator)) = find_line(&text[parsed.num_bytes..], at_end) {
@@ -97,7 +99,7 @@ pub(super) fn parse(
         let json = trim(&text[parsed.num_bytes..][..len]);
         if !json.is_empty() {
             let object = serde_json::from_slice(json).ok();
-            match object.and_then(|object| event_of(&object, keys, ip_syntax)) {
+            match object.and_then(|object| event_of(&object, keys, families)) {
                 Some(event) => parsed.push(event),
                 None if parsed.push_odd(len) => {}
                 None => return,
@@ -108,14 +110,17 @@ pub(super) fn parse(
     }
 }
 
-fn event_of(object: &Map<String, Value>, keys: &Columns<String>, ip_syntax: IpSyntax) -> Option<Event> {
+fn event_of(
+    object: &Map<String, Value>,
+    keys: &Columns<String>,
+    families: AddressFamilies,
+) -> Option<TimedEvent> {
     let [entity, ip] = fields_of(object, keys).ok()?;
     let texts = texts_of(entity, ip, object, keys).ok()?;
-    let row = check(texts.fields(), ip_syntax).ok()?;
-    Some(Event { entity: hash_entity(row.entity), ip: row.ip })
+    check(texts.fields(), families).and_then(Row::to_event).ok()
 }
 
-/// Refuses a first row without the keys; no choice of [`super::OnBadRow`] can make sense of the rest.
+/// Refuses a first row without the keys; no choice of [`super::options::OnBadRow`] can make sense of the rest.
 fn check_first(json: &[u8], keys: &Columns<String>, place: Place<'_>) -> Result<()> {
     let Ok(object) = serde_json::from_slice::<Map<String, Value>>(json) else { return Ok(()) };
     let Err((role, key)) = fields_of(&object, keys) else { return Ok(()) };
@@ -152,7 +157,7 @@ fn trim(line: &[u8]) -> &[u8] {
     }
 }
 
-/// The entity's and the IPv4 address's values, or the key that is missing.
+/// The entity's and the address's values, or the key that is missing.
 fn fields_of<'a>(
     object: &'a Map<String, Value>,
     keys: &'a Columns<String>,

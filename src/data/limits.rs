@@ -10,9 +10,9 @@ use std::fmt;
 
 use rayon::slice::ParallelSliceMut;
 
-use super::Events;
+use super::events::Events;
 use crate::event::Event;
-use crate::mixing::mix;
+use crate::event::mix;
 
 /// How many events are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl EventLimits {
         *self == Self::default()
     }
 
-    /// The events within the limits, in their order, in memory: 12 bytes an event. While it works it takes 9 bytes for
+    /// The events within the limits, in their order, in memory: 16 bytes an event, and 4 more with its time. While it works it takes 9 bytes for
     /// each event that there was, and 8 more for each of whoever has too many.
     pub fn apply(&self, events: Events, seed: u64) -> (Events, Vec<LeftOut>) {
         if self.are_none() {
@@ -62,17 +62,9 @@ impl EventLimits {
             left_out.push(keeps.limit("entities", limit, mix(seed), |event| event.entity));
         }
         if let Some(limit) = self.per_ip {
-            left_out.push(keeps.limit("addresses", limit, mix(!seed), |event| event.ip.into()));
+            left_out.push(keeps.limit("addresses", limit, mix(!seed), |event| event.address.bits()));
         }
-        let (mut entities, mut ips) = (Vec::new(), Vec::new());
-        let num_kept = keeps.is_kept.iter().filter(|is_kept| **is_kept).count();
-        entities.reserve_exact(num_kept);
-        ips.reserve_exact(num_kept);
-        keeps.events().for_each(|(_, event)| {
-            entities.push(event.entity);
-            ips.push(event.ip);
-        });
-        (Events::from_columns(entities, ips), left_out)
+        (keeps.kept(), left_out)
     }
 }
 
@@ -86,6 +78,23 @@ impl Keeps<'_> {
     /// The events that are kept so far, and their positions.
     fn events(&self) -> impl Iterator<Item = (usize, Event)> {
         self.events.iter().enumerate().filter(|(position, _)| self.is_kept[*position])
+    }
+
+    /// The events that are kept, with their times.
+    fn kept(&self) -> Events {
+        let num_kept = self.is_kept.iter().filter(|is_kept| **is_kept).count();
+        let (mut entities, mut addresses) = (Vec::with_capacity(num_kept), Vec::with_capacity(num_kept));
+        self.events().for_each(|(_, event)| {
+            entities.push(event.entity);
+            addresses.push(event.address);
+        });
+        if !self.events.have_times() {
+            return Events::from_columns(entities, addresses);
+        }
+        let times = self.events().filter_map(|(position, _)| self.events.time(position));
+        let mut kept = Vec::with_capacity(num_kept);
+        kept.extend(times);
+        Events::with_times(entities, addresses, kept)
     }
 
     /// Keeps at most `limit` events of one `group`.
@@ -130,12 +139,14 @@ impl Keeps<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Address;
 
     /// Entity i of 1 to 60 has i events, among the others'; addresses repeat every 50 events.
     fn events() -> Events {
         let entities: Vec<u64> = (0..60u64).flat_map(|round| round + 1..=60).collect();
-        let ips = (0..entities.len() as u32).map(|i| i % 50).collect();
-        Events::from_columns(entities, ips)
+        let addresses = (0..entities.len() as u32).map(|i| Address::from_ipv4(i % 50)).collect();
+        let times = (0..entities.len() as u32).collect();
+        Events::with_times(entities, addresses, times)
     }
 
     fn counts(events: &Events, group: impl Fn(&Event) -> u64) -> HashMap<u64, usize> {
@@ -157,6 +168,9 @@ mod tests {
         // In their order: each is found behind the one before it.
         let mut rest = all.iter();
         assert!(kept.iter().all(|event| rest.any(|other| other == event)));
+        // Each with its time, which is its position here.
+        let position = |index| kept.time(index).unwrap() as usize;
+        assert!((0..kept.len()).all(|index| kept.get(index) == all.get(position(index))));
         assert_eq!(kept.digest(), limits.apply(all.clone(), 3).0.digest());
         assert_ne!(kept.digest(), limits.apply(all.clone(), 4).0.digest(), "another seed, another sample");
     }
@@ -167,7 +181,7 @@ mod tests {
         let limits = EventLimits { per_entity: Some(20), per_ip: Some(7) };
         let (kept, left_out) = limits.apply(all.clone(), 0);
         assert!(counts(&kept, |event| event.entity).values().all(|count| *count <= 20));
-        assert!(counts(&kept, |event| event.ip.into()).values().all(|count| *count == 7));
+        assert!(counts(&kept, |event| event.address.bits()).values().all(|count| *count == 7));
         assert_eq!(left_out[0].num_events + left_out[1].num_events + kept.len() as u64, all.len() as u64);
         let wide = EventLimits { per_entity: Some(60), per_ip: Some(1000) };
         let (kept, left_out) = wide.apply(all.clone(), 0);
@@ -178,11 +192,15 @@ mod tests {
     /// Each of 40 events of an entity should be among 10 kept in a quarter of the seeds.
     #[test]
     fn every_event_is_as_likely_to_be_kept() {
-        let all = Events::from_columns(vec![7; 40], (0..40).collect());
+        let all = Events::from_columns(vec![7; 40], (0..40).map(Address::from_ipv4).collect());
         let limits = EventLimits { per_entity: Some(10), per_ip: None };
         let mut num_kept = [0; 40];
         for seed in 0..4000 {
-            limits.apply(all.clone(), seed).0.iter().for_each(|event| num_kept[event.ip as usize] += 1);
+            limits
+                .apply(all.clone(), seed)
+                .0
+                .iter()
+                .for_each(|event| num_kept[event.address.bits() as usize] += 1);
         }
         // 1000 expected, standard deviation 27.
         assert!(num_kept.iter().all(|num| (1000i32 - num).abs() < 140), "{num_kept:?}");

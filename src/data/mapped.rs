@@ -1,5 +1,5 @@
 //! The one place that maps a file into memory.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "mapping a file is: see the SAFETY comment")]
 
 use std::fs::File;
 use std::io;

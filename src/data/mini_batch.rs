@@ -1,7 +1,8 @@
 use std::ops::Range;
 
-use super::{EpochOrder, Events};
-use crate::event::{entity_row, entity_tag};
+use super::events::Events;
+use super::order::EpochOrder;
+use crate::event::entity_row;
 
 /// Positive pairs for one step, sorted by entity row (the loss does not depend on their order, and sorted
 /// rows make the gradients of one entity neighbours and the parts of a sharded table contiguous).
@@ -9,14 +10,16 @@ use crate::event::{entity_row, entity_tag};
 pub struct MiniBatch {
     /// `[B]`, ascending.
     pub entity_rows: Vec<u32>,
-    /// `[B]`: [`entity_tag`] of the entities.
-    pub tags: Vec<u32>,
     /// `[B]`
     pub ips: Vec<u32>,
 }
 
 impl MiniBatch {
     /// Gathers the events at `positions` of an epoch.
+    ///
+    /// # Panics
+    ///
+    /// When one of them has an IPv6 address; [`super::Events`] are asked before.
     pub fn gather(
         events: &Events,
         order: &EpochOrder,
@@ -25,16 +28,17 @@ impl MiniBatch {
     ) -> Self {
         Self::sorted(positions.map(|position| {
             let event = events.get(order.event_at(position));
-            (entity_row(event.entity, num_entity_vectors), entity_tag(event.entity), event.ip)
+            let ip = event.address.ipv4().expect("a training takes IPv4 addresses only");
+            (entity_row(event.entity, num_entity_vectors), ip)
         }))
     }
 
-    /// Sorts (entity row, tag, IP) by row; those of one row keep their order.
-    pub fn sorted(positives: impl Iterator<Item = (u32, u32, u32)>) -> Self {
-        let mut positives: Vec<(u32, u32, u32)> = positives.collect();
-        positives.sort_by_key(|(row, ..)| *row);
-        let column = |of: fn(&(u32, u32, u32)) -> u32| positives.iter().map(of).collect();
-        MiniBatch { entity_rows: column(|p| p.0), tags: column(|p| p.1), ips: column(|p| p.2) }
+    /// Sorts (entity row, IP) by row; those of one row keep their order.
+    pub fn sorted(positives: impl Iterator<Item = (u32, u32)>) -> Self {
+        let mut positives: Vec<(u32, u32)> = positives.collect();
+        positives.sort_by_key(|(row, _)| *row);
+        let (entity_rows, ips) = positives.into_iter().unzip();
+        MiniBatch { entity_rows, ips }
     }
 
     /// B, the number of positive pairs.
@@ -65,13 +69,12 @@ pub fn segments(rows: &[u32]) -> (Vec<u32>, Vec<i32>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Address;
 
     #[test]
     fn rows_are_sorted_and_pairs_stay_together() {
-        let batch =
-            MiniBatch::sorted([(5, 8, 50), (1, 9, 10), (5, 8, 51), (1, 7, 11), (0, 6, 1)].into_iter());
+        let batch = MiniBatch::sorted([(5, 50), (1, 10), (5, 51), (1, 11), (0, 1)].into_iter());
         assert_eq!(batch.entity_rows, [0, 1, 1, 5, 5]);
-        assert_eq!(batch.tags, [6, 9, 7, 8, 8]);
         assert_eq!(batch.ips, [1, 10, 11, 50, 51]);
     }
 
@@ -85,7 +88,7 @@ mod tests {
     #[test]
     fn an_epoch_in_mini_batches_is_every_event_once() {
         let entities: Vec<u64> = (0..1003).map(|i| i * 7).collect();
-        let events = Events::from_columns(entities, (0..1003).collect());
+        let events = Events::from_columns(entities, (0..1003).map(Address::from_ipv4).collect());
         let order = EpochOrder::new(events.len(), 3, 1);
         let mut ips: Vec<u32> = (0..1003)
             .step_by(100)

@@ -13,10 +13,11 @@ use arrow_schema::DataType;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use super::ReadOptions;
 use super::bad_rows::BadRow;
 use super::columns::{Columns, Role, no_such_column};
-use super::intake::{Fields, Intake, Place};
+use super::intake::Intake;
+use super::options::ReadOptions;
+use super::row::{Fields, Place};
 use super::stream::Stream;
 use crate::{Error, Result};
 
@@ -109,7 +110,7 @@ fn read_batch(
 fn expected_type(role: Role) -> &'static str {
     match role {
         Role::Entity => "an entity is a string, binary or an integer",
-        Role::Ip => "an IPv4 address is a string or uint32 (first octet in the highest byte)",
+        Role::Ip => "an address is a string, or uint32 for IPv4 (first octet in the highest byte)",
         Role::Label => "a label is a boolean, an integer or a string: 0, 1, true or false",
         Role::Kind => "a kind is a string, binary or an integer",
         Role::Time => "a time is an integer (Unix seconds) or a string (Unix seconds or RFC 3339)",

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use flate2::bufread::MultiGzDecoder;
 use memchr::memchr_iter;
 
-use super::input::ARROW_MAGIC;
+use super::input::{ARROW_MAGIC, Input};
 use super::mapped::map_file;
-use super::text::Source;
-use super::{Format, Input};
+use super::options::Format;
+use super::source::Source;
 use crate::{Error, Result};
 
 /// How much is looked at to find out what an input is.

@@ -2,34 +2,12 @@
 
 use memchr::memchr2;
 
-use super::blocks::Blocks;
+use super::source::{MAX_LINE, Source};
 use super::stream::Stream;
 use crate::{Error, Result};
 
-/// Lines and CSV records are shorter than this, in bytes.
-pub(crate) const MAX_LINE: usize = 64 * 1024;
-
 /// Large against [`MAX_LINE`], so that moving an unfinished line to the front costs little.
 const BUFFER: usize = 256 * 1024;
-
-/// Where text comes from.
-pub(crate) trait Source {
-    /// The input's name in messages.
-    fn name(&self) -> &str;
-
-    /// Fills the beginning of `buffer`, which must not be empty; 0 at the end of the input.
-    fn read(&mut self, buffer: &mut [u8]) -> Result<usize>;
-}
-
-impl<S: Source> Source for &mut S {
-    fn name(&self) -> &str {
-        (**self).name()
-    }
-
-    fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
-        (**self).read(buffer)
-    }
-}
 
 /// The unread text of one input.
 pub(super) struct Text<S = Stream> {
@@ -65,6 +43,11 @@ impl<S: Source> Text<S> {
     /// The text of `source`, which begins at `line`.
     pub(super) fn from_line(source: S, line: u64) -> Self {
         Text { source, buffer: vec![0; BUFFER], start: 0, end: 0, at_end: false, line }
+    }
+
+    /// Where the text comes from.
+    pub(super) fn source(&self) -> &S {
+        &self.source
     }
 
     /// What is buffered and not yet taken.
@@ -135,13 +118,6 @@ impl<S: Source> Text<S> {
         let number = self.line;
         let bytes = self.take(len + terminator, 1);
         Ok(Some(Line { number, bytes: &bytes[..len] }))
-    }
-}
-
-impl Text<&mut Blocks> {
-    /// Whether a block was read to its end, and no more.
-    pub(super) fn is_between_blocks(&self) -> bool {
-        self.rest().is_empty() && self.source.is_between_blocks()
     }
 }
 

@@ -1,4 +1,10 @@
-//! Times of events as text.
+//! Times of events as text. The calendar is jiff's; leap seconds, which it does not have, are added here.
+
+use jiff::SignedDuration;
+use jiff::civil::DateTime;
+use jiff::fmt::strtime::BrokenDownTime;
+
+const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 
 /// Whole seconds since 1970-01-01T00:00:00Z of `text`: Unix seconds, whose fraction is cut off, or a time of RFC
 /// 3339, with a space for the `T`, without an offset (then UTC) and with one without a colon too.
@@ -17,11 +23,11 @@ fn is_digits(text: &str) -> bool {
 }
 
 fn rfc3339(text: &str) -> Option<i64> {
-    let (date, time) = text.split_once(['T', 't', ' '])?;
-    let [year, month, day] = numbers(date, '-', [4, 2, 2])?;
-    let clock_end = time.find(|char: char| !char.is_ascii_digit() && char != ':').unwrap_or(time.len());
-    let (clock, mut rest) = time.split_at(clock_end);
-    let [hour, minute, second] = numbers(clock, ':', [2, 2, 2])?;
+    const FORM: &[u8] = b"0000-00-00_00:00:00";
+    let (civil, mut rest) = text.split_at_checked(FORM.len())?;
+    if !has_form(civil.as_bytes(), FORM) || !matches!(civil.as_bytes()[10], b'T' | b't' | b' ') {
+        return None;
+    }
     if let Some(fraction) = rest.strip_prefix('.') {
         let end = fraction.find(|char: char| !char.is_ascii_digit()).unwrap_or(fraction.len());
         if end == 0 {
@@ -38,77 +44,66 @@ fn rfc3339(text: &str) -> Option<i64> {
         }
         Some(_) => return None,
     };
-    Some(civil_seconds([year, month, day, hour, minute, second])? - offset)
+    Some(seconds_of(civil.parse().ok()?) + leap_second(civil.as_bytes()) - offset)
 }
 
 /// The seconds of an offset from UTC, `hh:mm` or `hhmm`.
 fn offset_seconds(offset: &str) -> Option<i64> {
-    let [hours, minutes] = match offset.split_at_checked(2) {
-        Some((hours, minutes)) if offset.len() == 4 => {
-            [numbers(hours, ':', [2])?[0], numbers(minutes, ':', [2])?[0]]
-        }
-        _ => numbers(offset, ':', [2, 2])?,
+    let minutes = match offset.len() {
+        4 => &offset[2..],
+        5 => offset[2..].strip_prefix(':')?,
+        _ => return None,
     };
+    let number = |text: &str| is_digits(text).then(|| text.parse::<i64>().ok())?;
+    let (hours, minutes) = (number(&offset[..2])?, number(minutes)?);
     (hours <= 23 && minutes <= 59).then_some(hours * 3600 + minutes * 60)
 }
 
-/// Whole seconds from 1970-01-01T00:00:00Z to a year, month, day, hour, minute and second of UTC, if there is such a
-/// time. A leap second counts as the first of the next minute.
-pub(crate) fn civil_seconds([year, month, day, hour, minute, second]: [i64; 6]) -> Option<i64> {
-    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let num_days = match month {
-        2 => 28 + i64::from(is_leap),
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    };
-    let is_valid = (1..=12).contains(&month)
-        && (1..=num_days).contains(&day)
-        && (0..=23).contains(&hour)
-        && (0..=59).contains(&minute)
-        && (0..=60).contains(&second);
-    is_valid.then(|| days(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second)
+/// Whole seconds since 1970-01-01T00:00:00Z of `text` in a format of `strftime`. Where the format has no offset the time
+/// is UTC; where it has no year it is of `year`. The format's form must leave `:60` to the seconds.
+pub(crate) fn formatted_seconds(format: &str, text: &[u8], year: Option<i16>) -> Option<i64> {
+    let mut parts = BrokenDownTime::parse(format, text).ok()?;
+    if year.is_some() {
+        parts.set_year(year).ok()?;
+    }
+    let offset = parts.offset().map_or(0, |offset| offset.seconds());
+    Some(seconds_of(parts.to_datetime().ok()?) + leap_second(text) - i64::from(offset))
 }
 
-/// The year, month and day of UTC on which a time in seconds since 1970-01-01T00:00:00Z lies.
-pub(crate) fn date_of(seconds: i64) -> [i64; 3] {
-    // The inverse of `days`: eras of 400 years have 146,097 days.
-    let days = seconds.div_euclid(86_400) + 719_468;
-    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    [400 * era + year_of_era + i64::from(month <= 2), month, day]
+/// Whether `text` has the form: `0` stands for a digit, `a` for a letter, `_` for any byte and the others for themselves.
+pub(crate) fn has_form(text: &[u8], form: &[u8]) -> bool {
+    let fits = |(byte, form): (&u8, &u8)| match form {
+        b'0' => byte.is_ascii_digit(),
+        b'a' => byte.is_ascii_alphabetic(),
+        b'_' => true,
+        _ => byte == form,
+    };
+    text.len() == form.len() && text.iter().zip(form).all(fits)
+}
+
+/// A leap second counts as the first of the next minute; the parser takes it for the one before.
+fn leap_second(text: &[u8]) -> i64 {
+    text.windows(3).any(|three| three == b":60").into()
+}
+
+/// Whole seconds from 1970-01-01T00:00:00Z to a time of UTC.
+fn seconds_of(time: DateTime) -> i64 {
+    time.duration_since(EPOCH).as_secs()
+}
+
+/// The time of UTC that is so many seconds after 1970-01-01T00:00:00Z, in the years -9999 to 9999.
+fn utc(seconds: i64) -> DateTime {
+    EPOCH.saturating_add(SignedDuration::from_secs(seconds))
+}
+
+/// The year of UTC of a time in seconds since 1970-01-01T00:00:00Z.
+pub(crate) fn year_of(seconds: i64) -> i16 {
+    utc(seconds).year()
 }
 
 /// A time as RFC 3339 writes it, in UTC. `seconds` lies in the years 0 to 9999.
 pub(crate) fn rfc3339_utc(seconds: i64) -> String {
-    let [year, month, day] = date_of(seconds);
-    let second = seconds.rem_euclid(86_400);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-}
-
-/// The numbers of `text` between `separator`s, each of as many digits as `lengths` says.
-fn numbers<const N: usize>(text: &str, separator: char, lengths: [usize; N]) -> Option<[i64; N]> {
-    let mut parts = text.split(separator);
-    let mut numbers = [0; N];
-    for (number, length) in numbers.iter_mut().zip(lengths) {
-        let part = parts.next().filter(|part| part.len() == length && is_digits(part))?;
-        *number = part.parse().ok()?;
-    }
-    parts.next().is_none().then_some(numbers)
-}
-
-/// Days from 1970-01-01 to a day of the Gregorian calendar, years counted from March so that a leap day is the
-/// last of its year.
-fn days(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let days_before_month = (153 * ((month + 9) % 12) + 2) / 5;
-    let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
-    // 719,468 days lie between 0000-03-01 and 1970-01-01.
-    365 * year + leap_days + days_before_month + day - 1 - 719_468
+    format!("{}Z", utc(seconds))
 }
 
 #[cfg(test)]
@@ -135,6 +130,15 @@ mod tests {
             ("2024-13-01T00:00:00Z", None),
             ("2024-05-31", None),
             ("2024-05-31T24:00:00Z", None),
+            ("2016-12-31T23:59:60Z", Some(1_483_228_800)),
+            ("2016-12-31T23:60:00Z", None),
+            ("2024-05-31T23:59Z", None),
+            ("20240531T235959Z", None),
+            ("2024-05-31_23:59:59Z", None),
+            ("2024-05-31T23:59:59.1234567890123Z", Some(1_717_199_999)),
+            ("2024-05-31T23:59:59+02:0é", None),
+            ("2024-05-31T23:59:59Z[Europe/Paris]", None),
+            ("9999-12-31T23:59:59-23:59", Some(253_402_387_139)),
             ("2024-05-31T23:59:59+", None),
             ("2024-05-31T23:59:59.Z", None),
             ("5.", None),

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::scores::{Code, SortedScores, Tie};
-use crate::calibration::{Calibration, CalibrationBuilder};
-use crate::interval::wilson;
+use crate::thresholds::calibration::{Calibration, CalibrationBuilder};
+use crate::thresholds::wilson;
 use crate::thresholds::{Criterion, Threshold, WantedThreshold};
 use crate::{Error, Result};
 
@@ -153,8 +153,8 @@ pub(super) fn choose(
     if days.is_none()
         && let Some(wanted) = wanted.iter().find(|wanted| wanted.criterion == Criterion::AlertsPerDay)
     {
-        let help = "name the column of the events' times with --time-column";
-        return Err(Error::config(wanted.option(), "the events have no times", help));
+        let help = "name the column of the events' times: time_column";
+        return Err(Error::config(wanted.at(), "the events have no times", help));
     }
     // The first score that flags too much may tie with none before it: then there is no threshold.
     let mut found: Vec<Option<(f32, u64, u64)>> = vec![None; wanted.len()];
@@ -186,7 +186,7 @@ pub(super) fn choose(
                 let what = format!("{least} of {num_ordinary} ordinary events share the highest score");
                 let help =
                     "no threshold flags fewer of them: allow more, or take more events to choose it on";
-                Error::data(wanted.option(), what, help)
+                Error::data(wanted.at(), what, help)
             })?;
             Ok(Threshold {
                 name: wanted.name.clone(),

@@ -4,7 +4,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::scores::Tie;
-use crate::interval::{Z, wilson};
+use crate::thresholds::{Z, wilson};
 
 /// The detection rates at which the false positive rate is told.
 pub const TPR_TARGETS: [f64; 5] = [0.90, 0.95, 0.98453, 0.99, 0.999];

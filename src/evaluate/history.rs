@@ -23,7 +23,7 @@ const LEVELS: [u32; 3] = [16, 24, 32];
 /// How many events the estimate of the level above is worth.
 const PRIOR_EVENTS: f64 = 1.0;
 
-/// Training events, sorted: 8 bytes an event and 32 an entity.
+/// Training events from IPv4 addresses, sorted: 8 bytes an event and 32 an entity.
 #[derive(Debug)]
 pub struct History {
     /// The addresses of each entity, sorted, one entity after the other.
@@ -37,7 +37,8 @@ pub struct History {
 impl History {
     /// Takes training events in any order.
     pub fn new(events: &Events) -> Self {
-        let mut pairs: Vec<(u64, u32)> = events.iter().map(|event| (event.entity, event.ip)).collect();
+        let mut pairs: Vec<(u64, u32)> =
+            events.iter().filter_map(|event| Some((event.entity, event.address.ipv4()?))).collect();
         pairs.par_sort_unstable();
         let ips: Vec<u32> = pairs.iter().map(|(_, ip)| *ip).collect();
         let mut start = 0;
@@ -85,10 +86,11 @@ impl History {
     /// entity that among all events (a hierarchy of Dirichlet priors, MacKay & Peto 1995). An entity without
     /// events has a ratio of 1, and a score of 0.
     pub fn scores(&self, event: Event) -> [f32; BASELINES.len()] {
+        let Some(address) = event.address.ipv4() else { return [0.0; BASELINES.len()] };
         let own = self.of_entity(event.entity);
         let [ip, subnet_24, subnet_16, subnet_8] =
-            TABLES.map(|length| -(count_of_prefix(own, event.ip, length) as f32));
-        [ip, subnet_24, subnet_16, subnet_8, self.likelihood_ratio(own, event.ip) as f32]
+            TABLES.map(|length| -(count_of_prefix(own, address, length) as f32));
+        [ip, subnet_24, subnet_16, subnet_8, self.likelihood_ratio(own, address) as f32]
     }
 
     fn likelihood_ratio(&self, own: &[u32], ip: u32) -> f64 {
@@ -138,17 +140,23 @@ impl Hasher for Rehash {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Address;
 
     fn history(events: &[(u64, u32)]) -> History {
-        let (entities, ips) = events.iter().copied().unzip();
-        History::new(&Events::from_columns(entities, ips))
+        let (entities, addresses) =
+            events.iter().map(|(entity, ip)| (*entity, Address::from_ipv4(*ip))).unzip();
+        History::new(&Events::from_columns(entities, addresses))
+    }
+
+    fn event(entity: u64, ip: u32) -> Event {
+        Event { entity, address: Address::from_ipv4(ip) }
     }
 
     #[test]
     fn tables_count_the_entitys_own_events_in_the_prefix() {
         let (a, b) = (0x0A01_0203, 0x0A01_0204);
         let history = history(&[(1, a), (1, b), (1, a), (2, a), (1, 0x0AFF_0000), (1, 0x0A01_FF00)]);
-        let tables = |entity, ip| history.scores(Event { entity, ip })[..4].to_vec();
+        let tables = |entity, ip| history.scores(event(entity, ip))[..4].to_vec();
         assert_eq!(tables(1, a), [-2.0, -3.0, -4.0, -5.0]);
         assert_eq!(tables(1, 0x0B01_0203), [0.0; 4]);
         assert_eq!(tables(2, b), [0.0, -1.0, -1.0, -1.0]);
@@ -159,7 +167,7 @@ mod tests {
     #[test]
     fn a_ratio_of_likelihoods_is_that_of_two_distributions() {
         let history = history(&[(1, 0x0A01_0203), (1, 0x0A01_0203), (1, 0x0A02_0000), (2, 0x0A01_0299)]);
-        let ratio = |entity, ip| history.scores(Event { entity, ip })[4];
+        let ratio = |entity, ip| history.scores(event(entity, ip))[4];
         // Unknown entities tell nothing.
         assert_eq!(ratio(9, 0x0A01_0203), 0.0);
         // Own addresses are normal, the nearer the more; another's is not.

@@ -1,8 +1,16 @@
+use proptest::prelude::*;
 use serde_json::Value;
 
-use super::*;
+use super::calibrate::{Calibrated, ChosenOn, calibrate, choose};
+use super::detector::figures_of;
+use super::figures::Targets;
+use super::scores::{Code, HistoryBucket, Scores};
+use super::times::Times;
+use super::{BASELINES, FPR_TARGETS, History, TPR_TARGETS};
 use crate::data::Events;
-use crate::thresholds::Criterion;
+use crate::event::Address;
+use crate::thresholds::{Criterion, WantedThreshold};
+use crate::{Event, Result};
 
 /// Values of scikit-learn, SciPy and NumPy; see tests/golden/make_evaluation.py.
 fn golden() -> Value {
@@ -107,7 +115,7 @@ fn calibrations_are_those_of_scikit_learn_with_ties() {
                 criterion: serde_json::from_value(threshold["criterion"].clone()).unwrap(),
                 target: threshold["target"].as_f64().unwrap(),
             };
-            let at = format!("{name}: {}", wanted.option());
+            let at = format!("{name}: {}", wanted.at());
             let found = match choose(&sorted, &[wanted], &on) {
                 Err(error) => {
                     assert_eq!(error.exit_code(), 3, "{error}");
@@ -135,7 +143,7 @@ fn alerts_a_day_need_times() {
     let on = ChosenOn { attacks: "labelled", data_digest: "", num_seconds: None };
     let error = choose(&scores.sort("x").unwrap(), &[wanted], &on).unwrap_err();
     assert_eq!(error.exit_code(), 2);
-    assert!(error.help().unwrap().contains("--time-column"), "{error:?}");
+    assert!(error.help().unwrap().contains("time_column"), "{error:?}");
 }
 
 #[test]
@@ -146,12 +154,13 @@ fn baselines_are_those_of_a_python_twin() {
         let pair = |pair: &Value| (pair[0].as_u64().unwrap(), pair[1].as_u64().unwrap() as u32);
         pairs.map(pair).collect::<Vec<_>>()
     };
-    let (entities, ips) = pairs("history").into_iter().unzip();
-    let history = History::new(&Events::from_columns(entities, ips));
+    let history = pairs("history").into_iter().map(|(entity, ip)| (entity, Address::from_ipv4(ip)));
+    let (entities, addresses) = history.unzip();
+    let history = History::new(&Events::from_columns(entities, addresses));
     let expected = golden["baselines"]["scores"].as_array().unwrap();
     assert!(expected.len() >= 100);
     for ((entity, ip), expected) in pairs("events").into_iter().zip(expected) {
-        let found = history.scores(Event { entity, ip });
+        let found = history.scores(Event { entity, address: Address::from_ipv4(ip) });
         for (i, found) in found.iter().enumerate() {
             let expected = expected[i].as_f64().unwrap() as f32;
             let tolerance = if i < 4 { 0.0 } else { 1e-5 };
@@ -171,9 +180,53 @@ fn alerts_are_told_per_day_and_thousand_users() {
         scores.push(if i % 50 == 0 { 1.0 } else { 0.0 });
     }
     let num_days = times.num_days().unwrap();
-    assert_eq!((num_days, times.users.len()), (0.5, 500));
+    assert_eq!((num_days, times.num_users()), (0.5, Some(500)));
     let targets = Targets { tpr: vec![0.9], fpr: vec![], user_days: Some(num_days * 0.5) };
     let point = figures_of(&[1.0, 1.0], &scores, &targets).unwrap().fpr_at_tpr[0].1;
     assert_eq!((point.fpr, point.alerts_per_day_per_1000_users), (0.02, Some(3456.0)));
     assert_eq!(Times::default().num_days(), None);
+}
+
+/// Area under the ROC curve, of given scores.
+fn auc(positives: &[f32], negatives: &[f32]) -> Result<Option<f64>> {
+    let targets = Targets { tpr: Vec::new(), fpr: Vec::new(), user_days: None };
+    Ok(figures_of(positives, negatives, &targets)?.auc)
+}
+
+/// scikit-learn's roc_auc_score on fixtures with ties; see tests/golden/make_auc.py.
+#[test]
+fn an_auc_is_that_of_scikit_learn() {
+    let cases: Vec<Value> = serde_json::from_str(include_str!("../../tests/golden/auc.json")).unwrap();
+    assert!(cases.len() >= 6);
+    for case in cases {
+        let label = |i: usize| case["labels"][i].as_i64().unwrap() == 1;
+        let scores = case["scores"].as_array().unwrap();
+        let class = |wanted: bool| {
+            let of_class = scores.iter().enumerate().filter(|(i, _)| label(*i) == wanted);
+            of_class.map(|(_, score)| score.as_f64().unwrap() as f32).collect::<Vec<_>>()
+        };
+        let ours = auc(&class(true), &class(false)).unwrap().unwrap();
+        let theirs = case["auc"].as_f64().unwrap();
+        assert!((ours - theirs).abs() < 1e-12, "{}: {ours} against {theirs}", case["name"]);
+    }
+}
+
+proptest! {
+    #[test]
+    fn negating_the_scores_mirrors_the_auc(
+        positives in prop::collection::vec(-5i8..5, 1..60),
+        negatives in prop::collection::vec(-5i8..5, 1..60),
+    ) {
+        let auc = |sign: f32| {
+            let floats = |scores: &[i8]| scores.iter().map(|s| sign * f32::from(*s)).collect::<Vec<_>>();
+            auc(&floats(&positives), &floats(&negatives)).unwrap().unwrap()
+        };
+        prop_assert!((auc(1.0) + auc(-1.0) - 1.0).abs() < 1e-12);
+    }
+}
+
+#[test]
+fn without_numbers_or_without_a_class_there_is_no_auc() {
+    assert_eq!(auc(&[f32::NAN], &[0.0]).unwrap_err().exit_code(), 3);
+    assert_eq!(auc(&[1.0], &[]).unwrap(), None);
 }

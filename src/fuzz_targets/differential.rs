@@ -2,7 +2,7 @@
 //! one would want once: every IPv4 address, 10^8 mutations of them, 10 million rows.
 
 use std::io::Write;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rand::{RngExt, SeedableRng};
@@ -10,8 +10,8 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use super::mutate::mutate;
-use super::{csv, ipv4};
-use crate::event::parse_ipv4;
+use super::{csv, ip};
+use crate::event::{parse_address, parse_ipv4};
 
 fn is_full() -> bool {
     std::env::var_os("IPSIGHT_DIFFERENTIAL").is_some_and(|value| value == "full")
@@ -55,21 +55,83 @@ fn mutated_addresses_are_those_of_the_standard_library() {
     const AT_ONCE: u64 = 10_000;
     let num_texts: u64 = if is_full() { 100_000_000 } else { 200_000 };
     let tokens: Vec<Vec<u8>> = [
-        ".", "0", "00", "255", "256", "::ffff:", ":", "/24", "%1", " ", "\0", "x", "+", "-", "e", "\u{ff11}",
+        ".",
+        "0",
+        "00",
+        "255",
+        "256",
+        "::ffff:",
+        "64:ff9b::",
+        "fe80:",
+        "::",
+        ":",
+        "ffff",
+        "DB8",
+        "/24",
+        "%1",
+        "%eth0",
+        "[",
+        "]:443",
+        " ",
+        "\0",
+        "x",
+        "+",
+        "-",
+        "e",
+        "\u{ff11}",
     ]
     .map(|token| token.as_bytes().to_vec())
     .to_vec();
     (0..num_texts / AT_ONCE).into_par_iter().for_each(|seed| {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         for _ in 0..AT_ONCE {
-            let ip = Ipv4Addr::from(rng.random::<u32>());
-            let text = if rng.random_ratio(1, 8) { ip.to_ipv6_mapped().to_string() } else { ip.to_string() };
-            let mut text = text.into_bytes();
+            let mut text = address(&mut rng).into_bytes();
             mutate(&mut text, &[], &tokens, &mut rng);
-            ipv4(&text);
+            ip(&text);
         }
     });
-    say(&format!("{num_texts} mutated addresses"));
+    say(&format!("{num_texts} mutated addresses of both families"));
+}
+
+/// An address of either family in one of its forms.
+fn address(rng: &mut ChaCha8Rng) -> String {
+    let ipv4 = Ipv4Addr::from(rng.random::<u32>());
+    let ipv6 = ipv6(rng);
+    match rng.random_range(0..10) {
+        0..=3 => ipv4.to_string(),
+        4 => ipv4.to_ipv6_mapped().to_string(),
+        5 => format!("64:ff9b::{ipv4}"),
+        6 => ipv6.segments().map(|group| format!("{group:04X}")).join(":"),
+        7 => ipv6.segments().map(|group| format!("{group:x}")).join(":"),
+        _ => ipv6.to_string(),
+    }
+}
+
+/// An IPv6 address, with groups of zeros so that there are short forms.
+fn ipv6(rng: &mut ChaCha8Rng) -> Ipv6Addr {
+    let (groups, zeros) = (rng.random::<[u16; 8]>(), rng.random::<u8>());
+    let lengths = rng.random::<u32>();
+    Ipv6Addr::from(std::array::from_fn(|i| match zeros >> i & 1 {
+        1 => 0,
+        _ => groups[i] >> ((lengths >> (2 * i) & 3) * 4),
+    }))
+}
+
+#[test]
+fn written_ipv6_addresses_are_those_of_the_standard_library() {
+    const AT_ONCE: u64 = 10_000;
+    let num_addresses: u64 = if is_full() { 100_000_000 } else { 100_000 };
+    (0..num_addresses / AT_ONCE).into_par_iter().for_each(|seed| {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        for _ in 0..AT_ONCE {
+            let written = ipv6(&mut rng).to_string();
+            ip(written.as_bytes());
+            if let Some(address) = parse_address(written.as_bytes()) {
+                ip(address.to_string().as_bytes());
+            }
+        }
+    });
+    say(&format!("{num_addresses} written IPv6 addresses"));
 }
 
 #[test]
@@ -106,6 +168,9 @@ fn push_row(text: &mut Vec<u8>, rng: &mut ChaCha8Rng) {
         6 => format!("us\"er{user},{ip}\""),
         7 => String::new(),
         8 => format!("user_{user},::ffff:{ip}"),
+        9..=12 => format!("user_{user},{}", ipv6(rng)),
+        13 => format!("user_{user},{},{}", ipv6(rng), rng.random_range(0..5_000_000_000_u64)),
+        14 => format!("user_{user},{ip},2024-05-31T23:59:{:02}Z,x", rng.random_range(0..62)),
         _ => format!("user_{user},{ip}"),
     };
     let end = ["\n", "\n", "\n", "\n", "\r\n", "\r"][rng.random_range(0..6)];

@@ -9,10 +9,10 @@ mod mutate;
 #[cfg(test)]
 mod tests;
 
-pub use crate::artifact::fuzz_target::{manifest, safetensors};
 pub use crate::config::fuzz_target::config;
-pub use crate::data::fuzz_target::{csv, file, ipv4, json_lines};
+pub use crate::data::fuzz_target::{csv, file, ip, json_lines};
 pub use crate::import::fuzz_target::import;
+pub use crate::model_folder::fuzz_target::{manifest, safetensors};
 pub use crate::serve::fuzz_target::invocations;
 pub use crate::sweep::fuzz_target::{journal, sweep};
 
@@ -26,7 +26,7 @@ pub const TARGETS: [(&str, Target); 11] = [
     ("file", file),
     ("import", import),
     ("invocations", invocations),
-    ("ipv4", ipv4),
+    ("ip", ip),
     ("journal", journal),
     ("json_lines", json_lines),
     ("manifest", manifest),

@@ -25,7 +25,11 @@ pub struct InputBlock {
 
 impl Default for InputBlock {
     fn default() -> Self {
-        Self { inputs: [[0.0; BLOCK_PAIRS]; NUM_INPUTS], ratio_sums: [0.0; BLOCK_PAIRS], counts: Counts::ZEROS }
+        Self {
+            inputs: [[0.0; BLOCK_PAIRS]; NUM_INPUTS],
+            ratio_sums: [0.0; BLOCK_PAIRS],
+            counts: Counts::ZEROS,
+        }
     }
 }
 
@@ -177,8 +181,8 @@ impl Counts {
         for place in 0..WIDE_LEVELS.len() {
             set(Input::DISTINCT + place, 0.3, &self.distinct[place]);
         }
-        for place in 0..WIDE_LEVELS.len() - 1 {
-            set(Input::OWN_CHILDREN + place, 0.3, &self.own_children[WIDE_LEVELS[place]]);
+        for (place, level) in WIDE_LEVELS[..WIDE_LEVELS.len() - 1].iter().enumerate() {
+            set(Input::OWN_CHILDREN + place, 0.3, &self.own_children[*level]);
         }
         for place in 0..RECENT_LEVELS.len() {
             let since = self.events_since_use[place].map(|events| if events > 0.0 { events } else { 0.0 });
@@ -255,7 +259,7 @@ pub(super) fn ln(x: f32) -> f32 {
     p = p * m - 1.666_805_8e-1;
     p = p * m + 2.000_071_5e-1;
     p = p * m - 2.499_999_4e-1;
-    p = p * m + 3.333_333_1e-1;
+    p = p * m + 3.333_333e-1;
     let square = m * m;
     // ln 2 in two parts, of which the first has few bits, so that its product with an exponent is exact.
     let tail = m * square * p - 2.121_944_4e-4 * e - 0.5 * square;

@@ -3,8 +3,11 @@
 //! Logarithms throughout: a second login from a network says more than the hundredth. Where an account or a prefix has no
 //! event, what is said of its last one is 0, and so is all that needs times where events have none.
 
+#[cfg(test)]
 use super::closed_form::{LogRatios, log_ratios};
-use super::usage::{NUM_LEVELS, Usage};
+use super::usage::NUM_LEVELS;
+#[cfg(test)]
+use super::usage::Usage;
 
 /// Levels of whose novelty and distinct prefixes the head is given the numbers: /8, /16, /24 and /32 of IPv4.
 pub(super) const WIDE_LEVELS: [usize; 4] = [0, 2, 4, 6];
@@ -42,7 +45,8 @@ impl Input {
 
 const _: () = assert!(Input::ENGINE_SCORE + 1 == NUM_INPUTS);
 
-/// Names of the inputs in their order; a head's file has them, so that a head never reads others.
+/// Names of the inputs in their order.
+#[cfg(test)]
 pub fn input_names() -> Vec<String> {
     let of = |name: &'static str, levels: &[usize]| -> Vec<String> {
         levels.iter().map(|level| format!("{name}_{level}")).collect()
@@ -69,6 +73,7 @@ pub fn input_names() -> Vec<String> {
 }
 
 /// The inputs and the sum of the log ratios in f64: the reference.
+#[cfg(test)]
 pub fn inputs_reference(usage: &Usage, engine_score: Option<f64>) -> ([f64; NUM_INPUTS], f64) {
     let LogRatios { own, events, accounts } = log_ratios(usage);
     let count = |count: f64| count.ln_1p();
@@ -76,9 +81,8 @@ pub fn inputs_reference(usage: &Usage, engine_score: Option<f64>) -> ([f64; NUM_
     let has_time = |days: f32| days >= 0.0;
     let num_events = f64::from(usage.num_events);
     let level = |l: usize| &usage.levels[l];
-    let other_accounts = |l: usize| {
-        level(l).all_accounts.saturating_sub(u64::from(level(l).own_events > 0)) as f64
-    };
+    let other_accounts =
+        |l: usize| level(l).all_accounts.saturating_sub(u64::from(level(l).own_events > 0)) as f64;
     let mut inputs = Vec::with_capacity(NUM_INPUTS);
     inputs.extend(own.map(|ratio| 0.3 * ratio));
     inputs.extend(usage.levels.map(|level| 0.4 * count(level.own_events.into())));
@@ -96,7 +100,8 @@ pub fn inputs_reference(usage: &Usage, engine_score: Option<f64>) -> ([f64; NUM_
     let last = level(NUM_LEVELS - 1);
     inputs.push(0.3 * count(last.all_events.saturating_sub(last.own_events.into()) as f64));
     let of_use = |l: usize| level(l).days_since_use;
-    inputs.extend(RECENT_LEVELS.map(|l| if has_time(of_use(l)) { 0.3 * (age(of_use(l)) - 2.0) } else { 0.0 }));
+    inputs
+        .extend(RECENT_LEVELS.map(|l| if has_time(of_use(l)) { 0.3 * (age(of_use(l)) - 2.0) } else { 0.0 }));
     let (of_last, of_first) = (usage.days_since_last, usage.days_since_first);
     inputs.push(if has_time(of_last) { 0.3 * (age(of_last) - 2.0) } else { 0.0 });
     inputs.push(if has_time(of_first) { 0.3 * (age(of_first) - 3.0) } else { 0.0 });

@@ -89,8 +89,8 @@ impl Padded {
         self.first_bias[LINEAR] = p[Part::SkipBias.range().start];
         for (j, w) in p[Part::SecondWeight.range()].chunks_exact(HIDDEN_2).enumerate() {
             self.second[j][..HIDDEN_2].copy_from_slice(w);
-            for k in 0..HIDDEN_2 {
-                self.backward[k][j] = w[k];
+            for (backward, w) in self.backward.iter_mut().zip(w) {
+                backward[j] = *w;
             }
         }
         self.second_bias[..HIDDEN_2].copy_from_slice(&p[Part::SecondBias.range()]);
@@ -209,8 +209,8 @@ impl Block {
         add_product(simd, hidden, &p.second, &mut self.hidden_2);
         relu(&mut self.hidden_2);
         for (logit, hidden) in self.logits.iter_mut().zip(&self.hidden_2) {
-            for k in 0..HIDDEN_2 {
-                *logit += hidden[k] * p.output[k];
+            for (hidden, w) in hidden[..HIDDEN_2].iter().zip(&p.output) {
+                *logit += hidden * w;
             }
         }
     }

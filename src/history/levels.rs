@@ -55,12 +55,14 @@ mod tests {
     #[test]
     fn addresses_share_the_levels_whose_prefixes_are_equal() {
         let ipv4 = address(0x0A01_0203);
-        let others = [0x0B01_0203, 0x0A81_0203, 0x0A11_0203, 0x0A01_1203, 0x0A01_0303, 0x0A01_0213, 0x0A01_0204];
+        let others =
+            [0x0B01_0203, 0x0A81_0203, 0x0A11_0203, 0x0A01_1203, 0x0A01_0303, 0x0A01_0213, 0x0A01_0204];
         let shared = others.map(|bits| shared_levels(ipv4, address(bits)));
         assert_eq!(shared, [0, 1, 1, 3, 4, 5, 6]);
         assert_eq!(shared_levels(ipv4, ipv4), 7);
         let ipv6 = address(0x2001_0db8_1122_3344);
-        let others = [0x2002_0db8_1122_3344, 0x2001_0db9_1122_3344, 0x2001_0db8_1222_3344, 0x2001_0db8_1123_3344];
+        let others =
+            [0x2002_0db8_1122_3344, 0x2001_0db9_1122_3344, 0x2001_0db8_1222_3344, 0x2001_0db8_1123_3344];
         assert_eq!(others.map(|bits| shared_levels(ipv6, address(bits))), [1, 2, 3, 4]);
         let others = [0x2001_0db8_1122_3444, 0x2001_0db8_1122_3345, 0x2001_0db8_1122_3344];
         assert_eq!(others.map(|bits| shared_levels(ipv6, address(bits))), [5, 6, 7]);

@@ -5,7 +5,7 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-use super::prequential::{EventLog, Query};
+use super::event_log::{EventLog, Query};
 use crate::event::Address;
 
 /// How the pairs are drawn.
@@ -171,7 +171,12 @@ impl Families {
     fn of(log: &EventLog) -> Self {
         let shift = |address: Address| if address.is_ipv4() { 12 } else { 24 };
         let networks = [true, false].map(|family| {
-            let mut networks: Vec<u64> = log.addresses.iter().filter(|a| a.is_ipv4() == family).map(|a| a.bits() >> shift(*a) << shift(*a)).collect();
+            let mut networks: Vec<u64> = log
+                .addresses
+                .iter()
+                .filter(|a| a.is_ipv4() == family)
+                .map(|a| a.bits() >> shift(*a) << shift(*a))
+                .collect();
             networks.par_sort_unstable();
             networks.dedup();
             networks
@@ -188,7 +193,9 @@ impl Families {
     fn network(&self, address: Address, rng: &mut impl Rng) -> Option<Address> {
         let networks = &self.networks[usize::from(!address.is_ipv4())];
         let free = if address.is_ipv4() { 12 } else { 24 };
-        Some(Address::from_bits(networks[rng.random_range(0..networks.len())] | rng.random_range(0..1 << free)))
+        Some(Address::from_bits(
+            networks[rng.random_range(0..networks.len())] | rng.random_range(0..1 << free),
+        ))
     }
 
     /// The address of an event of another account around the moment, each equally likely.

@@ -1,7 +1,7 @@
 //! One account's events, walked in their order over the nodes of the account's own prefix chains.
 
+use super::event_log::{EventLog, NOTHING_NEW, Query, days_between};
 use super::levels::shared_levels;
-use super::prequential::{EventLog, NOTHING_NEW, Query, days_between};
 use super::usage::{LevelUsage, NUM_LEVELS, Usage};
 use crate::event::Address;
 
@@ -49,7 +49,9 @@ impl AccountWalk {
         let (mut first_time, mut last_time) = (0, 0);
         for (number, (_, position)) in events.iter().enumerate() {
             let account = Account { num_events: number as u32, distinct, first_time, last_time, has_times };
-            while let Some((i, answer)) = waiting.next_if(|(i, _)| queries[**i as usize].position <= *position) {
+            while let Some((i, answer)) =
+                waiting.next_if(|(i, _)| queries[**i as usize].position <= *position)
+            {
                 *answer = self.usage(&account, &queries[*i as usize]);
             }
             let time = log.time(*position);
@@ -74,7 +76,8 @@ impl AccountWalk {
     /// Gives every prefix of the account a number, in the order of addresses.
     fn number_nodes(&mut self, log: &EventLog, events: &[(u64, u32)]) {
         self.sorted.clear();
-        let numbered = events.iter().zip(0..).map(|((_, position), number)| (log.address(*position).bits(), number));
+        let numbered =
+            events.iter().zip(0..).map(|((_, position), number)| (log.address(*position).bits(), number));
         self.sorted.extend(numbered);
         self.sorted.sort_unstable();
         self.distinct.clear();
@@ -122,7 +125,9 @@ impl AccountWalk {
 
     /// What is known of the account and of the query's prefixes in it.
     fn usage(&self, account: &Account, query: &Query) -> Usage {
-        let days = |time| if account.has_times && account.num_events > 0 { days_between(time, query.time) } else { -1.0 };
+        let days = |time| {
+            if account.has_times && account.num_events > 0 { days_between(time, query.time) } else { -1.0 }
+        };
         let mut usage = Usage {
             num_events: account.num_events,
             days_since_last: days(account.last_time),

@@ -17,77 +17,11 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use rayon::prelude::*;
 
+use super::event_log::{EventLog, NOTHING_NEW, Query};
 use super::levels::{prefix_range, shared_levels};
 use super::own_usage::AccountWalk;
 use super::usage::{NUM_LEVELS, Usage};
 use crate::event::Address;
-
-/// The mark of an event that brought its account or its address nothing new.
-pub const NOTHING_NEW: u8 = u8::MAX;
-
-/// Seconds of a day.
-const SECONDS_PER_DAY: f64 = 86_400.0;
-
-/// Past events in the order in which they are counted; fewer than 2^32.
-#[derive(Clone, Copy, Debug)]
-pub struct EventLog<'a> {
-    /// Hashes of the accounts, `[events]`.
-    pub entities: &'a [u64],
-    /// Addresses, `[events]`.
-    pub addresses: &'a [Address],
-    /// Unix seconds, `[events]`; absent where events have no time.
-    pub times: Option<&'a [i64]>,
-    /// Which event is at a position, a permutation of `0..events`; absent where events lie in order.
-    pub order: Option<&'a [u32]>,
-}
-
-impl EventLog<'_> {
-    /// The number of events.
-    pub fn len(&self) -> usize {
-        self.entities.len()
-    }
-
-    /// Whether there is no event.
-    pub fn is_empty(&self) -> bool {
-        self.entities.is_empty()
-    }
-
-    #[inline]
-    fn row(&self, position: u32) -> usize {
-        self.order.map_or(position, |order| order[position as usize]) as usize
-    }
-
-    /// The account of the event at a position.
-    #[inline]
-    pub fn entity(&self, position: u32) -> u64 {
-        self.entities[self.row(position)]
-    }
-
-    /// The address of the event at a position.
-    #[inline]
-    pub fn address(&self, position: u32) -> Address {
-        self.addresses[self.row(position)]
-    }
-
-    /// The time of the event at a position; 0 where events have none.
-    #[inline]
-    pub fn time(&self, position: u32) -> i64 {
-        self.times.map_or(0, |times| times[self.row(position)])
-    }
-}
-
-/// A pair whose counts are asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Query {
-    /// Hash of the account.
-    pub entity: u64,
-    /// The address.
-    pub address: Address,
-    /// How many events of the log were counted before: those at smaller positions.
-    pub position: u32,
-    /// When the pair occurs, in Unix seconds; counts for recency alone.
-    pub time: i64,
-}
 
 /// The counts of each query, in the order of the queries. With `position` = the number of events this is what a
 /// history of the whole log says.
@@ -141,20 +75,25 @@ fn count_own(
         tasks.push((&events[..num_events], &asked[..num_asked], of_task));
         (events, asked, answers) = (&events[num_events..], &asked[num_asked..], rest);
     }
-    tasks.into_par_iter().for_each_init(AccountWalk::default, |walk, (mut events, mut asked, mut answers)| {
-        loop {
-            let next_asked = asked.first().map(|i| queries[*i as usize].entity);
-            let Some(entity) = events.first().map(|event| event.0).into_iter().chain(next_asked).min() else {
-                break;
-            };
-            let num_events = events.iter().take_while(|event| event.0 == entity).count();
-            let num_asked = asked.iter().take_while(|i| queries[**i as usize].entity == entity).count();
-            let (of_account, rest) = answers.split_at_mut(num_asked);
-            let mark = |position: u32, level: u8| marks[position as usize].store(level, Ordering::Relaxed);
-            walk.run(log, &events[..num_events], queries, &asked[..num_asked], of_account, mark);
-            (events, asked, answers) = (&events[num_events..], &asked[num_asked..], rest);
-        }
-    });
+    tasks.into_par_iter().for_each_init(
+        AccountWalk::default,
+        |walk, (mut events, mut asked, mut answers)| {
+            loop {
+                let next_asked = asked.first().map(|i| queries[*i as usize].entity);
+                let Some(entity) = events.first().map(|event| event.0).into_iter().chain(next_asked).min()
+                else {
+                    break;
+                };
+                let num_events = events.iter().take_while(|event| event.0 == entity).count();
+                let num_asked = asked.iter().take_while(|i| queries[**i as usize].entity == entity).count();
+                let (of_account, rest) = answers.split_at_mut(num_asked);
+                let mark =
+                    |position: u32, level: u8| marks[position as usize].store(level, Ordering::Relaxed);
+                walk.run(log, &events[..num_events], queries, &asked[..num_asked], of_account, mark);
+                (events, asked, answers) = (&events[num_events..], &asked[num_asked..], rest);
+            }
+        },
+    );
     (usage, marks.into_iter().map(AtomicU8::into_inner).collect())
 }
 
@@ -215,10 +154,12 @@ fn count_all(log: &EventLog, new_to_account: &[u8], queries: &[Query], usage: &m
             .map(|group| {
                 let positions: Vec<u32> = group.iter().map(|i| queries[*i as usize].position).collect();
                 let events = in_prefix(&events, queries[group[0] as usize].address, level);
-                counts_before(&events[..], level as u8, &positions)
+                counts_before(events, level as u8, &positions)
             })
             .collect();
-        for (i, [num_events, num_accounts, num_children]) in by_address.iter().zip(counts.into_iter().flatten()) {
+        for (i, [num_events, num_accounts, num_children]) in
+            by_address.iter().zip(counts.into_iter().flatten())
+        {
             let of_level = &mut usage[*i as usize].levels[level];
             of_level.all_events = num_events.into();
             of_level.all_accounts = num_accounts.into();
@@ -234,7 +175,10 @@ fn mark_new_prefixes(events: &mut [Seen]) {
     for i in 0..events.len() {
         let shared = match i {
             0 => 0,
-            _ => shared_levels(Address::from_bits(events[i - 1].address), Address::from_bits(events[i].address)),
+            _ => shared_levels(
+                Address::from_bits(events[i - 1].address),
+                Address::from_bits(events[i].address),
+            ),
         };
         // Prefixes that ended; the widest last, so that its mark stays.
         for level in (shared..NUM_LEVELS).rev() {
@@ -303,11 +247,6 @@ fn counts_before(events: &[Seen], level: u8, positions: &[u32]) -> Vec<[u32; 3]>
 
 /// Events of one prefix that one task counts.
 const EVENTS_PER_TASK: usize = 1 << 16;
-
-/// Days from one time to a later one; never negative.
-pub(super) fn days_between(earlier: i64, later: i64) -> f32 {
-    (later.saturating_sub(earlier).max(0) as f64 / SECONDS_PER_DAY) as f32
-}
 
 #[cfg(test)]
 mod tests;

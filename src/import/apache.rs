@@ -15,10 +15,11 @@ use std::borrow::Cow;
 use memchr::{memchr, memchr_iter, memchr2};
 
 use super::login::{Login, Skip, address};
+use super::options::{ImportOptions, Outcomes};
+use super::parser::Parser;
 use super::records::Records;
-use super::{ImportOptions, Outcomes, Parser};
 use crate::Result;
-use crate::data::civil_seconds;
+use crate::data::{formatted_seconds, has_form};
 
 /// Fields that can be the entity.
 #[derive(Clone, Copy)]
@@ -63,10 +64,10 @@ impl Parser for Apache {
         if matches!(entity, b"" | b"-" | b"\"\"") {
             return Err(Skip::NoEntity);
         }
-        let ip = address(request.host)?;
+        let address = address(request.host)?;
         Ok(Login {
             entity: Cow::Borrowed(entity),
-            ip,
+            address,
             seconds: Some(request.seconds.ok_or(Skip::BadTime)?),
             num_times: 1,
         })
@@ -133,7 +134,7 @@ impl<'a> Client<'a> {
         let (second, after_second) = split_at_space(rest);
         // The second word is the client only behind a virtual host; elsewhere it is the name that identd gave, and a
         // client's identd must not be able to put an address into the client's place.
-        let is_address = |text| !matches!(address(text), Err(Skip::NotIpv4));
+        let is_address = |text| !matches!(address(text), Err(Skip::NotAddress));
         if is_address(first) || !is_address(second) {
             return (!after_second.is_empty()).then_some(Client {
                 vhost: None,
@@ -175,34 +176,10 @@ fn quoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
 const TIME_LEN: usize = 26;
 
 fn looks_like_time(time: &[u8]) -> bool {
-    const FORM: &[u8; TIME_LEN] = b"00/aaa/0000:00:00:00 +0000";
-    time.iter().zip(FORM).all(|(byte, form)| match form {
-        b'0' => byte.is_ascii_digit(),
-        b'a' => byte.is_ascii_alphabetic(),
-        b'+' => matches!(byte, b'+' | b'-'),
-        _ => byte == form,
-    })
+    has_form(time, b"00/aaa/0000:00:00:00 _0000") && matches!(time[21], b'+' | b'-')
 }
 
 /// The seconds of a time that looks like one.
 fn seconds_of(time: &[u8]) -> Option<i64> {
-    let number = |range: std::ops::Range<usize>| {
-        time.get(range)?.iter().try_fold(0, |number, digit| {
-            digit.is_ascii_digit().then(|| 10 * number + i64::from(digit - b'0'))
-        })
-    };
-    let month = month_of(time.get(3..6)?)?;
-    let date = [number(7..11)?, month, number(0..2)?];
-    let [year, month, day] = date;
-    let seconds = civil_seconds([year, month, day, number(12..14)?, number(15..17)?, number(18..20)?])?;
-    let (hours, minutes) = (number(22..24)?, number(24..26)?);
-    let offset = (hours <= 23 && minutes <= 59).then_some(hours * 3600 + minutes * 60)?;
-    Some(if time[21] == b'-' { seconds + offset } else { seconds - offset })
-}
-
-/// The month, from 1, of its English abbreviation.
-pub(super) fn month_of(name: &[u8]) -> Option<i64> {
-    const MONTHS: [&[u8; 3]; 12] =
-        [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
-    (1..).zip(MONTHS).find(|(_, month)| *month == name).map(|(number, _)| number)
+    formatted_seconds("%d/%b/%Y:%H:%M:%S %z", time, None)
 }

@@ -10,8 +10,9 @@ use serde_json::Value;
 
 use super::json::{Path, first_text, object_of, paths};
 use super::login::{Login, Skip, address};
+use super::options::{ImportOptions, Outcomes};
+use super::parser::Parser;
 use super::records::Records;
-use super::{ImportOptions, Outcomes, Parser};
 use crate::Result;
 use crate::data::unix_seconds;
 
@@ -48,11 +49,12 @@ impl Parser for CloudTrail {
         }
         let entity = first_text(&object, &self.entity).filter(|entity| entity != HIDDEN);
         let entity = Cow::Owned(entity.ok_or(Skip::NoEntity)?.into_bytes());
-        let ip = object.get("sourceIPAddress").and_then(Value::as_str).ok_or(Skip::NoAddress)?;
-        let is_service = ip.ends_with(".amazonaws.com") || ip == "AWS Internal";
-        let ip = address(ip.as_bytes()).map_err(|skip| if is_service { Skip::Service } else { skip })?;
+        let source = object.get("sourceIPAddress").and_then(Value::as_str).ok_or(Skip::NoAddress)?;
+        let is_service = source.ends_with(".amazonaws.com") || source == "AWS Internal";
+        let address =
+            address(source.as_bytes()).map_err(|skip| if is_service { Skip::Service } else { skip })?;
         let seconds = time.as_str().and_then(|time| unix_seconds(time.as_bytes())).ok_or(Skip::BadTime)?;
-        Ok(Login { entity, ip, seconds: Some(seconds), num_times: 1 })
+        Ok(Login { entity, address, seconds: Some(seconds), num_times: 1 })
     }
 }
 

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 
 use memchr::memrchr;
 
-use super::{CHUNK, Importer};
+use super::importer::{CHUNK, Importer};
 use crate::data::{MAX_LINE, compression_of};
-use crate::{Error, Result};
+use crate::{At, Error, Result};
 
 /// Where following begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +99,11 @@ impl Follower {
 
     fn no_plain_file(&self) -> Error {
         let what = format!("{} is no plain file", self.path.display());
-        Error::config("--follow", what, "follow a file; a pipe is read as it comes without --follow")
+        Error::config(
+            At::option("follow"),
+            what,
+            "follow a file; a pipe is read as it comes without following",
+        )
     }
 
     fn open(&mut self, importer: &mut Importer<'_>) -> Result<()> {
@@ -124,7 +128,7 @@ impl Follower {
         let mut magic = [0; 4];
         let num = file.read_at(&mut magic, 0).map_err(failed())?;
         if compression_of(&magic[..num]).is_some() {
-            let help = "follow the file that is being written; import this one without --follow";
+            let help = "follow the file that is being written; import this one without following";
             return Err(Error::data(self.path.display().to_string(), "the file is compressed", help));
         }
         let position = match self.start {

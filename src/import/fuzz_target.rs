@@ -1,8 +1,9 @@
 //! The fuzz target of logs.
 
 use super::*;
+use crate::Result;
 use crate::data::events_of_csv;
-use crate::event::{Event, IpSyntax, hash_entity};
+use crate::event::{AddressFamilies, Event, hash_entity};
 
 /// A log in each format: rows do not depend on the pieces in which its bytes come, and the readers read back each row
 /// that is written.
@@ -12,7 +13,7 @@ pub fn import(log: &[u8]) {
         assert_eq!(rows_of(format, log, 7), whole);
         let text: Vec<u8> = whole.iter().flat_map(|(_, row)| row.iter().copied()).collect();
         let expected: Vec<Event> = whole.into_iter().map(|(event, _)| event).collect();
-        assert_eq!(events_of_csv(&text, IpSyntax::Ipv4), Ok(expected));
+        assert_eq!(events_of_csv(&text, AddressFamilies::Both), Ok(expected));
     }
 }
 
@@ -20,7 +21,8 @@ fn rows_of(format: LogFormat, log: &[u8], size: usize) -> Vec<(Event, Vec<u8>)> 
     struct Rows(Vec<(Event, Vec<u8>)>);
     impl LoginSink for Rows {
         fn login(&mut self, login: &Login<'_>) -> Result<()> {
-            self.0.push((Event { entity: hash_entity(&login.entity), ip: login.ip }, login.to_csv()));
+            self.0
+                .push((Event { entity: hash_entity(&login.entity), address: login.address }, login.to_csv()));
             Ok(())
         }
 

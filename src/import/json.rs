@@ -8,11 +8,12 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::login::{Login, Skip, address};
+use super::options::ImportOptions;
+use super::parser::Parser;
 use super::records::Records;
-use super::{ImportOptions, Parser};
 use crate::Result;
 use crate::data::{shown_names, unix_seconds};
-use crate::error::Error;
+use crate::{At, Error};
 
 pub(super) struct Json {
     entity: Vec<Path>,
@@ -24,13 +25,13 @@ pub(super) struct Json {
 
 impl Json {
     pub(super) fn new(options: &ImportOptions) -> Result<Self> {
-        let path = |flag: &str, path: &Option<String>, default: &str| {
-            Path::new(flag, path.as_deref().unwrap_or(default))
+        let path = |option: &'static str, path: &Option<String>, default: &str| {
+            Path::new(option, path.as_deref().unwrap_or(default))
         };
         Ok(Json {
             entity: paths(&options.entity, &["entity"])?,
-            ip: path("--ip", &options.ip, "ip")?,
-            time: path("--time", &options.time, "time")?,
+            ip: path("ip", &options.ip, "ip")?,
+            time: path("time", &options.time, "time")?,
             needs_time: options.time.is_some(),
         })
     }
@@ -44,8 +45,8 @@ impl Parser for Json {
     fn parse<'a>(&self, record: &'a [u8], _: i64) -> std::result::Result<Login<'a>, Skip> {
         let object = object_of(record)?;
         let entity = first_text(&object, &self.entity).ok_or(Skip::NoEntity)?;
-        let ip = self.ip.find(&object).and_then(Value::as_str).ok_or(Skip::NoAddress)?;
-        let ip = address(ip.as_bytes())?;
+        let text = self.ip.find(&object).and_then(Value::as_str).ok_or(Skip::NoAddress)?;
+        let address = address(text.as_bytes())?;
         let seconds = match self.time.find(&object) {
             Some(time) => time_of(time),
             None => None,
@@ -53,7 +54,7 @@ impl Parser for Json {
         if seconds.is_none() && self.needs_time {
             return Err(Skip::BadTime);
         }
-        Ok(Login { entity: Cow::Owned(entity.into_bytes()), ip, seconds, num_times: 1 })
+        Ok(Login { entity: Cow::Owned(entity.into_bytes()), address, seconds, num_times: 1 })
     }
 }
 
@@ -65,11 +66,11 @@ pub(super) fn object_of(record: &[u8]) -> std::result::Result<Value, Skip> {
     }
 }
 
-/// The paths of `--entity`, or the defaults.
+/// The paths of the entity, or the defaults.
 pub(super) fn paths(given: &[String], defaults: &[&str]) -> Result<Vec<Path>> {
     match given {
-        [] => defaults.iter().map(|path| Path::new("--entity", path)).collect(),
-        given => given.iter().map(|path| Path::new("--entity", path)).collect(),
+        [] => defaults.iter().map(|path| Path::new("entity", path)).collect(),
+        given => given.iter().map(|path| Path::new("entity", path)).collect(),
     }
 }
 
@@ -106,10 +107,10 @@ pub(super) enum Path {
 }
 
 impl Path {
-    fn new(flag: &str, text: &str) -> Result<Self> {
+    fn new(option: &'static str, text: &str) -> Result<Self> {
         if text.is_empty() {
             let help = "give a path such as user.name or /user/name";
-            return Err(Error::config(flag, "the path is empty", help));
+            return Err(Error::config(At::option(option), "the path is empty", help));
         }
         let text = text.to_string();
         Ok(if text.starts_with('/') { Path::Pointer(text) } else { Path::Dotted(text) })

@@ -1,9 +1,10 @@
 //! What an input looks like in which nothing was found.
 
+use super::formats::parser_of;
 use super::json;
 use super::login::Skip;
-use super::{ImportOptions, LogFormat};
-use crate::event::parse_ipv4;
+use super::options::{ImportOptions, LogFormat};
+use crate::event::parse_address;
 
 /// What an input looks like.
 pub(super) enum Likely {
@@ -16,7 +17,7 @@ pub(super) enum Likely {
 pub(super) fn likely_format(sample: &[u8], but: LogFormat) -> Option<Likely> {
     let num_matches = |format: LogFormat| {
         let options = ImportOptions::new(format);
-        let Ok(parser) = options.parser() else { return 0 };
+        let Ok(parser) = parser_of(&options) else { return 0 };
         let mut num_matches = 0_usize;
         let mut count = |record: std::result::Result<&[u8], Skip>| {
             let skip = record.and_then(|record| parser.parse(record, i64::MAX).map(|_| ())).err();
@@ -43,5 +44,5 @@ pub(super) fn likely_format(sample: &[u8], but: LogFormat) -> Option<Likely> {
     }
     let line = sample.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii();
     let ip = line.split(|byte| *byte == b',').nth(1)?;
-    parse_ipv4(ip).map(|_| Likely::Events)
+    parse_address(ip).map(|_| Likely::Events)
 }

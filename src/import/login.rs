@@ -1,11 +1,10 @@
 //! A login, and why a record is none.
 
 use std::borrow::Cow;
-use std::net::Ipv6Addr;
 
 use crate::Result;
 use crate::data::rfc3339_utc;
-use crate::event::parse_ipv4;
+use crate::event::{Address, ReservedAddress, ipv6_of, parse_ipv4};
 
 /// Entities are at most this long, in bytes, so that a row with every byte of it escaped is a line that the readers
 /// take.
@@ -19,8 +18,8 @@ const YEARS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 pub struct Login<'a> {
     /// The entity's bytes as they stand in the log, escapes included; decoded where the log is JSON.
     pub entity: Cow<'a, [u8]>,
-    /// The IPv4 address as an integer, first octet in the highest byte.
-    pub ip: u32,
+    /// The address, of either family.
+    pub address: Address,
     /// Whole seconds since 1970-01-01T00:00:00Z; none where the log has no time.
     pub seconds: Option<i64>,
     /// How often it happened, from 1: syslog counts a line that is repeated.
@@ -56,8 +55,9 @@ pub(super) enum Skip {
     NoEntity,
     BadEntity,
     NoAddress,
-    NotIpv4,
-    Ipv6,
+    NotAddress,
+    UnspecifiedIpv6,
+    LinkLocalIpv6,
     Service,
     BadTime,
     TooLong,
@@ -70,12 +70,13 @@ impl Skip {
         match self {
             Skip::NoMatch => "not of the format",
             Skip::OtherMessage => "no login",
-            Skip::NotChosen => "left out by --events",
+            Skip::NotChosen => "of another outcome",
             Skip::NoEntity => "no entity",
             Skip::BadEntity => "entity of over 16 KiB or with a zero byte",
             Skip::NoAddress => "no address",
-            Skip::NotIpv4 => "not an IPv4 address",
-            Skip::Ipv6 => "IPv6 address",
+            Skip::NotAddress => "not an IP address",
+            Skip::UnspecifiedIpv6 => "IPv6 address in ::/32",
+            Skip::LinkLocalIpv6 => "link-local IPv6 address",
             Skip::Service => "address of an AWS service",
             Skip::BadTime => "bad time",
             Skip::TooLong => "too long",
@@ -100,7 +101,7 @@ impl<'a> Login<'a> {
         }
     }
 
-    /// The login as a row of CSV, `entity,ip,time` with its line feed. The time is RFC 3339 in UTC, or empty.
+    /// The login as a row of CSV, `entity,address,time` with its line feed; of an IPv6 address its /64. The time is RFC 3339 in UTC, or empty.
     pub fn to_csv(&self) -> Vec<u8> {
         let mut row = Vec::with_capacity(self.entity.len() + 48);
         if is_plain(&self.entity) {
@@ -112,9 +113,8 @@ impl<'a> Login<'a> {
             }
             row.push(b'"');
         }
-        let ip = std::net::Ipv4Addr::from(self.ip);
         let time = self.seconds.map(rfc3339_utc).unwrap_or_default();
-        row.extend_from_slice(format!(",{ip},{time}\n").as_bytes());
+        row.extend_from_slice(format!(",{},{time}\n", self.address).as_bytes());
         row
     }
 }
@@ -126,16 +126,13 @@ fn is_plain(entity: &[u8]) -> bool {
     entity.iter().all(is_plain) && !entity.starts_with(b"PAR1") && !entity.starts_with(b"ARROW1")
 }
 
-/// The IPv4 address of a log's text. An IPv4-mapped IPv6 address, which a server that listens on both writes, is the
-/// IPv4 address that it holds.
-pub(super) fn address(text: &[u8]) -> std::result::Result<u32, Skip> {
+/// The address of a log's text, as the readers of events take it.
+pub(super) fn address(text: &[u8]) -> std::result::Result<Address, Skip> {
     if let Some(ip) = parse_ipv4(text) {
-        return Ok(ip);
+        return Ok(Address::from_ipv4(ip));
     }
-    let Ok(text) = std::str::from_utf8(text) else { return Err(Skip::NotIpv4) };
-    let without_zone = text.split('%').next().unwrap_or(text);
-    match without_zone.parse::<Ipv6Addr>() {
-        Ok(ip) => ip.to_ipv4_mapped().map(u32::from).ok_or(Skip::Ipv6),
-        Err(_) => Err(Skip::NotIpv4),
-    }
+    Address::try_from(ipv6_of(text).ok_or(Skip::NotAddress)?).map_err(|reserved| match reserved {
+        ReservedAddress::Unspecified => Skip::UnspecifiedIpv6,
+        ReservedAddress::LinkLocal => Skip::LinkLocalIpv6,
+    })
 }

@@ -2,8 +2,9 @@
 
 use memchr::memchr;
 
-use super::{MAX_LINE, Skip};
+use super::login::Skip;
 use crate::Result;
+use crate::data::MAX_LINE;
 
 /// Objects of JSON are shorter than this, in bytes; one of CloudTrail has 256 KB at most.
 const MAX_OBJECT: usize = 1 << 20;

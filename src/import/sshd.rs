@@ -17,12 +17,12 @@ use std::borrow::Cow;
 use memchr::memchr;
 use memchr::memmem;
 
-use super::apache::month_of;
 use super::login::{Login, Skip, address};
+use super::options::{ImportOptions, Outcomes};
+use super::parser::Parser;
 use super::records::Records;
-use super::{ImportOptions, Outcomes, Parser};
 use crate::Result;
-use crate::data::{civil_seconds, date_of, unix_seconds};
+use crate::data::{formatted_seconds, has_form, unix_seconds, year_of};
 
 /// What can be the entity.
 #[derive(Clone, Copy)]
@@ -44,7 +44,7 @@ const MAX_REPEATED: u32 = 10_000;
 pub(super) struct Sshd {
     field: Field,
     outcomes: Outcomes,
-    year: Option<i64>,
+    year: Option<i16>,
 }
 
 impl Sshd {
@@ -78,30 +78,30 @@ impl Parser for Sshd {
         if entity.is_empty() {
             return Err(Skip::NoEntity);
         }
-        let ip = address(attempt.address)?;
+        let address = address(attempt.address)?;
         let seconds = line.time.seconds(self.year, newest).ok_or(Skip::BadTime)?;
-        Ok(Login { entity, ip, seconds: Some(seconds), num_times })
+        Ok(Login { entity, address, seconds: Some(seconds), num_times })
     }
 }
 
 /// The parts of a line of syslog.
 struct Line<'a> {
-    time: Time,
+    time: Time<'a>,
     host: &'a [u8],
     program: &'a [u8],
     message: &'a [u8],
 }
 
-/// A time with its year, or what a classic time stamp says: month, day, hour, minute and second.
-enum Time {
+/// A time with its year, or a classic time stamp.
+enum Time<'a> {
     Known(i64),
-    WithoutYear([i64; 5]),
+    WithoutYear(&'a [u8]),
 }
 
 impl<'a> Line<'a> {
     fn parse(line: &'a [u8]) -> Option<Self> {
         let (time, rest) = match classic_time(line) {
-            Some(time) => (Time::WithoutYear(time), line.get(CLASSIC_LEN..)?),
+            Some(time) => (Time::WithoutYear(time), &line[time.len()..]),
             None => {
                 let end = memchr(b' ', line)?;
                 (Time::Known(unix_seconds(&line[..end])?), &line[end..])
@@ -124,20 +124,20 @@ impl<'a> Line<'a> {
     }
 }
 
-impl Time {
+impl Time<'_> {
     /// Seconds since 1970-01-01T00:00:00Z. A time without a year is of `year`, or of the last in which it is not after
     /// `newest`, give or take a day, because the clock's zone is not known.
-    fn seconds(&self, year: Option<i64>, newest: i64) -> Option<i64> {
-        let [month, day, hour, minute, second] = match self {
+    fn seconds(&self, year: Option<i16>, newest: i64) -> Option<i64> {
+        let time = match self {
             Time::Known(seconds) => return Some(*seconds),
-            Time::WithoutYear(parts) => *parts,
+            Time::WithoutYear(time) => time,
         };
-        let in_year = |year| civil_seconds([year, month, day, hour, minute, second]);
+        let in_year = |year| formatted_seconds("%b %e %H:%M:%S", time, Some(year));
         if let Some(year) = year {
             return in_year(year);
         }
         let newest = newest.clamp(0, MAX_NEWEST) + 86_400;
-        let [last, ..] = date_of(newest);
+        let last = year_of(newest);
         // The 29th of February may be eight years back.
         (last - 8..=last).rev().find_map(|year| in_year(year).filter(|seconds| *seconds <= newest))
     }
@@ -146,19 +146,11 @@ impl Time {
 /// The seconds of 9999-12-30T23:59:59Z.
 const MAX_NEWEST: i64 = 253_402_214_399;
 
-/// The length of `Mar 27 13:08:09`.
-const CLASSIC_LEN: usize = 15;
-
-/// Month, day, hour, minute and second of a classic time stamp.
-fn classic_time(line: &[u8]) -> Option<[i64; 5]> {
-    let text = line.get(..CLASSIC_LEN)?;
-    let digit = |at: usize| text[at].is_ascii_digit().then(|| i64::from(text[at] - b'0'));
-    let two = |at: usize| Some(10 * digit(at)? + digit(at + 1)?);
-    let is_form = text[3] == b' ' && text[6] == b' ' && text[9] == b':' && text[12] == b':';
-    // A day of one digit has a space before it.
-    let day = if text[4] == b' ' { digit(5)? } else { two(4)? };
-    let parts = [month_of(&text[..3])?, day, two(7)?, two(10)?, two(13)?];
-    is_form.then_some(parts)
+/// A classic time stamp at the beginning of a line; a day of one digit has a space before it.
+fn classic_time(line: &[u8]) -> Option<&[u8]> {
+    let (time, _) = line.split_at_checked(b"Mar 27 13:08:09".len())?;
+    let is_form = has_form(time, b"aaa _0 00:00:00") && (time[4] == b' ' || time[4].is_ascii_digit());
+    is_form.then_some(time)
 }
 
 /// The message and the number of `message repeated 5 times: [ … ]`, as rsyslog sums up.

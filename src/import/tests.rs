@@ -1,15 +1,20 @@
 use std::borrow::Cow;
+use std::net::Ipv6Addr;
 
 use proptest::prelude::*;
 
+use super::formats::parser_of;
+use super::login::Skip;
 use super::*;
-use crate::event::parse_ipv4;
+use crate::data::{Input, MAX_LINE};
+use crate::event::{Address, AddressFamilies, parse_ipv4};
+use crate::{Error, Result};
 
 /// What the parser makes of one record: `entity ip seconds times`, or why nothing.
 fn parsed(options: &ImportOptions, record: &str) -> std::result::Result<String, &'static str> {
-    let parser = options.parser().unwrap();
+    let parser = parser_of(options).unwrap();
     let login = parser.parse(record.as_bytes(), NEWEST).and_then(Login::checked).map_err(Skip::name)?;
-    let ip = std::net::Ipv4Addr::from(login.ip);
+    let ip = login.address;
     let seconds = login.seconds.map_or("-".into(), |seconds| seconds.to_string());
     let times = if login.num_times == 1 { String::new() } else { format!(" {}", login.num_times) };
     Ok(format!("{} {ip} {seconds}{times}", String::from_utf8_lossy(&login.entity)))
@@ -63,8 +68,10 @@ fn requests_of_users_are_found_in_all_forms_of_access_logs() {
             (&line("1.2.3.4 - -", "200 1"), Err(Skip::NoEntity)),
             (&line("1.2.3.4 - \"\"", "200 1"), Err(Skip::NoEntity)),
             (&line("1.2.3.4 - ann", "401 1"), Err(Skip::NotChosen)),
-            (&line("2001:db8::1 - ann", "200 1"), Err(Skip::Ipv6)),
-            (&line("host.example - ann", "200 1"), Err(Skip::NotIpv4)),
+            (&line("2001:db8::1 - ann", "200 1"), Ok("ann 2001:db8:: 1431857103")),
+            (&line("::1 - ann", "200 1"), Err(Skip::UnspecifiedIpv6)),
+            (&line("fe80::1 - ann", "200 1"), Err(Skip::LinkLocalIpv6)),
+            (&line("host.example - ann", "200 1"), Err(Skip::NotAddress)),
             (&line("1.2.3.4 - ann", "2xx 1"), Err(Skip::NoMatch)),
             (&line("1.2.3.4 - ann", ""), Err(Skip::NoMatch)),
             (&line("1.2.3.4", "200 1"), Err(Skip::NoMatch)),
@@ -118,9 +125,8 @@ fn logins_are_found_in_what_sshd_says() {
         ("Accepted publickey for ann from 1.2.3.4 port 51123 ssh2: RSA SHA256:Kl8k from x", Ok("ann")),
         ("Accepted keyboard-interactive/pam for ann from 1.2.3.4 port 1 ssh2", Ok("ann")),
         ("Accepted password for ann from ::ffff:1.2.3.4 port 22 ssh2", Ok("ann")),
-        ("Accepted password for ann from 2001:db8::7 port 22 ssh2", Err(Skip::Ipv6)),
-        ("Accepted password for ann from fe80::1%eth0 port 22 ssh2", Err(Skip::Ipv6)),
-        ("Accepted password for ann from UNKNOWN port 22 ssh2", Err(Skip::NotIpv4)),
+        ("Accepted password for ann from fe80::1%eth0 port 22 ssh2", Err(Skip::LinkLocalIpv6)),
+        ("Accepted password for ann from UNKNOWN port 22 ssh2", Err(Skip::NotAddress)),
         ("Accepted password for ann", Err(Skip::OtherMessage)),
         ("Failed password for ann from 1.2.3.4 port 22 ssh2", Err(Skip::NotChosen)),
         ("Disconnected from user ann 1.2.3.4 port 22", Err(Skip::OtherMessage)),
@@ -133,6 +139,8 @@ fn logins_are_found_in_what_sshd_says() {
         let expected = expected.as_deref().map_err(|skip| *skip);
         assert_parsed(&accepted, &[(&syslog(message), expected)]);
     }
+    let ipv6 = syslog("Accepted password for ann from 2001:db8:1:2::7%eth0 port 22 ssh2");
+    assert_parsed(&accepted, &[(&ipv6, Ok("ann 2001:db8:1:2:: 1711544816"))]);
     assert_parsed(&accepted, &[("Mar 27 13:06:56 web-1 CRON[1]: Accepted", Err(Skip::OtherMessage))]);
 }
 
@@ -264,7 +272,7 @@ fn json_is_read_by_paths() {
         (with(&["user"], "source.ip", None), Err(Skip::NoEntity)),
         (with(&["user.rate"], "source.ip", None), Err(Skip::NoEntity)),
         (with(&["user.name"], "user.id", None), Err(Skip::NoAddress)),
-        (with(&["user.name"], "user.name", None), Err(Skip::NotIpv4)),
+        (with(&["user.name"], "user.name", None), Err(Skip::NotAddress)),
         (with(&["user.name"], "source.ip", Some("none")), Err(Skip::BadTime)),
         (with(&["user.name"], "source.ip", Some("user")), Err(Skip::BadTime)),
     ] {
@@ -304,7 +312,7 @@ fn cloudtrail_has_identities_services_and_errors() {
             (&record(r#"{"type":"AWSService"}"#, "1.2.3.4", ""), Err(Skip::NoEntity)),
             (&record(arn, "s3.amazonaws.com", ""), Err(Skip::Service)),
             (&record(arn, "AWS Internal", ""), Err(Skip::Service)),
-            (&record(arn, "2001:db8::1", ""), Err(Skip::Ipv6)),
+            (&record(arn, "2001:db8::1", ""), Ok("arn:aws:iam::1:user/ann 2001:db8:: 1717199999")),
             (&record(arn, "1.2.3.4", r#","errorCode":"AccessDenied""#), Err(Skip::NotChosen)),
             (
                 &record(arn, "1.2.3.4", r#","errorCode":null"#),
@@ -332,18 +340,18 @@ fn cloudtrail_has_identities_services_and_errors() {
 
 #[test]
 fn options_that_a_format_does_not_have_are_refused() {
-    let refused = |options: ImportOptions, at: &str| match options.parser().map(|_| ()) {
-        Err(Error::Config { at: found, .. }) => assert_eq!(found, at),
+    let refused = |options: ImportOptions, at: &'static str| match parser_of(&options).map(|_| ()) {
+        Err(Error::Config { at: found, .. }) => assert_eq!(found.to_string(), at),
         other => panic!("{other:?}"),
     };
-    refused(options(LogFormat::Apache, &["nobody"]), "--entity");
-    refused(options(LogFormat::Sshd, &["user", "host"]), "--entity");
-    refused(options(LogFormat::Json, &[""]), "--entity");
-    refused(ImportOptions { ip: Some("ip".into()), ..options(LogFormat::Sshd, &[]) }, "--ip");
-    refused(ImportOptions { time: Some("t".into()), ..options(LogFormat::CloudTrail, &[]) }, "--time");
-    refused(ImportOptions { year: Some(2024), ..options(LogFormat::Apache, &[]) }, "--year");
-    refused(ImportOptions { year: Some(0), ..options(LogFormat::Sshd, &[]) }, "--year");
-    refused(ImportOptions { outcomes: Some(Outcomes::All), ..options(LogFormat::Json, &[]) }, "--events");
+    refused(options(LogFormat::Apache, &["nobody"]), "entity");
+    refused(options(LogFormat::Sshd, &["user", "host"]), "entity");
+    refused(options(LogFormat::Json, &[""]), "entity");
+    refused(ImportOptions { ip: Some("ip".into()), ..options(LogFormat::Sshd, &[]) }, "ip");
+    refused(ImportOptions { time: Some("t".into()), ..options(LogFormat::CloudTrail, &[]) }, "time");
+    refused(ImportOptions { year: Some(2024), ..options(LogFormat::Apache, &[]) }, "year");
+    refused(ImportOptions { year: Some(0), ..options(LogFormat::Sshd, &[]) }, "year");
+    refused(ImportOptions { outcomes: Some(Outcomes::All), ..options(LogFormat::Json, &[]) }, "events");
 }
 
 /// All options that change what a parser looks at.
@@ -410,7 +418,7 @@ proptest! {
         let end = (at + cut).min(mutated.len());
         mutated.splice(at..end, insert);
         for options in all_options() {
-            let parser = options.parser().unwrap();
+            let parser = parser_of(&options).unwrap();
             for record in [&noise, &mutated] {
                 if let Ok(login) = parser.parse(record, newest).and_then(Login::checked) {
                     prop_assert!(login.to_csv().ends_with(b"\n"));
@@ -427,22 +435,26 @@ proptest! {
             proptest::collection::vec(1_u8..=255, 1..40),
             prop::sample::select(&MISLEADING[..]).prop_map(<[u8]>::to_vec),
         ],
-        ip in any::<u32>(),
+        address in prop_oneof![
+            any::<u32>().prop_map(Address::from_ipv4),
+            any::<u128>().prop_filter_map("reserved", |bits| Address::try_from(Ipv6Addr::from(bits)).ok()),
+        ],
         seconds in proptest::option::of(-62_135_596_800_i64..=253_402_300_799),
     ) {
-        let login = Login { entity: Cow::Borrowed(&entity), ip, seconds, num_times: 1 };
+        let login = Login { entity: Cow::Borrowed(&entity), address, seconds, num_times: 1 };
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), login.to_csv()).unwrap();
         let inputs = [Input::File(file.path().into())];
         let time_column = seconds.map(|_| "3".to_string());
-        let options = crate::data::ReadOptions { time_column, ..Default::default() };
+        let addresses = AddressFamilies::Both;
+        let options = crate::data::ReadOptions { time_column, addresses, ..Default::default() };
         let mut rows = Vec::new();
         let mut on_row = |row: crate::data::Row<'_>, _: crate::data::Place<'_>| {
-            rows.push((row.entity.to_vec(), row.ip, row.seconds));
+            rows.push((row.entity.to_vec(), row.address, row.seconds));
             Ok(())
         };
         crate::data::read_rows(&inputs, &options, &mut on_row).unwrap();
-        prop_assert_eq!(rows, vec![(entity, ip, seconds)]);
+        prop_assert_eq!(rows, vec![(entity, address, seconds)]);
     }
 }
 

@@ -20,9 +20,6 @@ pub struct EntityEmbeddingConfig {
     pub num_entity_vectors: usize,
     /// d, floats of an entity's vector.
     pub vector_dim: usize,
-    /// Cells behind the vector in each row, which start at 0: of the memory and of `elsewhere`.
-    #[config(default = 0)]
-    pub num_cells: usize,
     /// Rows a shard may have: what fits one buffer binding of the device.
     pub max_rows_per_shard: usize,
     /// Seed of the initial weights, which do not depend on the sharding.
@@ -30,58 +27,43 @@ pub struct EntityEmbeddingConfig {
     pub seed: u64,
 }
 
-/// A table of what is known of each entity, `[num_entity_vectors, vector_dim + num_cells]`: its vector and behind
-/// it the cells that [`ipsight_kernels::memory`] and [`ipsight_kernels::elsewhere`] read. In shards of whole rows because a buffer
+/// A table of the entities' vectors, `[num_entity_vectors, vector_dim]`. In shards of whole rows because a buffer
 /// binding of a GPU is limited (128 MiB to 2 GiB through wgpu).
 ///
 /// It lives on a plain device, never on an autodiff one: a gradient of the table would be as large as the
 /// table, and a step needs it for the touched rows only.
 #[derive(Module, Debug)]
 pub struct EntityEmbedding {
-    /// `[rows, vector_dim + num_cells]` each; all but the last have the same number of rows.
+    /// `[rows, vector_dim]` each; all but the last have the same number of rows.
     pub shards: Vec<Param<Tensor<2>>>,
     num_entity_vectors: usize,
     vector_dim: usize,
-    num_cells: usize,
     #[module(skip)]
     sharding: Sharding,
 }
 
 impl EntityEmbeddingConfig {
-    /// Floats a row.
-    pub(crate) fn row_width(&self) -> usize {
-        self.vector_dim + self.num_cells
-    }
-
-    /// Makes the table with small uniform vectors and cells of 0.
+    /// Makes the table with small uniform vectors.
     pub fn init(&self, device: &Device) -> EntityEmbedding {
         self.build(|first_row, rows| {
             // Scores grow with the root of the width: keep the first ones near zero at any width.
             let bound = INIT_BOUND * (128.0 / self.vector_dim as f32).sqrt().min(1.0);
             let weights = Uniform::init(self.seed, TENSOR_ID, first_row as u32, bound);
-            let vectors = uniform([rows, self.vector_dim], weights, &device.clone().inner());
-            match self.num_cells {
-                0 => vectors,
-                num_cells => {
-                    let cells = Tensor::zeros([rows, num_cells], &vectors.device());
-                    Tensor::cat(vec![vectors, cells], 1)
-                }
-            }
+            uniform([rows, self.vector_dim], weights, &device.clone().inner())
         })
     }
 
-    /// Makes the table from its rows, `num_entity_vectors x (vector_dim + num_cells)` floats.
+    /// Makes the table from its rows, `num_entity_vectors x vector_dim` floats.
     pub fn from_rows(&self, mut weights: Vec<f32>, device: &Device) -> EntityEmbedding {
-        let row_width = self.row_width();
-        assert_eq!(weights.len(), self.num_entity_vectors * row_width);
+        assert_eq!(weights.len(), self.num_entity_vectors * self.vector_dim);
         self.build(|first_row, rows| {
             // A table in one shard is not copied.
-            let start = first_row * row_width;
+            let start = first_row * self.vector_dim;
             let part = match rows == self.num_entity_vectors {
                 true => std::mem::take(&mut weights),
-                false => weights[start..start + rows * row_width].to_vec(),
+                false => weights[start..start + rows * self.vector_dim].to_vec(),
             };
-            Tensor::from_data(TensorData::new(part, [rows, row_width]), &device.clone().inner())
+            Tensor::from_data(TensorData::new(part, [rows, self.vector_dim]), &device.clone().inner())
         })
     }
 
@@ -102,7 +84,6 @@ impl EntityEmbeddingConfig {
             shards: shards.into_iter().map(|shard| Param::initialized(ParamId::new(), shard)).collect(),
             num_entity_vectors: self.num_entity_vectors,
             vector_dim: self.vector_dim,
-            num_cells: self.num_cells,
             sharding: self.sharding(),
         }
     }
@@ -168,11 +149,6 @@ impl EntityEmbedding {
         self.vector_dim
     }
 
-    /// Cells behind the vector in each row.
-    pub fn num_cells(&self) -> usize {
-        self.num_cells
-    }
-
     /// Which shard has which rows.
     pub fn sharding(&self) -> Sharding {
         self.sharding
@@ -198,7 +174,7 @@ impl EntityEmbedding {
     /// # Shapes
     ///
     /// - `index`: of B rows
-    /// - output: `[B, vector_dim + num_cells]`, in the order of the index
+    /// - output: `[B, vector_dim]`, in the order of the index
     pub fn forward(&self, index: &RowIndex) -> Tensor<2> {
         let gather = |part: &ShardRows| gather(self.shards[part.shard].val(), part.rows.clone());
         match index.parts.as_slice() {

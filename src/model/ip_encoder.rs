@@ -5,13 +5,9 @@ use burn::module::{Module, Param};
 use burn::nn::Linear;
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use ipsight_kernels::bits::{NUM_BITS, ip_bits};
-use ipsight_kernels::elsewhere::ElsewhereShape;
-use ipsight_kernels::memory::PrefixLengths;
-use ipsight_kernels::shape::ModelShape;
+use ipsight_kernels::bits::ip_bits;
+use ipsight_kernels::shape::{ModelShape, NUM_BITS};
 use ipsight_kernels::uniform::{Uniform, uniform};
-
-use super::index_tensor;
 
 /// Configuration of an [`IpEncoder`].
 #[derive(Config, Debug)]
@@ -20,9 +16,6 @@ pub struct IpEncoderConfig {
     pub num_ip_encoder_layers: usize,
     /// d, width of the hidden layers and of the output.
     pub vector_dim: usize,
-    /// Lengths of the address prefixes whose weights are learned; none where only bits are.
-    #[config(default = "Vec::new()")]
-    pub prefix_lengths: Vec<u32>,
     /// Seed of the initial weights.
     #[config(default = 0)]
     pub seed: u64,
@@ -34,16 +27,12 @@ pub struct IpEncoderConfig {
 pub struct IpEncoder {
     /// L + 1 layers; the first takes the 32 bits, the last has no ReLU after it.
     pub layers: Vec<Linear>,
-    /// How common each prefix is, as [`ipsight_kernels::elsewhere`] says: `[weights]` of each length, ascending.
-    pub prefixes: Vec<Param<Tensor<1>>>,
-    prefix_lengths: Vec<u32>,
 }
 
 impl IpEncoderConfig {
-    /// Width and number of the hidden layers, and the prefixes. It knows of no memory.
+    /// Width and number of the hidden layers.
     pub fn shape(&self) -> ModelShape {
-        let elsewhere = ElsewhereShape { lengths: prefix_lengths(&self.prefix_lengths) };
-        ModelShape { elsewhere, ..ModelShape::bits(self.vector_dim, self.num_ip_encoder_layers) }
+        ModelShape::new(self.vector_dim, self.num_ip_encoder_layers)
     }
 
     /// Makes the encoder with weights and biases uniform in ±1/sqrt(fan-in), as PyTorch's `nn.Linear` does
@@ -69,21 +58,8 @@ impl IpEncoderConfig {
                 Linear { weight: Param::from_tensor(weight), bias: Some(Param::from_tensor(bias.detach())) }
             })
             .collect();
-        let zeros = |length| Param::from_tensor(Tensor::zeros([ElsewhereShape::num_weights(length)], device));
-        let prefixes = self.shape().elsewhere.lengths.iter().map(zeros).collect();
-        self.with(layers, prefixes)
+        IpEncoder { layers }
     }
-
-    /// The encoder of its weights.
-    pub(super) fn with(&self, layers: Vec<Linear>, prefixes: Vec<Param<Tensor<1>>>) -> IpEncoder {
-        // Ascending, as the weights are.
-        IpEncoder { layers, prefixes, prefix_lengths: self.shape().elsewhere.lengths.iter().collect() }
-    }
-}
-
-/// The set of lengths.
-pub(super) fn prefix_lengths(lengths: &[u32]) -> PrefixLengths {
-    PrefixLengths::new(lengths).expect("the configuration's lengths were checked")
 }
 
 /// How strong the first layer's initial weights are for each bit, the most significant first: half as strong
@@ -111,26 +87,9 @@ impl IpEncoder {
         projection.forward(hidden.iter().fold(bits, |x, layer| relu(layer.forward(x))))
     }
 
-    /// Width and number of the hidden layers, and the prefixes. It knows of no memory.
+    /// Width and number of the hidden layers.
     pub fn shape(&self) -> ModelShape {
-        let elsewhere = ElsewhereShape { lengths: prefix_lengths(&self.prefix_lengths) };
-        ModelShape { elsewhere, ..ModelShape::bits(self.layers[0].weight.dims()[1], self.layers.len() - 1) }
-    }
-
-    /// The sum of each address's prefix weights.
-    ///
-    /// # Shapes
-    ///
-    /// - `ips`: `[N]`, unsigned 32-bit integers
-    /// - output: `[N]`
-    pub fn prefix_sums(&self, ips: &Tensor<1, Int>) -> Tensor<1> {
-        let device = self.layers[0].weight.val().device();
-        let ips = host_ips(ips);
-        let weights = self.prefixes.iter().zip(&self.prefix_lengths).map(|(weights, length)| {
-            let places = ips.iter().map(|ip| ElsewhereShape::index(*ip, *length) as i32);
-            weights.val().select(0, index_tensor(places.collect(), &device))
-        });
-        weights.reduce(Tensor::add).expect("there are prefixes")
+        ModelShape::new(self.layers[0].weight.dims()[1], self.layers.len() - 1)
     }
 
     /// All weights and biases in one row, `[1, num_parameters]`, as [`ModelShape`] lays them out.
@@ -139,8 +98,7 @@ impl IpEncoder {
             let bias = layer.bias.as_ref().expect("every layer has a bias").val();
             [layer.weight.val().reshape([1, -1]), bias.reshape([1, -1])]
         };
-        let prefixes = self.prefixes.iter().map(|weights| weights.val().reshape([1, -1]));
-        Tensor::cat(self.layers.iter().flat_map(of_layer).chain(prefixes).collect(), 1)
+        Tensor::cat(self.layers.iter().flat_map(of_layer).collect(), 1)
     }
 
     /// The encoder of `[1, num_parameters]`, the inverse of [`IpEncoder::parameters`].
@@ -151,20 +109,6 @@ impl IpEncoder {
             let bias = part(shape.bias(l)).reshape([shape.vector_dim]);
             Linear { weight: Param::from_tensor(weight), bias: Some(Param::from_tensor(bias)) }
         };
-        let start = shape.prefix_weights().start;
-        let prefix = |(_, range): (u32, Range<usize>)| {
-            let weights = part(start + range.start..start + range.end);
-            Param::from_tensor(weights.reshape([range.len()]))
-        };
-        IpEncoder {
-            layers: (0..=shape.num_hidden).map(layer).collect(),
-            prefixes: shape.elsewhere.ranges().map(prefix).collect(),
-            prefix_lengths: shape.elsewhere.lengths.iter().collect(),
-        }
+        IpEncoder { layers: (0..=shape.num_hidden).map(layer).collect() }
     }
-}
-
-/// Addresses on the host, for the plain form, which computes places there.
-pub(super) fn host_ips(ips: &Tensor<1, Int>) -> Vec<u32> {
-    ips.to_data().iter::<u32>().collect()
 }

@@ -1,9 +1,7 @@
 //! The model: Burn modules, forward only. It does no IO and knows no optimiser.
 //!
 //! ```text
-//! dot_product(entity, ip) = entity_embedding[row(entity)] . ip_encoder(bits(ip))                in the plain model
-//! usual(entity, ip)       = that + memory(entity, prefixes of ip)
-//! score(entity, ip)       = common(prefixes of ip) + ln(exp(usual) + exp(elsewhere(entity)))       with learned prefixes
+//! dot_product(entity, ip) = entity_embedding[row(entity)] . ip_encoder(bits(ip))
 //! ```
 //!
 //! No bias, no normalisation: the score is the log odds that the pair is real rather than generated.
@@ -11,13 +9,15 @@
 mod entity_embedding;
 mod ip_encoder;
 mod ip_insights;
+mod ipv4_only;
 mod named_tensors;
-mod prefix_memory;
+mod prior;
 
 pub use entity_embedding::{
     EntityEmbedding, EntityEmbeddingConfig, RowIndex, ShardRows, Sharding, index_tensor,
 };
 pub use ip_encoder::{IpEncoder, IpEncoderConfig};
 pub use ip_insights::{IpInsights, IpInsightsConfig};
+pub(crate) use ipv4_only::encodable;
 pub use named_tensors::{NamedTensor, VECTORS};
-pub use prefix_memory::PrefixMemory;
+pub use prior::{fold_entities, fold_entity, prior_entity};

@@ -12,7 +12,7 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::{Error, Result};
+use crate::{At, Error, Result};
 
 /// The shortest token: what is shorter can be guessed.
 const MIN_TOKEN_BYTES: usize = 16;
@@ -32,7 +32,7 @@ impl Tokens {
         let tokens: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
         let wrong = |what: &str| {
             let help = "write a random token into it, for example of `openssl rand -hex 32`";
-            Error::config(format!("--auth-token-file {}", path.display()), what, help)
+            Error::config(At::option_of("auth_token_file", path.display()), what, help)
         };
         if tokens.is_empty() {
             return Err(wrong("there is no token in it"));
@@ -65,45 +65,28 @@ impl Tokens {
 ///
 /// [`Error::Config`] that names the file.
 pub fn tls(certificate: &Path, key: &Path) -> Result<TlsAcceptor> {
-    let wrong = |flag: &str, path: &Path, what: String| {
-        Error::config(format!("{flag} {}", path.display()), what, "give a PEM file")
+    let wrong = |name, path: &Path, what: String| {
+        Error::config(At::option_of(name, path.display()), what, "give a PEM file")
     };
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
         .and_then(|certificates| certificates.collect())
-        .map_err(|error| wrong("--tls-cert", certificate, error.to_string()))?;
+        .map_err(|error| wrong("tls_cert", certificate, error.to_string()))?;
     if chain.is_empty() {
-        return Err(wrong("--tls-cert", certificate, "there is no certificate in it".into()));
+        return Err(wrong("tls_cert", certificate, "there is no certificate in it".into()));
     }
     let private =
-        PrivateKeyDer::from_pem_file(key).map_err(|error| wrong("--tls-key", key, error.to_string()))?;
+        PrivateKeyDer::from_pem_file(key).map_err(|error| wrong("tls_key", key, error.to_string()))?;
     let mut config = ServerConfig::builder_with_provider(ring::default_provider().into())
         .with_safe_default_protocol_versions()
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, private))
-        .map_err(|error| wrong("--tls-cert", certificate, error.to_string()))?;
+        .map_err(|error| wrong("tls_cert", certificate, error.to_string()))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-/// Refuses an address that others can reach, unless the way there is safe or that is not wanted.
-///
-/// # Errors
-///
-/// [`Error::Config`].
-pub fn check_address(
-    flag: &str,
-    address: SocketAddr,
-    has_tls: bool,
-    tokens: &Tokens,
-    insecure: bool,
-) -> Result<()> {
-    if address.ip().is_loopback() || insecure || (has_tls && tokens.are_there()) {
-        return Ok(());
-    }
-    Err(Error::config(
-        format!("{flag} {address}"),
-        "others can reach this address",
-        "give --tls-cert, --tls-key and --auth-token-file; or --insecure where something in front of it has them",
-    ))
+/// Whether nobody can reach an address but who may: it is one of this machine alone, or TLS and tokens guard it.
+pub fn is_guarded(address: SocketAddr, has_tls: bool, tokens: &Tokens) -> bool {
+    address.ip().is_loopback() || (has_tls && tokens.are_there())
 }
 
 #[cfg(test)]
@@ -139,15 +122,13 @@ mod tests {
     }
 
     #[test]
-    fn only_loopback_is_open_by_itself() {
-        let tokens = Tokens(Some(Arc::new([blake3::hash(b"t")])));
-        let check = |address: &str, has_tls, tokens: &Tokens, insecure| {
-            check_address("--listen", address.parse().unwrap(), has_tls, tokens, insecure).is_ok()
-        };
-        let none = Tokens::default();
-        assert!(check("127.0.0.1:1", false, &none, false) && check("[::1]:1", false, &none, false));
-        assert!(!check("0.0.0.0:1", false, &none, false) && !check("[::]:1", false, &none, false));
-        assert!(!check("192.0.2.1:1", true, &none, false) && !check("192.0.2.1:1", false, &tokens, false));
-        assert!(check("192.0.2.1:1", true, &tokens, false) && check("0.0.0.0:1", false, &none, true));
+    fn only_loopback_is_guarded_by_itself() {
+        let (tokens, none) = (Tokens(Some(Arc::new([blake3::hash(b"t")]))), Tokens::default());
+        let check =
+            |address: &str, has_tls, tokens: &Tokens| is_guarded(address.parse().unwrap(), has_tls, tokens);
+        assert!(check("127.0.0.1:1", false, &none) && check("[::1]:1", false, &none));
+        assert!(!check("0.0.0.0:1", false, &none) && !check("[::]:1", false, &none));
+        assert!(!check("192.0.2.1:1", true, &none) && !check("192.0.2.1:1", false, &tokens));
+        assert!(check("192.0.2.1:1", true, &tokens));
     }
 }

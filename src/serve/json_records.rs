@@ -7,11 +7,11 @@ use serde::de::{
 };
 
 use super::limits::Limits;
+use super::reading::Reading;
 use super::refusal::Refusal;
-use super::wire::Reading;
 use crate::Event;
 use crate::data::{BadRow, shown};
-use crate::event::{IpSyntax, hash_entity};
+use crate::event::{Address, AddressFamilies, hash_entity};
 
 /// How a record is written.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,10 +37,10 @@ impl Form {
 ///
 /// 400 that says what is wrong, with the record's index where it is in one; 413 past the number of records.
 pub fn events_of_json(body: &[u8], form: Form, reading: &Reading<'_>) -> Result<Vec<Event>, Refusal> {
-    let &Reading { limits, ip_syntax } = reading;
+    let &Reading { limits, addresses } = reading;
     check_depth(body, limits)?;
     let max = limits.max_records;
-    let record = Record { form, ip_syntax };
+    let record = Record { form, addresses };
     let mut records = Records { record, max, events: Vec::new(), index: None, is_there: false };
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let result = (&mut records).deserialize(&mut deserializer).and_then(|()| deserializer.end());
@@ -49,7 +49,7 @@ pub fn events_of_json(body: &[u8], form: Form, reading: &Reading<'_>) -> Result<
         (Ok(()), _) => {
             Err(Refusal::invalid(format!("there is no list `{0}`: send {{\"{0}\":[…]}}", form.list())))
         }
-        _ if records.events.len() > limits.max_records => Err(super::wire::too_many_records(limits)),
+        _ if records.events.len() > limits.max_records => Err(reading.too_many_records()),
         (Err(error), Some(index)) => Err(Refusal::invalid(format!("record {index} (from 0): {error}"))),
         (Err(error), None) => Err(Refusal::invalid(format!("the body: {error}"))),
     }
@@ -63,7 +63,7 @@ pub fn events_of_json(body: &[u8], form: Form, reading: &Reading<'_>) -> Result<
 pub fn event_of_line(line: &[u8], index: usize, reading: &Reading<'_>) -> Result<Event, Refusal> {
     check_depth(line, reading.limits)?;
     let mut deserializer = serde_json::Deserializer::from_slice(line);
-    let record = Record { form: Form::SageMaker, ip_syntax: reading.ip_syntax };
+    let record = Record { form: Form::SageMaker, addresses: reading.addresses };
     let event = record.deserialize(&mut deserializer);
     event
         .and_then(|event| deserializer.end().map(|()| event))
@@ -173,7 +173,7 @@ impl<'de> Visitor<'de> for List<'_> {
 #[derive(Clone, Copy)]
 struct Record {
     form: Form,
-    ip_syntax: IpSyntax,
+    addresses: AddressFamilies,
 }
 
 impl<'de> DeserializeSeed<'de> for Record {
@@ -189,31 +189,31 @@ impl<'de> Visitor<'de> for Record {
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.form {
-            Form::SageMaker => "{\"features\": [\"ENTITY\", \"IPV4\"]}",
-            Form::Plain => "{\"entity\": \"ENTITY\", \"ip\": \"IPV4\"}",
+            Form::SageMaker => "{\"features\": [\"ENTITY\", \"ADDRESS\"]}",
+            Form::Plain => "{\"entity\": \"ENTITY\", \"ip\": \"ADDRESS\"}",
         })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Event, A::Error> {
         match self.form {
-            Form::SageMaker => one_of_keys(map, &["data", "features"], "features", self.ip_syntax),
-            Form::Plain => plain(map, self.ip_syntax),
+            Form::SageMaker => one_of_keys(map, &["data", "features"], "features", self.addresses),
+            Form::Plain => plain(map, self.addresses),
         }
     }
 }
 
-fn plain<'de, A: MapAccess<'de>>(mut map: A, ip_syntax: IpSyntax) -> Result<Event, A::Error> {
+fn plain<'de, A: MapAccess<'de>>(mut map: A, addresses: AddressFamilies) -> Result<Event, A::Error> {
     let (mut entity, mut ip) = (None, None);
     const KEYS: [&str; 2] = ["entity", "ip"];
     while let Some(key) = map.next_key_seed(Key(&KEYS))? {
         match key {
             Ok("entity") if entity.is_none() => entity = Some(map.next_value_seed(Entity)?),
-            Ok("ip") if ip.is_none() => ip = Some(map.next_value_seed(Ip(ip_syntax))?),
+            Ok("ip") if ip.is_none() => ip = Some(map.next_value_seed(Ip(addresses))?),
             _ => return Err(misplaced(&key, &KEYS)),
         }
     }
     match (entity, ip) {
-        (Some(entity), Some(ip)) => Ok(Event { entity, ip }),
+        (Some(entity), Some(address)) => Ok(Event { entity, address }),
         _ => Err(A::Error::custom("give both `entity` and `ip`")),
     }
 }
@@ -223,18 +223,18 @@ fn one_of_keys<'de, A: MapAccess<'de>>(
     mut map: A,
     keys: &'static [&'static str],
     wanted: &str,
-    ip_syntax: IpSyntax,
+    addresses: AddressFamilies,
 ) -> Result<Event, A::Error> {
     let mut event = None;
     while let Some(key) = map.next_key_seed(Key(keys))? {
         if key.is_err() {
             map.next_value::<IgnoredAny>()?;
-        } else if event.replace(map.next_value_seed(Features(ip_syntax))?).is_some() {
+        } else if event.replace(map.next_value_seed(Features(addresses))?).is_some() {
             return Err(A::Error::custom("the features are given twice"));
         }
     }
     event.ok_or_else(|| {
-        A::Error::custom(format_args!("there is no `{wanted}`: give [\"ENTITY\", \"IPV4\"] there"))
+        A::Error::custom(format_args!("there is no `{wanted}`: give [\"ENTITY\", \"ADDRESS\"] there"))
     })
 }
 
@@ -271,7 +271,7 @@ fn misplaced<E: serde::de::Error>(key: &Result<&'static str, String>, keys: &[&s
 }
 
 /// What stands under `data`, `features` or `values`: the pair, or an object around it.
-struct Features(IpSyntax);
+struct Features(AddressFamilies);
 
 impl<'de> DeserializeSeed<'de> for Features {
     type Value = Event;
@@ -285,7 +285,7 @@ impl<'de> Visitor<'de> for Features {
     type Value = Event;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[\"ENTITY\", \"IPV4\"]")
+        f.write_str("[\"ENTITY\", \"ADDRESS\"]")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Event, A::Error> {
@@ -293,11 +293,11 @@ impl<'de> Visitor<'de> for Features {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut pair: A) -> Result<Event, A::Error> {
-        let needs = || A::Error::custom("two values are needed, [\"ENTITY\", \"IPV4\"]");
+        let needs = || A::Error::custom("two values are needed, [\"ENTITY\", \"ADDRESS\"]");
         let entity = pair.next_element_seed(Entity)?.ok_or_else(needs)?;
-        let ip = pair.next_element_seed(Ip(self.0))?.ok_or_else(needs)?;
+        let address = pair.next_element_seed(Ip(self.0))?.ok_or_else(needs)?;
         match pair.next_element::<IgnoredAny>()? {
-            None => Ok(Event { entity, ip }),
+            None => Ok(Event { entity, address }),
             Some(_) => Err(needs()),
         }
     }
@@ -347,28 +347,28 @@ impl Visitor<'_> for Entity {
     }
 }
 
-struct Ip(IpSyntax);
+struct Ip(AddressFamilies);
 
 impl<'de> DeserializeSeed<'de> for Ip {
-    type Value = u32;
+    type Value = Address;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<u32, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Address, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
 impl Visitor<'_> for Ip {
-    type Value = u32;
+    type Value = Address;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the IPv4 address as a string")
+        f.write_str("the address as a string")
     }
 
-    fn visit_str<E: serde::de::Error>(self, ip: &str) -> Result<u32, E> {
-        self.0.parse(ip.as_bytes()).ok_or_else(|| bad(BadRow::of_ip(ip.as_bytes())))
+    fn visit_str<E: serde::de::Error>(self, ip: &str) -> Result<Address, E> {
+        self.0.parse(ip.as_bytes()).ok_or_else(|| bad(BadRow::of_address(ip.as_bytes(), self.0)))
     }
 }
 
 fn bad<E: serde::de::Error>(reason: BadRow) -> E {
-    E::custom(format_args!("{}: {}", reason.name(), reason.mend()))
+    E::custom(format_args!("{}: {}", reason.name(), reason.help()))
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Error, Result};
+use crate::{At, Error, Result};
 
 /// Open files that are not connections: listeners, the runtime's own, a model being loaded.
 const OTHER_FILES: u64 = 64;
@@ -10,7 +10,7 @@ const OTHER_FILES: u64 = 64;
 /// A platform stops a server that takes longer to end: Amazon SageMaker after 30 s.
 const MAX_DRAIN: Duration = Duration::from_secs(25);
 
-/// Bounds of a server. Every one is a flag of `ipsight serve`.
+/// Bounds of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of a request's body; SageMaker's bound of 6 MiB by default.
@@ -71,57 +71,56 @@ impl Limits {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] that names the flag, the value and what to do.
+    /// [`Error::Config`] that names the field, the value and what to do.
     pub fn check(&self) -> Result<()> {
         self.check_each()?;
         self.check_together()?;
         let files = self.max_connections as u64 + OTHER_FILES;
-        let raised = rlimit::increase_nofile_limit(files)
-            .map_err(Error::io("raise the open files of", "this process"))?;
-        if raised < files {
-            let what = format!(
-                "{} connections need {files} open files, and {raised} are allowed",
-                self.max_connections
-            );
-            return Err(Error::config("--max-connections", what, "lower it, or raise `ulimit -n`"));
+        let refused = |what: String| {
+            let what = format!("{} connections need {files} open files, and {what}", self.max_connections);
+            Err(Error::config(At::option("max_connections"), what, "lower it, or raise `ulimit -n`"))
+        };
+        match rlimit::increase_nofile_limit(files) {
+            Ok(raised) if raised >= files => Ok(()),
+            Ok(raised) => refused(format!("{raised} are allowed")),
+            Err(error) => refused(format!("the limit cannot be raised: {error}")),
         }
-        Ok(())
     }
 
     fn check_each(&self) -> Result<()> {
         let counts = [
-            ("--max-body-bytes", self.max_body_bytes, 1 << 30),
-            ("--max-records", self.max_records, 100_000_000),
+            ("max_body_bytes", self.max_body_bytes, 1 << 30),
+            ("max_records", self.max_records, 100_000_000),
             // serde_json itself stops at 128.
-            ("--max-json-depth", self.max_json_depth, 100),
-            ("--max-response-bytes", self.max_response_bytes, 1 << 32),
-            ("--max-connections", self.max_connections, 1_000_000),
-            ("--max-queue-records", self.max_queue_records, 1 << 32),
-            ("--max-queue-bytes", self.max_queue_bytes, 1 << 40),
-            ("--max-batch-records", self.max_batch_records, 1 << 20),
-            ("--max-explanations", self.max_explanations, 1024),
+            ("max_json_depth", self.max_json_depth, 100),
+            ("max_response_bytes", self.max_response_bytes, 1 << 32),
+            ("max_connections", self.max_connections, 1_000_000),
+            ("max_queue_records", self.max_queue_records, 1 << 32),
+            ("max_queue_bytes", self.max_queue_bytes, 1 << 40),
+            ("max_batch_records", self.max_batch_records, 1 << 20),
+            ("max_explanations", self.max_explanations, 1024),
         ];
-        for (flag, value, highest) in counts {
+        for (name, value, highest) in counts {
             if !(1..=highest).contains(&value) {
                 return Err(Error::config(
-                    flag,
+                    At::option(name),
                     format!("{value} is out of range"),
                     format!("give 1 to {highest}"),
                 ));
             }
         }
         let times = [
-            ("--header-timeout", self.header_timeout, Duration::from_secs(3600)),
-            ("--idle-timeout", self.idle_timeout, Duration::from_secs(86_400)),
-            ("--body-timeout", self.body_timeout, Duration::from_secs(3600)),
-            ("--write-timeout", self.write_timeout, Duration::from_secs(3600)),
-            ("--drain-timeout", self.drain_timeout, MAX_DRAIN),
+            ("header_timeout", self.header_timeout, Duration::from_secs(3600)),
+            ("idle_timeout", self.idle_timeout, Duration::from_secs(86_400)),
+            ("body_timeout", self.body_timeout, Duration::from_secs(3600)),
+            ("write_timeout", self.write_timeout, Duration::from_secs(3600)),
+            ("drain_timeout", self.drain_timeout, MAX_DRAIN),
         ];
-        for (flag, value, highest) in times {
+        for (name, value, highest) in times {
             if value.is_zero() || value > highest {
                 let what = format!("{} seconds are out of range", value.as_secs_f64());
                 return Err(Error::config(
-                    flag,
+                    At::option(name),
                     what,
                     format!("give more than 0 and at most {}", highest.as_secs()),
                 ));
@@ -132,15 +131,19 @@ impl Limits {
 
     fn check_together(&self) -> Result<()> {
         let pairs = [
-            ("--max-queue-bytes", self.max_queue_bytes, "--max-body-bytes", self.max_body_bytes),
-            ("--max-queue-records", self.max_queue_records, "--max-records", self.max_records),
-            ("--max-queue-records", self.max_queue_records, "--max-batch-records", self.max_batch_records),
+            ("max_queue_bytes", self.max_queue_bytes, "max_body_bytes", self.max_body_bytes),
+            ("max_queue_records", self.max_queue_records, "max_records", self.max_records),
+            ("max_queue_records", self.max_queue_records, "max_batch_records", self.max_batch_records),
         ];
-        for (flag, value, other_flag, other) in pairs {
+        for (name, value, other_name, other) in pairs {
             if value < other {
                 let what =
-                    format!("{value} is less than {other_flag} {other}: a request could never be taken");
-                return Err(Error::config(flag, what, format!("raise it, or lower {other_flag}")));
+                    format!("{value} is less than {other_name}, {other}: a request could never be accepted");
+                return Err(Error::config(
+                    At::option(name),
+                    what,
+                    format!("raise it, or lower {other_name}"),
+                ));
             }
         }
         Ok(())
@@ -156,17 +159,17 @@ mod tests {
         let limits = Limits::default();
         limits.check().unwrap();
         let wrong = [
-            (Limits { max_records: 0, ..limits.clone() }, "--max-records"),
-            (Limits { max_json_depth: 101, ..limits.clone() }, "--max-json-depth"),
-            (Limits { max_queue_bytes: 1000, ..limits.clone() }, "--max-queue-bytes"),
-            (Limits { max_queue_records: 499_999, ..limits.clone() }, "--max-queue-records"),
-            (Limits { drain_timeout: Duration::from_secs(26), ..limits.clone() }, "--drain-timeout"),
-            (Limits { body_timeout: Duration::ZERO, ..limits.clone() }, "--body-timeout"),
+            (Limits { max_records: 0, ..limits.clone() }, "max_records"),
+            (Limits { max_json_depth: 101, ..limits.clone() }, "max_json_depth"),
+            (Limits { max_queue_bytes: 1000, ..limits.clone() }, "max_queue_bytes"),
+            (Limits { max_queue_records: 499_999, ..limits.clone() }, "max_queue_records"),
+            (Limits { drain_timeout: Duration::from_secs(26), ..limits.clone() }, "drain_timeout"),
+            (Limits { body_timeout: Duration::ZERO, ..limits.clone() }, "body_timeout"),
         ];
-        for (limits, flag) in wrong {
+        for (limits, name) in wrong {
             let error = limits.check().unwrap_err();
             assert_eq!(error.exit_code(), 2);
-            assert!(error.to_string().starts_with(flag), "{error}");
+            assert!(error.to_string().starts_with(name), "{error}");
         }
     }
 }

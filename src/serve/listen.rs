@@ -18,8 +18,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use super::Service;
 use super::limits::Limits;
+use super::service::Service;
 
 /// The head of a request may be this long, in bytes; what is longer is answered 431.
 const MAX_HEAD: usize = 64 << 10;

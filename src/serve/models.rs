@@ -8,34 +8,41 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::refusal::Refusal;
-use crate::artifact::{self, Artifact, MANIFEST, Manifest};
 use crate::device::ComputeDevice;
-use crate::embeddings::Embeddings;
-use crate::event::IpSyntax;
+use crate::event::AddressFamilies;
+use crate::inference::LoadedModel;
+use crate::inference::embeddings::Embeddings;
+use crate::model_folder::{MANIFEST, Manifest};
 use crate::thresholds::{THRESHOLDS, Thresholds};
-use crate::{Error, Event, Result, Scorer, Unseen};
+use crate::{At, Error, Event, Result, Scorer, Unseen};
 
 /// A model that is served.
 pub struct ServedModel {
+    /// The name under which it is served.
     pub name: String,
     pub manifest: Manifest,
     pub scorer: Scorer,
     pub embeddings: Embeddings,
     pub thresholds: Option<Thresholds>,
+    /// The families of addresses that it knows.
+    pub addresses: AddressFamilies,
     pub folder: PathBuf,
     fingerprint: Option<Fingerprint>,
 }
 
 impl ServedModel {
-    /// As [`Scorer::dot_products`], but a score that is not a number is an error.
-    pub fn dot_products(&self, events: &[Event]) -> Result<Vec<f32>> {
-        let scores = self.scorer.dot_products(events)?;
+    /// As [`Scorer::scores_at`] of events that happen now, but a score that is not a number is an error.
+    pub fn scores(&self, events: &[Event]) -> Result<Vec<f32>> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let times = vec![u32::try_from(now).unwrap_or(u32::MAX); events.len()];
+        let scores = self.scorer.scores_at(events, Some(&times))?;
         match scores.iter().position(|score| !score.is_finite()) {
             None => Ok(scores),
             Some(index) => Err(Error::data(
-                "model",
+                "scores",
                 format!("the score of a record is {}", scores[index]),
                 "the model is broken: train again with a lower learning_rate",
             )),
@@ -83,6 +90,7 @@ impl Fingerprint {
 /// What became of one model in a reload.
 #[derive(Debug)]
 pub struct Reloaded {
+    /// The name under which it is served.
     pub name: String,
     /// The version that is served now; or why the folder was refused, in which case the model before it stays.
     pub outcome: Result<String>,
@@ -102,10 +110,9 @@ pub enum AtStart {
 pub struct Scoring {
     /// The share of attacks among real events, set in all models that have thresholds.
     pub attack_prior: Option<f64>,
-    /// What becomes of entities that a model was not trained on; [`Unseen::Error`] refuses the request.
-    pub unseen: Unseen,
-    /// What is an address.
-    pub ip_syntax: IpSyntax,
+    /// What becomes of entities that a model was not trained on, where it is not the model's default; [`Unseen::Error`]
+    /// refuses the request.
+    pub unseen: Option<Unseen>,
 }
 
 /// The models of a server.
@@ -144,7 +151,7 @@ impl Models {
     ///
     /// # Errors
     ///
-    /// As [`artifact::load`], and [`Error::Config`] where there is no model.
+    /// As [`LoadedModel::load`], and [`Error::Config`] where there is no model.
     pub fn load(root: &Path, at_start: AtStart, device: ComputeDevice, scoring: Scoring) -> Result<Self> {
         let models = Self {
             root: root.to_path_buf(),
@@ -164,7 +171,7 @@ impl Models {
         }
         if served.is_empty() {
             return Err(Error::config(
-                "--model",
+                At::option("model"),
                 format!("there is no model in {}", root.display()),
                 "give a model folder, such as RUN/model, or a folder of model or run folders",
             ));
@@ -173,9 +180,11 @@ impl Models {
         Ok(models)
     }
 
-    /// What is an address.
-    pub fn ip_syntax(&self) -> IpSyntax {
-        self.scoring.ip_syntax
+    /// The families of addresses that at least one of the models knows that are served now.
+    pub fn addresses(&self) -> AddressFamilies {
+        let served = self.all();
+        let knows_both = served.values().any(|model| model.addresses == AddressFamilies::Both);
+        if knows_both || served.is_empty() { AddressFamilies::Both } else { AddressFamilies::Ipv4 }
     }
 
     /// Whether models have names that matter.
@@ -224,14 +233,17 @@ impl Models {
         // Of before the reading: what changes meanwhile is read again. A link is followed once, for all files.
         let fingerprint = Fingerprint::of(folder);
         let real = folder.canonicalize().map_err(Error::io("read", folder))?;
-        let Artifact { manifest, mut scorer, embeddings, .. } = artifact::load(&real, &self.device)?;
-        scorer.set_unseen(self.scoring.unseen);
-        let mut thresholds = Thresholds::load(&real, &manifest)?;
+        let LoadedModel { manifest, config, mut scorer, embeddings, mut thresholds } =
+            LoadedModel::load(&real, &self.device)?;
+        if let Some(unseen) = self.scoring.unseen {
+            scorer.set_unseen(unseen)?;
+        }
         if let (Some(thresholds), Some(prior)) = (&mut thresholds, self.scoring.attack_prior) {
             thresholds.set_attack_prior(prior);
         }
         let folder = folder.to_path_buf();
-        Ok(ServedModel { name, manifest, scorer, embeddings, thresholds, folder, fingerprint })
+        let addresses = config.model.addresses;
+        Ok(ServedModel { name, manifest, scorer, embeddings, thresholds, addresses, folder, fingerprint })
     }
 
     fn put(&self, model: ServedModel) {

@@ -4,13 +4,16 @@ use serde_json::{Value, json};
 
 use super::limits::Limits;
 use crate::Unseen;
-use crate::event::IpSyntax;
+use crate::event::AddressFamilies;
 
 /// Four numbers from 0 to 255 with dots between them, as [`crate::event::parse_ipv4`] reads them.
 const IPV4: &str =
     r"^((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])$";
 
-/// A row `entity,ipv4` of a plain entity.
+/// Global unicast addresses without `::`. The parser takes more forms of them, which no pattern of this size says.
+const IPV6: &str = "^[23][0-9a-f]{3}(:[0-9a-f]{1,4}){7}$";
+
+/// A row `entity,address` of a plain entity.
 const CSV_ROW: &str = r"[A-Za-z0-9_.@-]+, ?((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])";
 
 /// A line of one such row.
@@ -23,7 +26,7 @@ const UNSEEN: &str = "What becomes of an entity that the model was not trained o
     400, which names the record";
 
 /// The document.
-pub fn document(limits: &Limits, has_several: bool, ip_syntax: IpSyntax) -> Value {
+pub fn document(limits: &Limits, has_several: bool, addresses: AddressFamilies) -> Value {
     let mut paths = json!({
         "/ping": { "get": {
             "summary": "Whether the server is up",
@@ -83,7 +86,7 @@ pub fn document(limits: &Limits, has_several: bool, ip_syntax: IpSyntax) -> Valu
         "paths": paths,
         "components": {
             "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
-            "schemas": schemas(limits, ip_syntax),
+            "schemas": schemas(limits, addresses),
         },
     })
 }
@@ -241,17 +244,17 @@ fn records() -> Value {
     } })
 }
 
-fn schemas(limits: &Limits, ip_syntax: IpSyntax) -> Value {
+fn schemas(limits: &Limits, addresses: AddressFamilies) -> Value {
     let text = json!({ "type": "string" });
     let number = json!({ "type": "number" });
     let floats = json!({ "type": "array", "items": number });
     let entity = json!({ "type": "string", "minLength": 1 });
-    let ip = match ip_syntax {
-        IpSyntax::Ipv4 => json!({ "type": "string", "pattern": IPV4, "examples": ["203.0.113.7"] }),
-        IpSyntax::Ipv4OrMapped => json!({
-            "type": "string",
-            "description": "An IPv4 address, or an IPv4-mapped IPv6 address, which is taken as the one that it holds",
-            "examples": ["203.0.113.7", "::ffff:203.0.113.7"],
+    let ipv4 = json!({ "type": "string", "pattern": IPV4, "examples": ["203.0.113.7"] });
+    let ip = match addresses {
+        AddressFamilies::Ipv4 => ipv4,
+        AddressFamilies::Both => json!({
+            "description": "An IPv4 address, or an IPv6 address in any form of RFC 4291, of which the /64 counts",
+            "anyOf": [ipv4, { "type": "string", "pattern": IPV6, "examples": ["2001:db8:1:2:3:4:5:6"] }],
         }),
     };
     let hashed = json!({
@@ -299,8 +302,8 @@ fn schemas(limits: &Limits, ip_syntax: IpSyntax) -> Value {
         "ToExplain": object(json!({ "entity": entity, "ip": ip }), &["entity", "ip"]),
         "Explanation": {
             "type": "object",
-            "required": ["entity", "ip", "dot_product", "anomaly_score", "entity_seen", "scored_by_prior", "parts",
-                         "along_address", "usual_networks"],
+            "required": ["entity", "ip", "dot_product", "anomaly_score", "entity_seen", "scored_by_prior", "along_address",
+                         "usual_networks"],
         },
         "Model": {
             "type": "object",

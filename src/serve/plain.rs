@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::models::ServedModel;
 use super::refusal::Refusal;
-use crate::artifact::Manifest;
 use crate::data::BadRow;
-use crate::event::{IpSyntax, hash_entity};
-use crate::explain::Explained;
+use crate::event::{AddressFamilies, hash_entity};
+use crate::inference::explain::Explained;
+use crate::model_folder::Manifest;
 use crate::thresholds::{Threshold, Verdict};
 use crate::{Event, Result, anomaly_score};
 
@@ -88,17 +88,17 @@ impl ToExplain {
     /// # Errors
     ///
     /// 400.
-    pub fn parse(body: &[u8], ip_syntax: IpSyntax) -> std::result::Result<(Self, Event), Refusal> {
+    pub fn parse(body: &[u8], addresses: AddressFamilies) -> std::result::Result<(Self, Event), Refusal> {
         let asked: Self =
             serde_json::from_slice(body).map_err(|error| Refusal::invalid(format!("the body: {error}")))?;
         if let Some(reason) = BadRow::of_entity(asked.entity.as_bytes()) {
-            return Err(Refusal::invalid(format!("`entity`: {}: {}", reason.name(), reason.mend())));
+            return Err(Refusal::invalid(format!("`entity`: {}: {}", reason.name(), reason.help())));
         }
-        let ip = ip_syntax.parse(asked.ip.as_bytes()).ok_or_else(|| {
-            let reason = BadRow::of_ip(asked.ip.as_bytes());
-            Refusal::invalid(format!("`ip`: {}: {}", reason.name(), reason.mend()))
+        let address = addresses.parse(asked.ip.as_bytes()).ok_or_else(|| {
+            let reason = BadRow::of_address(asked.ip.as_bytes(), addresses);
+            Refusal::invalid(format!("`ip`: {}: {}", reason.name(), reason.help()))
         })?;
-        let event = Event { entity: hash_entity(asked.entity.as_bytes()), ip };
+        let event = Event { entity: hash_entity(asked.entity.as_bytes()), address };
         Ok((asked, event))
     }
 
@@ -106,7 +106,7 @@ impl ToExplain {
     ///
     /// # Errors
     ///
-    /// As [`crate::explain::explain`].
+    /// As [`crate::inference::explain::explain`].
     pub fn explain(&self, model: &ServedModel, event: Event) -> Result<Vec<u8>> {
         let explained = Explained::new(&model.scorer, model.thresholds.as_ref(), &self.entity, event)?;
         Ok(serde_json::to_vec(&explained).expect("string keys and finite numbers"))

@@ -95,7 +95,7 @@ impl Queue {
         }
         match self.turn.try_lock() {
             Err(TryLockError::WouldBlock) => None,
-            _turn => Some(model.dot_products(events)),
+            _turn => Some(model.scores(events)),
         }
     }
 
@@ -183,12 +183,12 @@ impl Drop for Room {
 /// Scores jobs of one model together. A request that has gone away is no reason to stop.
 fn score(mut jobs: Vec<Job>) {
     if let [job] = &mut jobs[..] {
-        let scores = job.model.dot_products(&job.events);
+        let scores = job.model.scores(&job.events);
         let _ = jobs.remove(0).reply.send(scores);
         return;
     }
     let events: Vec<Event> = jobs.iter().flat_map(|job| job.events.iter().copied()).collect();
-    match jobs[0].model.dot_products(&events) {
+    match jobs[0].model.scores(&events) {
         Ok(scores) => {
             let mut scores = scores.into_iter();
             for job in jobs {
@@ -198,7 +198,7 @@ fn score(mut jobs: Vec<Job>) {
         }
         // An error is told to one; whoever else was in the batch is scored alone and gets his own.
         Err(_) => jobs.into_iter().for_each(|job| {
-            let scores = job.model.dot_products(&job.events);
+            let scores = job.model.scores(&job.events);
             let _ = job.reply.send(scores);
         }),
     }

@@ -1,7 +1,6 @@
 //! Paths, and what each does.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use axum::Router;
@@ -19,11 +18,12 @@ use tokio::task::spawn_blocking;
 use super::body::{self, Held, Share};
 use super::event_stream::{self, EVENT_STREAM};
 use super::json_records::{Form, events_of_json};
+use super::metrics;
 use super::models::{LoadFailure, ServedModel};
 use super::plain::{self, Model, Scores, ToExplain, ToLoad};
 use super::refusal::Refusal;
+use super::service::{ServeEvent, Service};
 use super::wire::{self, Accept, JSON, RequestFormat, Vectors};
-use super::{ServeEvent, Service, metrics};
 use crate::Event;
 
 type Shared = State<Arc<Service>>;
@@ -77,12 +77,13 @@ async fn observe(
     next: Next,
 ) -> Response {
     let start = Instant::now();
-    let route = path.map_or("other", |path| known_route(path.as_str()));
+    // The pattern of a path, not what a client wrote: labels are few and live for ever.
+    let route: Arc<str> = path.as_ref().map_or("other", MatchedPath::as_str).into();
     let method = request.method().clone();
     // Whoever sends chunks may hide a second request in them: there is none on this connection.
     let is_last = request.headers().contains_key(header::TRANSFER_ENCODING);
-    let is_last = is_last || service.is_draining.load(Ordering::Relaxed);
-    let mut response = match route == "/ping" || service.tokens.admit(request.headers()) {
+    let is_last = is_last || service.is_draining();
+    let mut response = match &*route == "/ping" || service.tokens.admit(request.headers()) {
         true => next.run(request).await,
         false => Refusal::unauthorized().into_response(),
     };
@@ -90,33 +91,16 @@ async fn observe(
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     let (status, seconds) = (response.status().as_u16(), start.elapsed().as_secs_f64());
-    service.metrics.requests.get_or_create(&metrics::Request { route, status: status.into() }).inc();
-    service.metrics.seconds.get_or_create(&metrics::Route { route }).observe(seconds);
+    service
+        .metrics
+        .requests
+        .get_or_create(&metrics::Request { route: route.clone(), status: status.into() })
+        .inc();
+    service.metrics.seconds.get_or_create(&metrics::Route { route: route.clone() }).observe(seconds);
     if service.log_requests {
-        service.tell(ServeEvent::Request { method, route, status, seconds });
+        service.tell(ServeEvent::Request { method, route: &route, status, seconds });
     }
     response
-}
-
-/// Every path that there is, so that labels are few and live for ever.
-fn known_route(path: &str) -> &'static str {
-    const ROUTES: [&str; 14] = [
-        "/ping",
-        "/invocations",
-        "/execution-parameters",
-        "/endpoints/{name}/invocations",
-        "/endpoints/{name}/invocations-response-stream",
-        "/v1/model",
-        "/v1/score",
-        "/v1/explain",
-        "/openapi.json",
-        "/models",
-        "/models/{name}",
-        "/models/{name}/invoke",
-        "/metrics",
-        "/reload",
-    ];
-    ROUTES.into_iter().find(|route| *route == path).unwrap_or("other")
 }
 
 fn json_response(body: impl Into<Body>) -> Response {
@@ -220,7 +204,7 @@ async fn invoke(
     let format = RequestFormat::of(headers.get(header::CONTENT_TYPE), &bytes);
     let accept = Accept::of(accept, format);
     let parse = || {
-        let events = wire::parse(&bytes, format, &service.reading())?;
+        let events = wire::parse(&bytes, format, &service.reading(model))?;
         model.check_seen(&events).map(|()| events)
     };
     let events = service.long_if(is_long, parse).await?;
@@ -272,8 +256,7 @@ fn check_vectors(
 
 fn vectors(model: &ServedModel, events: &[Event]) -> Result<Vectors, Refusal> {
     let vector_dim = model.embeddings.vector_dim();
-    let ips = events.iter().map(|event| event.ip).collect();
-    let ip = model.embeddings.ip_embeddings(ips).map_err(|error| Refusal::model_error(&error))?;
+    let ip = model.embeddings.ip_embeddings(events).map_err(|error| Refusal::model_error(&error))?;
     let vector = |event: &Event| match model.scorer.is_scored_by_prior(event.entity) {
         true => model.embeddings.prior_embedding().to_vec(),
         false => model.embeddings.entity_embedding(event.entity),
@@ -317,7 +300,7 @@ async fn score(State(service): Shared, query: MaybeQuery, headers: HeaderMap, bo
     let Held { bytes, mut share } = body::read(body, &headers, &service.limits, &service.budget).await?;
     let is_long = bytes.len() > LONG_BODY;
     let parse = || {
-        let events = events_of_json(&bytes, Form::Plain, &service.reading())?;
+        let events = events_of_json(&bytes, Form::Plain, &service.reading(&model))?;
         model.check_seen(&events).map(|()| events)
     };
     let events = service.long_if(is_long, parse).await?;
@@ -335,7 +318,7 @@ async fn score(State(service): Shared, query: MaybeQuery, headers: HeaderMap, bo
 async fn explain(State(service): Shared, query: MaybeQuery, headers: HeaderMap, body: Body) -> Answer {
     let model = ModelQuery::find(query, &service)?;
     let held = body::read(body, &headers, &service.limits, &service.budget).await?;
-    let (asked, event) = ToExplain::parse(&held.bytes, service.models.ip_syntax())?;
+    let (asked, event) = ToExplain::parse(&held.bytes, model.addresses)?;
     model.check_seen(&[event])?;
     let permit = service.explanations.clone().try_acquire_owned();
     let permit = permit.map_err(|_| Refusal::busy("other explanations are being made: try again later"))?;

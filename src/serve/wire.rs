@@ -6,11 +6,10 @@
 use axum::http::HeaderValue;
 
 use super::json_records::{Form, event_of_line, events_of_json};
-use super::limits::Limits;
+use super::reading::Reading;
 use super::refusal::Refusal;
 use crate::Event;
 use crate::data::events_of_csv;
-use crate::event::IpSyntax;
 
 pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
 pub const JSON_LINES: HeaderValue = HeaderValue::from_static("application/jsonlines");
@@ -46,13 +45,6 @@ impl RequestFormat {
             false => Self::JsonLines,
         }
     }
-}
-
-/// How records are read.
-pub struct Reading<'a> {
-    pub limits: &'a Limits,
-    /// What is an address.
-    pub ip_syntax: IpSyntax,
 }
 
 /// What a client wants back.
@@ -97,24 +89,19 @@ impl Accept {
 ///
 /// 400 that names the first record that is no event, 413 where there are too many.
 pub fn parse(body: &[u8], format: RequestFormat, reading: &Reading<'_>) -> Result<Vec<Event>, Refusal> {
-    let limits = reading.limits;
     let events = match format {
-        RequestFormat::Csv => events_of_csv(body, reading.ip_syntax)
-            .map_err(|(index, reason)| Refusal::bad_record(index, reason.name(), reason.mend()))?,
+        RequestFormat::Csv => events_of_csv(body, reading.addresses)
+            .map_err(|(index, reason)| Refusal::bad_record(index, reason.name(), reason.help()))?,
         RequestFormat::Json => events_of_json(body, Form::SageMaker, reading)?,
         RequestFormat::JsonLines => events_of_lines(body, reading)?,
     };
     if events.is_empty() && format != RequestFormat::Json {
-        return Err(Refusal::invalid("the body holds no record: send entity,ipv4, one a line"));
+        return Err(Refusal::invalid("the body holds no record: send entity,address, one a line"));
     }
-    if events.len() > limits.max_records {
-        return Err(too_many_records(limits));
+    if events.len() > reading.limits.max_records {
+        return Err(reading.too_many_records());
     }
     Ok(events)
-}
-
-pub fn too_many_records(limits: &Limits) -> Refusal {
-    Refusal::too_large(format!("there are more than {} records: send several requests", limits.max_records))
 }
 
 /// The documentation's sample of JSON Lines ends its lines with what belongs to a list, `,` and `]`.

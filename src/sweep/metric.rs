@@ -1,10 +1,10 @@
-//! Figures of a trial by which it is judged: those of its training, and those of an evaluation of its model.
+//! Metrics of a trial: figures of its training, and figures of an evaluation of its model.
 
 use std::fmt;
 
+use ipsight_search::study::Goal;
 use serde_json::Value;
 
-use super::study::Goal;
 use crate::config::suggest;
 use crate::evaluate::{FPR_TARGETS, MODEL, TPR_TARGETS};
 
@@ -12,7 +12,7 @@ use crate::evaluate::{FPR_TARGETS, MODEL, TPR_TARGETS};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Metric(String);
 
-/// Names of the figures of a training, each with the way in which it is better.
+/// The figures of a training, each with its goal.
 const OF_TRAINING: [(&str, Goal); 6] = [
     ("discriminator_auc", Goal::Maximize),
     ("loss", Goal::Minimize),
@@ -22,13 +22,13 @@ const OF_TRAINING: [(&str, Goal); 6] = [
     ("model_bytes", Goal::Minimize),
 ];
 
-/// Those that are told after every epoch.
+/// The number of those that are known after every epoch; they come first.
 const OF_EPOCH: usize = 5;
 
 /// What the names of an evaluation's figures begin with.
 const EVALUATION: &str = "evaluation.";
 
-/// The parts into which an evaluation is broken down; the name of a part comes behind.
+/// The breakdowns of an evaluation; the name of a part follows.
 const BREAKDOWNS: [&str; 3] = ["by_kind", "by_seen", "by_history"];
 
 impl Metric {
@@ -42,7 +42,7 @@ impl Metric {
         if is_known { Ok(Self(name.into())) } else { Err(suggest(name, "metrics", &Self::names())) }
     }
 
-    /// A metric that is told after every epoch, by its name. `Err` says what is valid.
+    /// A metric that is known after every epoch, by its name. `Err` says what is valid.
     pub fn parse_of_epoch(name: &str) -> Result<Self, String> {
         let names: Vec<&str> = OF_TRAINING[..OF_EPOCH].iter().map(|(name, _)| *name).collect();
         if names.contains(&name) { Ok(Self(name.into())) } else { Err(suggest(name, "metrics", &names)) }
@@ -58,7 +58,7 @@ impl Metric {
         OF_TRAINING.iter().map(|(name, _)| *name).chain(OF_EVALUATION).collect()
     }
 
-    /// The way in which it is better, where nothing else is asked for.
+    /// The goal, unless the sweep's file sets another.
     pub fn goal(&self) -> Goal {
         let of_training = OF_TRAINING.iter().find(|(name, _)| *name == self.0).map(|(_, goal)| *goal);
         let of_evaluation = || goal_of_evaluation(self.0.strip_prefix(EVALUATION)?);

@@ -1,32 +1,35 @@
-//! Hyperparameter search: a TOML file says what varies ([`SweepPlan`]), a sampler chooses trials, each is a run of this
-//! program in a process of its own, early stopping ends those that do badly, and a journal that Optuna reads keeps what
-//! came of them.
+//! Hyperparameter search over trainings: a TOML file describes it ([`SweepPlan`]). A sampler of [`ipsight_search`] chooses
+//! trials, each of them runs `train` in processes of this program, early stopping ends bad ones, and a journal that
+//! Optuna reads has the results.
 
-pub mod early_stopping;
+mod error;
+mod events;
+mod figures;
 mod file;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz_target;
-pub mod importance;
-pub mod journal;
+mod inputs;
 mod metric;
 mod outcome;
 mod parameters;
+mod plan;
+mod process;
+mod recorder;
 pub mod report;
 mod resume;
 mod run;
-pub mod sampler;
+mod running;
 mod scheduler;
-pub mod space;
-pub mod study;
 mod trial;
 
-pub use file::{
-    Bounds, Budget, Constraint, EarlyStopping, EarlyStoppingFile, EvaluationFile, SweepFile, SweepPlan,
-};
+pub use events::{OnEvent, SweepEvent};
+pub use figures::num_epochs;
+pub use file::{Bounds, Budget, EarlyStoppingFile, EvaluationFile, SweepFile};
+pub use inputs::SweepInputs;
 pub use metric::Metric;
 pub use outcome::{BEST, BEST_CONFIG, DATA, JOURNAL, PreparedData, REPORT, TRIALS, write_files};
+pub use plan::{Constraint, EarlyStopping, SweepPlan};
+pub use process::Launch;
 pub use resume::{begin, go_on};
-pub use run::{SweepEnd, SweepEvent, SweepInputs, run};
-pub use sampler::Method;
-pub use scheduler::{Scheduler, num_epochs};
-pub use trial::Launch;
+pub use run::{SweepEnd, run};
+pub use scheduler::Scheduler;

@@ -3,13 +3,12 @@
 use std::fs;
 use std::path::Path;
 
+use ipsight_search::study::Study;
 use serde::{Deserialize, Serialize};
 
-use super::file::{EarlyStopping, SweepPlan};
+use super::plan::{EarlyStopping, SweepPlan};
 use super::report;
-use super::study::Study;
 use super::trial::run_folder;
-use crate::artifact;
 use crate::config::{Config, DataConfig};
 use crate::{OutputFile, Result};
 
@@ -26,7 +25,7 @@ pub const TRIALS: &str = "trials.csv";
 /// The report.
 pub const REPORT: &str = "report.html";
 
-/// The prepared files that all trials map.
+/// The prepared files of events, which all trials map.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PreparedData {
     /// Training events.
@@ -42,7 +41,7 @@ pub struct PreparedData {
 }
 
 impl PreparedData {
-    /// Has a training read these events.
+    /// Makes these events the inputs of a training.
     pub(super) fn lay_over(&self, config: &mut Config) {
         config.data = DataConfig {
             train: vec![self.train.clone()],
@@ -51,7 +50,7 @@ impl PreparedData {
         };
     }
 
-    /// What `ipsight evaluate` is given beside the model; none where no metric asks for it.
+    /// The arguments of `ipsight evaluate` beside the model; `None` where no metric needs an evaluation.
     pub fn evaluation_args(&self, plan: &SweepPlan) -> Option<Vec<String>> {
         let mut metrics = plan.constraints.iter().map(|it| &it.metric).chain([&plan.metric]);
         if !metrics.any(|metric| metric.needs_evaluation()) {
@@ -78,9 +77,6 @@ impl PreparedData {
         ] {
             args.extend(column.into_iter().flat_map(|column| [flag.into(), column]));
         }
-        if asked.labels && read.ipv4_mapped {
-            args.push("--ipv4-mapped".into());
-        }
         if !asked.attacks.is_empty() {
             args.push("--attacks".into());
             args.extend(asked.attacks);
@@ -89,15 +85,15 @@ impl PreparedData {
     }
 }
 
-/// Moves a trial's model to the best's place, where it is not there yet, and writes the configuration that trains it.
+/// Moves a trial's model to the place of the best one, unless that was done, and writes the configuration that trains it.
 pub(super) fn keep_best(folder: &Path, model: &Path, config: &Config) -> Result<()> {
     if model.exists() {
-        artifact::replace(model, &folder.join(BEST))?;
+        crate::durable::replace(model, &folder.join(BEST))?;
     }
     write(&folder.join(BEST_CONFIG), &config.to_toml())
 }
 
-/// Removes what nobody needs of a trial that has ended: models and checkpoints. Its records stay.
+/// Removes models and checkpoints of a trial that has ended. Its records stay.
 pub(super) fn clear(trial_folder: &Path, num_trainings: usize) {
     for training in 0..num_trainings {
         let run = run_folder(trial_folder, training);
@@ -106,7 +102,7 @@ pub(super) fn clear(trial_folder: &Path, num_trainings: usize) {
             let name = entry.file_name().to_string_lossy().into_owned();
             let is_model = name.starts_with("model") || name.starts_with(".model.");
             if is_model || ["checkpoints", "tensorboard"].contains(&name.as_str()) {
-                // What cannot be removed takes room and does no other harm.
+                // A folder that cannot be removed takes space, which is no reason to end the sweep.
                 let _ = fs::remove_dir_all(entry.path());
             }
         }
@@ -117,7 +113,7 @@ pub(super) fn clear(trial_folder: &Path, num_trainings: usize) {
 ///
 /// # Errors
 ///
-/// [`Error::Io`].
+/// [`crate::Error::Io`].
 pub fn write_files(folder: &Path, plan: &SweepPlan, study: &Study) -> Result<()> {
     let best_toml = match fs::read_to_string(folder.join(BEST_CONFIG)) {
         Ok(text) if study.best().is_some() => Some(text),
@@ -148,6 +144,6 @@ pub fn write_files(folder: &Path, plan: &SweepPlan, study: &Study) -> Result<()>
     write(&folder.join(REPORT), &page)
 }
 
-pub(super) fn write(path: &Path, text: &str) -> Result<()> {
+fn write(path: &Path, text: &str) -> Result<()> {
     OutputFile::write_all_to(path, text.as_bytes())
 }

@@ -1,14 +1,14 @@
 //! The `[parameters.NAME]` tables of a sweep's file.
 
+use ipsight_search::space::{Condition, Domain, Parameter, Space};
 use toml::{Table, Value};
 
-use super::space::{Condition, Domain, Parameter, Space};
 use crate::config::check::{self, Problem};
 use crate::config::layers::Layers;
 use crate::config::{Config, suggest};
 
 /// Tables of the configuration whose keys may vary.
-const SECTIONS: [&str; 3] = ["hyperparameters", "model", "training"];
+const SECTIONS: [&str; 2] = ["hyperparameters", "training"];
 
 /// Keys of theirs that may not: they change how a training runs, and not what comes out.
 const FIXED: [&str; 4] = [

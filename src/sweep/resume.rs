@@ -1,23 +1,24 @@
-//! The journal of a sweep that begins, and of one that goes on.
+//! The journal of a sweep that begins, and of one that is resumed.
 
 use std::path::Path;
 
+use ipsight_search::journal::{Journal, first_line};
+use ipsight_search::study::Study;
 use serde_json::{Value as Json, json};
 use toml::Table;
 
-use super::file::SweepPlan;
-use super::journal::Journal;
+use super::error::of_journal;
 use super::outcome::{JOURNAL, PreparedData};
-use super::study::Study;
+use super::plan::SweepPlan;
 use crate::config::differences;
 use crate::data::{ReadOptions, load_events, resolve_inputs};
-use crate::{Error, Result};
+use crate::{Error, OutputFile, Result};
 
 /// The journal's attributes.
 const SWEEP: &str = "sweep";
 const PREPARED: &str = "data";
 
-/// Keys in which a sweep that goes on may differ from what it was: when it ends, and where it computes.
+/// Keys in which a resumed sweep may differ: when it ends, and where it computes.
 fn may_differ(key: &str) -> bool {
     key.starts_with("budget.") || key == "config.training.device"
 }
@@ -26,29 +27,35 @@ fn may_differ(key: &str) -> bool {
 ///
 /// # Errors
 ///
-/// [`Error::Io`].
+/// [`Error::Config`] where the folder has one, [`Error::Io`].
 pub fn begin(folder: &Path, plan: &SweepPlan, data: &PreparedData) -> Result<(Journal, Study)> {
+    let path = folder.join(JOURNAL);
+    if path.symlink_metadata().is_ok() {
+        let help = "resume the sweep that it belongs to, or begin another in a new folder";
+        return Err(Error::config(path.display().to_string(), "there is a journal already", help));
+    }
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
-    let mut journal = Journal::create(&folder.join(JOURNAL), &name, plan.goal, &plan.space)?;
-    journal.set_metric_name(&plan.metric.to_string())?;
-    journal.set_study_attr(PREPARED, json!(data))?;
-    // Last: a journal without it was cut off before it began.
-    journal.set_study_attr(SWEEP, json!(plan.to_toml()))?;
-    Ok((journal, Study::new(plan.goal)))
+    OutputFile::write_all_to(&path, first_line(&name, plan.goal).as_bytes())?;
+    let (mut journal, study) = Journal::open(&path, plan.goal, &plan.space).map_err(of_journal)?;
+    journal.set_metric_name(&plan.metric.to_string()).map_err(of_journal)?;
+    journal.set_study_attr(PREPARED, json!(data)).map_err(of_journal)?;
+    // Last: without it the sweep was interrupted before it began.
+    journal.set_study_attr(SWEEP, json!(plan.to_toml())).map_err(of_journal)?;
+    Ok((journal, study))
 }
 
-/// Reads the journal of a sweep that was begun in a folder; none where there is none, or one that was cut off before it
-/// knew its data.
+/// Reads the journal of a sweep in a folder; `None` without one, or if the sweep was interrupted before its data were
+/// recorded.
 ///
 /// # Errors
 ///
-/// [`Error::Config`] where it was begun with another file, with each difference; else as [`Journal::open`].
+/// [`Error::Config`] where it was begun with another file, with each difference; else as of a journal that is opened.
 pub fn go_on(folder: &Path, plan: &SweepPlan) -> Result<Option<(Journal, Study, PreparedData)>> {
     let path = folder.join(JOURNAL);
     if !path.exists() {
         return Ok(None);
     }
-    let (journal, study) = Journal::open(&path, plan.goal, &plan.space)?;
+    let (journal, study) = Journal::open(&path, plan.goal, &plan.space).map_err(of_journal)?;
     let attrs = journal.study_attrs();
     let (Some(sweep), Some(data)) = (attrs.get(SWEEP).and_then(Json::as_str), attrs.get(PREPARED)) else {
         return Ok(None);
@@ -94,4 +101,34 @@ fn check_same(folder: &Path, then: &str, plan: &SweepPlan) -> Result<()> {
         format!("this folder is of another sweep: {}", differences.join("; ")),
         "take what was taken then, or begin a sweep in another folder",
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_journal_that_exists_is_not_begun_again() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/configs/sweeps/quick.toml");
+        let plan = SweepPlan::load(Path::new(file), &[]).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (validation, evaluation) = (None, None);
+        let data = PreparedData {
+            train: "train.arrow".into(),
+            validation,
+            evaluation,
+            num_events: 1,
+            blake3: "0".into(),
+        };
+        let (journal, study) = begin(folder.path(), &plan, &data).unwrap();
+        let path = folder.path().join(JOURNAL);
+        let bytes = fs::read(&path).unwrap();
+        let again = begin(folder.path(), &plan, &data);
+        assert!(matches!(again, Err(Error::Config { .. })), "{again:?}");
+        assert_eq!(fs::read(&path).unwrap(), bytes);
+        let (opened, read) = Journal::open(&path, plan.goal, &plan.space).unwrap();
+        assert_eq!((read, opened.study_attrs()), (study, journal.study_attrs()));
+    }
 }

@@ -1,41 +1,42 @@
-//! What is to be done next: a function of the study, of what is under way and of the budget, and of nothing else, so
-//! that a sweep that was cut off goes on as it would have.
+//! What to do next: a function of the study, the running trials and the budget alone, so that a sweep that was
+//! interrupted continues as it would have.
 
 use std::collections::BTreeMap;
 
-use super::file::{EarlyStopping, SweepPlan};
-use super::run::{TRAINED_EPOCHS, UNTIL_EPOCH};
-use super::sampler::Sampler;
-use super::space::Assignment;
-use super::study::{Study, Trial, TrialState};
+use ipsight_search::sampler::Sampler;
+use ipsight_search::space::Assignment;
+use ipsight_search::study::{Study, Trial, TrialState};
 
-/// What a free worker does.
+use super::figures::{num_epochs, trained_epochs, until_epoch};
+use super::plan::{EarlyStopping, SweepPlan};
+
+/// The work of a free worker.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Work {
-    /// It begins a trial, and pauses it after so many epochs; none: at its end.
+    /// Begin a trial.
     Begin {
-        /// What the trial takes of each parameter.
+        /// Its values.
         assignment: Assignment,
-        /// Where it pauses.
+        /// The epoch at which it pauses; `None`: at its end.
         until_epoch: Option<u32>,
     },
-    /// It goes on with a trial that paused or was cut off.
+    /// Continue a trial that has paused or was interrupted.
     GoOn {
         /// Its number.
         trial: usize,
-        /// Where it pauses.
+        /// The epoch at which it pauses; `None`: at its end.
         until_epoch: Option<u32>,
     },
-    /// Nothing, until a trial that is under way has come to a pause or an end.
+    /// Nothing, until a running trial has paused or ended.
     Wait,
-    /// Nothing any more.
+    /// Nothing: the sweep has ended.
     End,
 }
 
-/// The trials that are under way, each with the epoch at which it pauses.
+/// The running trials, each with the epoch at which it pauses.
 pub type UnderWay = BTreeMap<usize, Option<u32>>;
 
-/// Where so many trials have failed and none has not, the next ones would, too.
+/// After this many trials, if all have failed, no other one begins.
 const MAX_FAILURES: usize = 100;
 
 /// Chooses what is done next.
@@ -45,21 +46,21 @@ pub struct Scheduler<'a> {
 }
 
 impl<'a> Scheduler<'a> {
-    /// Of a sweep.
+    /// The scheduler of a sweep.
     pub fn new(plan: &'a SweepPlan) -> Self {
         Self { plan, sampler: Sampler::new(plan.method, plan.space.clone(), plan.file.seed) }
     }
 
-    /// The number of trials that will be begun at most; none where only time or epochs limit them.
+    /// The greatest number of trials; `None` where only time or epochs limit them.
     pub fn num_trials(&self) -> Option<u64> {
         let budget = self.plan.file.budget.trials;
         budget.into_iter().chain(self.sampler.num_trials()).min()
     }
 
-    /// What a free worker does next.
+    /// The next work of a free worker.
     pub fn next(&self, study: &Study, under_way: &UnderWay) -> Work {
         let idle = |trial: &&Trial| !trial.is_finished() && !under_way.contains_key(&trial.number);
-        // What was cut off comes first: it is paid for.
+        // Interrupted trials come first.
         if let Some(trial) = study.trials.iter().filter(idle).find(|trial| !self.is_paused(trial)) {
             return Work::GoOn { trial: trial.number, until_epoch: self.next_pause(trial) };
         }
@@ -77,8 +78,8 @@ impl<'a> Scheduler<'a> {
         if under_way.is_empty() { Work::End } else { Work::Wait }
     }
 
-    /// The trials that a sweep would begin one after another if it learned nothing from them: all of a grid, of Sobol'
-    /// points and of random ones, up to `limit`.
+    /// The first trials, up to `limit`, as they would be without results to learn from. Those of a grid, of Sobol points
+    /// and of random search need none.
     pub fn preview(&self, limit: usize) -> Vec<Assignment> {
         let study = Study::new(self.plan.goal);
         let num = self.num_trials().map_or(limit, |num| limit.min(usize::try_from(num).unwrap_or(limit)));
@@ -103,24 +104,24 @@ impl<'a> Scheduler<'a> {
 
     fn next_pause(&self, trial: &Trial) -> Option<u32> {
         match &self.plan.early_stopping {
-            EarlyStopping::Asha(_) => pause_of_last_leg(trial).or_else(|| self.first_pause()),
+            EarlyStopping::Asha(_) => until_epoch(trial).or_else(|| self.first_pause()),
             EarlyStopping::Median(_) | EarlyStopping::Off => None,
         }
     }
 
-    /// Whether a trial that is not under way waits at a rung, from which it may never go on, and was not cut off on its
-    /// way to one, or before it was completed.
+    /// Whether a trial that does not run has paused at a rung, rather than been interrupted before it reached one or
+    /// finished.
     fn is_paused(&self, trial: &Trial) -> bool {
         match &self.plan.early_stopping {
             EarlyStopping::Asha(asha) => {
-                let until = pause_of_last_leg(trial);
+                let until = until_epoch(trial);
                 until.is_some_and(|until| until == num_epochs(trial) && until < asha.max_epochs)
             }
             EarlyStopping::Median(_) | EarlyStopping::Off => false,
         }
     }
 
-    /// Epochs that were trained, and those that trials under way will train before they pause.
+    /// Epochs that were trained, and those that running trials will train before they pause.
     fn epochs_spent(&self, study: &Study, under_way: &UnderWay) -> u64 {
         let max_epochs = |trial: &Trial| {
             let config = self.plan.trial_config(trial.number, &trial.assignment);
@@ -131,27 +132,9 @@ impl<'a> Scheduler<'a> {
             Some(until) => {
                 seeds * u64::from(until.unwrap_or_else(|| max_epochs(trial)).max(num_epochs(trial)))
             }
-            // One that failed at once has taken something, too, or a sweep of such would never end.
+            // A trial that failed at once counts, too, or a sweep of such trials would not end.
             None => trained_epochs(trial, seeds).max(seeds),
         };
         study.trials.iter().map(of_trial).sum()
     }
-}
-
-/// Where a trial's last leg was to pause.
-fn pause_of_last_leg(trial: &Trial) -> Option<u32> {
-    u32::try_from(trial.figures.get(UNTIL_EPOCH)?.as_u64()?).ok()
-}
-
-/// Epochs that all trainings of a trial have behind them together.
-pub(super) fn trained_epochs(trial: &Trial, seeds: u64) -> u64 {
-    let of_figures = trial.figures.get(TRAINED_EPOCHS).and_then(serde_json::Value::as_u64);
-    of_figures.unwrap_or(0).max(seeds * u64::from(num_epochs(trial)))
-}
-
-/// Epochs that each of a trial's trainings has behind it.
-pub fn num_epochs(trial: &Trial) -> u32 {
-    let of_figures = trial.figures.get("num_epochs").and_then(serde_json::Value::as_u64);
-    let of_curve = trial.intermediate.last_key_value().map_or(0, |(epoch, _)| *epoch);
-    of_curve.max(of_figures.map_or(0, |epochs| u32::try_from(epochs).unwrap_or(u32::MAX)))
 }

@@ -1,178 +1,107 @@
-//! A trial under way: its trainings, each a process of this program in a folder of its own, and what they say.
+//! A trial's trainings, each a process of this program in a folder of its own, and their results.
 
-use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader};
+use std::ffi::OsString;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Map, Value, json};
 
-use crate::artifact;
-use crate::config::{Config, DeviceChoice};
+use super::figures::NUM_EPOCHS;
+use super::process::{Failure, Launch, Stopper};
+use crate::config::Config;
+use crate::model_folder;
 use crate::train::FolderLock;
 use crate::{Error, Result};
 
-/// How processes are started.
-#[derive(Clone, Debug)]
-pub struct Launch {
-    /// This program.
-    pub program: PathBuf,
-    /// What comes before it on the command line, as `srun`; may be empty.
-    pub launcher: Vec<String>,
-    /// Threads of each process.
-    pub num_threads: usize,
-    /// The device that was found for all.
-    pub device: DeviceChoice,
-    /// What `ipsight evaluate` is given beside the model; none: nothing is evaluated.
-    pub evaluation: Option<Vec<String>>,
-}
-
-/// A trial's trainings up to a pause or the end.
-pub struct Leg {
-    /// The trial.
-    pub trial: usize,
-    /// Where it pauses; none: at its end.
+/// The work on a trial until it pauses or ends.
+pub(super) struct Leg {
+    /// The epoch at which it pauses; `None`: at its end.
     pub until_epoch: Option<u32>,
-    /// Of each training its configuration.
+    /// The configuration of each training.
     pub configs: Vec<Config>,
     /// The trial's folder.
     pub folder: PathBuf,
 }
 
-/// What a leg tells as it goes.
+/// What a leg reports.
 #[derive(Debug)]
-pub enum LegEvent {
-    /// A training's figures of an epoch, as it prints them.
+pub(super) enum LegEvent {
+    /// A training's figures of an epoch, as its process prints them.
     Epoch {
         /// Which of the trial's trainings.
         training: usize,
         /// The figures.
         figures: Value,
     },
-    /// It is over.
+    /// The leg has ended.
     End(LegEnd),
 }
 
 /// How a leg ended.
 #[derive(Debug)]
-pub enum LegEnd {
-    /// At its pause.
+pub(super) enum LegEnd {
+    /// It has paused.
     Paused,
-    /// At the end of the trial: of each training its figures, and the evaluation of its model.
-    Done(Vec<(Value, Option<Value>)>),
+    /// All trainings have finished.
+    Done(Vec<TrainingResult>),
     /// It was stopped.
     Stopped,
-    /// A process failed, with this as its last word.
-    Failed(String),
-    /// A process was ended by SIGINT or SIGTERM, which the leg did not send.
-    Terminated,
-    /// It is the machine's fault: a disk that is full, a program that cannot be started.
-    Broken(Error),
+    /// A process did not do its work.
+    Failed(Failure),
 }
 
-/// How a process ended that did not do its work.
-enum Ended {
-    Failed(String),
-    Terminated,
-}
-
-impl From<Ended> for LegEnd {
-    fn from(ended: Ended) -> Self {
-        match ended {
-            Ended::Failed(last_word) => LegEnd::Failed(last_word),
-            Ended::Terminated => LegEnd::Terminated,
-        }
-    }
-}
-
-/// Stops a leg from another thread.
-#[derive(Clone, Default)]
-pub struct Stopper {
-    is_asked: Arc<AtomicBool>,
-    child: Arc<Mutex<Option<Child>>>,
-}
-
-impl Stopper {
-    /// Asks the leg to stop: its process ends when its stdin does.
-    pub fn ask(&self) {
-        self.is_asked.store(true, Ordering::SeqCst);
-        if let Some(child) = self.lock().as_mut() {
-            drop(child.stdin.take());
-        }
-    }
-
-    /// Kills the process, and those that a launcher has started for it.
-    pub fn kill(&self) {
-        if let Some(child) = self.lock().as_mut()
-            && let Ok(None) = child.try_wait()
-            && let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw)
-        {
-            // It may have ended meanwhile.
-            let _ = kill_process_group(group, Signal::KILL);
-        }
-    }
-
-    fn is_asked(&self) -> bool {
-        self.is_asked.load(Ordering::SeqCst)
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Child>> {
-        self.child.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// The result of a training that has finished.
+#[derive(Debug)]
+pub(super) struct TrainingResult {
+    /// An object of figures by their names.
+    pub figures: Value,
+    /// The document that `evaluate` prints of its model.
+    pub evaluation: Option<Value>,
 }
 
 /// The folder of one of a trial's trainings.
-pub fn run_folder(trial_folder: &Path, training: usize) -> PathBuf {
+pub(super) fn run_folder(trial_folder: &Path, training: usize) -> PathBuf {
     trial_folder.join(format!("run-{training}"))
 }
 
 impl Leg {
-    /// Runs it. `tell` hears of epochs.
+    /// Runs it to its end. `tell` gets the epochs.
     pub fn run(&self, launch: &Launch, stopper: &Stopper, tell: &dyn Fn(LegEvent)) -> LegEnd {
-        match self.try_run(launch, stopper, tell) {
-            _ if stopper.is_asked() => LegEnd::Stopped,
-            Ok(end) => end,
-            Err(error) => LegEnd::Broken(error),
-        }
+        let end = self.run_trainings(launch, stopper, tell).unwrap_or_else(LegEnd::Failed);
+        if stopper.is_asked() { LegEnd::Stopped } else { end }
     }
 
-    fn try_run(&self, launch: &Launch, stopper: &Stopper, tell: &dyn Fn(LegEvent)) -> Result<LegEnd> {
-        let mut done = Vec::new();
+    fn run_trainings(
+        &self,
+        launch: &Launch,
+        stopper: &Stopper,
+        tell: &dyn Fn(LegEvent),
+    ) -> std::result::Result<LegEnd, Failure> {
+        let mut results = Vec::new();
         for (training, config) in self.configs.iter().enumerate() {
             let folder = run_folder(&self.folder, training);
-            // One that a sweep before this one left behind may still come to its end.
+            let is_finished = || model_folder::is_completed(&folder.join("model"));
+            // A process of a sweep that was killed may still work there.
             wait_until_free(&folder)?;
-            if !artifact::is_completed(&folder.join("model"))
-                && let Err(ended) = self.train(training, config, launch, stopper, tell)?
-            {
-                return Ok(ended.into());
+            if !is_finished() {
+                self.train(training, config, launch, stopper, tell)?;
             }
             if stopper.is_asked() {
                 return Ok(LegEnd::Stopped);
             }
-            // The records know of all epochs, those of earlier legs and those that were told to nobody, too.
+            // The run's records hold all epochs, those that no process could report, too.
             let epochs = epochs_of(&folder)?;
             for figures in &epochs {
                 tell(LegEvent::Epoch { training, figures: figures.clone() });
             }
-            if !artifact::is_completed(&folder.join("model")) {
-                continue; // it has paused
+            if is_finished() {
+                let evaluation = self.evaluate(&folder, launch, stopper)?;
+                results.push(TrainingResult { figures: figures_of(&folder, &epochs)?, evaluation });
             }
-            let evaluation = match &launch.evaluation {
-                Some(args) => match self.evaluate(&folder, args, launch, stopper)? {
-                    Ok(evaluation) => Some(evaluation),
-                    Err(ended) => return Ok(ended.into()),
-                },
-                None => None,
-            };
-            done.push((figures_of(&folder, &epochs)?, evaluation));
         }
-        Ok(if done.len() == self.configs.len() { LegEnd::Done(done) } else { LegEnd::Paused })
+        Ok(if results.len() == self.configs.len() { LegEnd::Done(results) } else { LegEnd::Paused })
     }
 
     fn train(
@@ -182,110 +111,46 @@ impl Leg {
         launch: &Launch,
         stopper: &Stopper,
         tell: &dyn Fn(LegEvent),
-    ) -> Result<std::result::Result<(), Ended>> {
+    ) -> std::result::Result<(), Failure> {
         let folder = run_folder(&self.folder, training);
         let path = self.folder.join(format!("run-{training}.toml"));
         fs::create_dir_all(&self.folder).map_err(Error::io("create", &self.folder))?;
         fs::write(&path, config.to_toml()).map_err(Error::io("write", &path))?;
-        let mut args = vec!["train".into(), "--json".into(), "--tied-to-stdin".into()];
+        let mut args: Vec<OsString> = ["train", "--json", "--tied-to-stdin"].map(OsString::from).into();
         args.extend(["--config".into(), path.into_os_string(), "--output".into(), folder.into_os_string()]);
         if let Some(epoch) = self.until_epoch {
             args.extend(["--until-epoch".into(), epoch.to_string().into()]);
         }
-        let on_line = &mut |line: &str| {
-            let Ok(figures) = serde_json::from_str::<Value>(line) else { return };
-            if figures["event"] == "epoch" {
+        launch.run(args, &self.folder, stopper, &mut |line| {
+            if let Some(figures) = epoch_of(line) {
                 tell(LegEvent::Epoch { training, figures });
             }
-        };
-        self.process(launch, args, stopper, on_line)
+        })
     }
 
+    /// The document that `evaluate` prints of a training's model, if the sweep needs one.
     fn evaluate(
         &self,
         folder: &Path,
-        args: &[String],
         launch: &Launch,
         stopper: &Stopper,
-    ) -> Result<std::result::Result<Value, Ended>> {
-        let model = folder.join("model").into_os_string();
-        let mut all =
-            vec!["evaluate".into(), "--json".into(), "--tied-to-stdin".into(), "--model".into(), model];
-        all.extend(args.iter().map(Into::into));
+    ) -> std::result::Result<Option<Value>, Failure> {
+        let Some(more) = &launch.evaluation else { return Ok(None) };
+        let mut args: Vec<OsString> =
+            ["evaluate", "--json", "--tied-to-stdin", "--model"].map(OsString::from).into();
+        args.push(folder.join("model").into_os_string());
+        args.extend(more.iter().map(OsString::from));
         let mut text = String::new();
-        let ended = self.process(launch, all, stopper, &mut |line| {
+        launch.run(args, &self.folder, stopper, &mut |line| {
             text += line;
             text.push('\n');
         })?;
-        Ok(ended.and_then(|()| {
-            let refuse = |error| Ended::Failed(format!("evaluate printed no JSON document: {error}"));
-            serde_json::from_str(&text).map_err(refuse)
-        }))
-    }
-
-    /// Runs a process to its end; the inner error says how it failed.
-    fn process(
-        &self,
-        launch: &Launch,
-        args: Vec<std::ffi::OsString>,
-        stopper: &Stopper,
-        on_line: &mut dyn FnMut(&str),
-    ) -> Result<std::result::Result<(), Ended>> {
-        let log_path = self.folder.join("log");
-        let log = File::options().create(true).append(true).open(&log_path);
-        let log = log.map_err(Error::io("create", &log_path))?;
-        let log_start = log.metadata().map_err(Error::io("read", &log_path))?.len();
-        let mut words = launch.launcher.iter().map(std::ffi::OsString::from);
-        let mut command = match words.next() {
-            Some(first) => {
-                let mut command = Command::new(first);
-                command.args(words).arg(&launch.program);
-                command
-            }
-            None => Command::new(&launch.program),
-        };
-        command.args(args).args(["--device", launch.device.name()]);
-        command.env("RAYON_NUM_THREADS", launch.num_threads.to_string());
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
-        // Ctrl-C is for the sweep, which tells its trials.
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let mut child = command.spawn().map_err(Error::io("start", &launch.program))?;
-        let stdout = child.stdout.take();
-        *stopper.lock() = Some(child);
-        if stopper.is_asked() {
-            stopper.ask(); // it came before there was a process
-        }
-        for line in stdout.into_iter().flat_map(|stdout| BufReader::new(stdout).lines()) {
-            match line {
-                Ok(line) => on_line(&line),
-                Err(_) => break, // the process's end says more
-            }
-        }
-        let status = wait(stopper).map_err(Error::io("wait for", &launch.program))?;
-        let last_word = || last_word(&log_path, log_start).unwrap_or_else(|| status.to_string());
-        match status.code() {
-            Some(0) => Ok(Ok(())),
-            // Input and output: the next trial would meet the same.
-            Some(4) => Err(Error::io("work in", &self.folder)(io::Error::other(last_word()))),
-            Some(130 | 143) => Ok(Err(Ended::Terminated)),
-            _ => Ok(Err(Ended::Failed(last_word()))),
-        }
+        let not_json = |error| Failure::OfProcess(format!("evaluate printed no JSON document: {error}"));
+        serde_json::from_str(&text).map(Some).map_err(not_json)
     }
 }
 
-/// Waits for the process without keeping others from stopping it.
-fn wait(stopper: &Stopper) -> io::Result<std::process::ExitStatus> {
-    loop {
-        if let Some(child) = stopper.lock().as_mut()
-            && let Some(status) = child.try_wait()?
-        {
-            return Ok(status);
-        }
-        thread::sleep(Duration::from_millis(2));
-    }
-}
-
-/// A process of a sweep that was killed ends with its stdin, but not at once.
+/// Waits while a process of a sweep that was killed still works in a folder: it ends with its stdin, but not at once.
 fn wait_until_free(folder: &Path) -> Result<()> {
     const PATIENCE: Duration = Duration::from_secs(20);
     let start = Instant::now();
@@ -300,29 +165,23 @@ fn wait_until_free(folder: &Path) -> Result<()> {
     }
 }
 
-/// The last error in a log past `start`, without what it says to do.
-fn last_word(log: &Path, start: u64) -> Option<String> {
-    let bytes = fs::read(log).ok()?;
-    let text = String::from_utf8_lossy(bytes.get(usize::try_from(start).ok()?..)?).into_owned();
-    let error = text.lines().rev().find_map(|line| line.strip_prefix("error: ").map(str::to_string));
-    let panic = || text.lines().find(|line| line.contains("panicked at")).map(str::to_string);
-    let last = || text.lines().rev().map(str::trim).find(|line| !line.is_empty()).map(str::to_string);
-    error.or_else(panic).or_else(last)
+/// The figures in a line of a training, if it is that of an epoch.
+fn epoch_of(line: &str) -> Option<Value> {
+    serde_json::from_str::<Value>(line).ok().filter(|value| value["event"] == "epoch")
 }
 
 /// The figures of a run's epochs, in their order.
 fn epochs_of(folder: &Path) -> Result<Vec<Value>> {
     let path = folder.join("metrics.jsonl");
     let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
-    let values = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    Ok(values.filter(|value| value["event"] == "epoch").collect())
+    Ok(text.lines().filter_map(epoch_of).collect())
 }
 
-/// The figures of a run that came to its end.
+/// The figures of a run that has finished.
 fn figures_of(folder: &Path, epochs: &[Value]) -> Result<Value> {
     let model = folder.join("model");
     let sum = |name: &str| epochs.iter().filter_map(|epoch| epoch[name].as_f64()).sum::<f64>();
-    // Positives of an epoch are its speed times its seconds.
+    // The positives of an epoch are its speed times its seconds.
     let positives =
         |epoch: &Value| Some(epoch["positives_per_second"].as_f64()? * epoch["seconds"].as_f64()?);
     let num_positives: f64 = epochs.iter().filter_map(positives).sum();
@@ -333,7 +192,7 @@ fn figures_of(folder: &Path, epochs: &[Value]) -> Result<Value> {
     }
     figures.insert("positives_per_second".into(), json!(num_positives / seconds.max(1e-9)));
     figures.insert("seconds".into(), json!(seconds));
-    figures.insert("num_epochs".into(), json!(epochs.len()));
-    figures.insert("model_bytes".into(), json!(artifact::num_tensor_bytes(&model)?));
+    figures.insert(NUM_EPOCHS.into(), json!(epochs.len()));
+    figures.insert("model_bytes".into(), json!(model_folder::num_tensor_bytes(&model)?));
     Ok(Value::Object(figures))
 }

@@ -1,81 +1,14 @@
 //! Attacks on generated users, and what is to be known of each event: the labelled test.
 
-use std::str::FromStr;
-
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
+use super::attack_kind::{AttackKind, NORMAL, OPTION, stream_of};
+use super::login::Login;
 use super::population::{Densities, Population, log_ratio};
-use super::{ATTACK_STREAM, Login, stream};
-use crate::{Error, Result, nearest};
-
-/// Where the address of an attack comes from. The user is that of a test login.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum AttackKind {
-    /// Each of the 2^32 IPv4 addresses is equally likely.
-    UniformIpv4,
-    /// Uniform in a row of the table, each row equally likely.
-    AddressRanges,
-    /// That of a login of another user, each equally likely, who is not travelling: from around that user's
-    /// home or work.
-    OtherUsers,
-    /// Uniform in a neighbour of the user's home row or work row (even odds), each neighbour equally likely.
-    /// A row's neighbours are the rows next to it and those that share a /16 with it, without itself.
-    ///
-    /// The user's own logins spread over some 30 rows around home and work, so many of these look like them
-    /// to any detector.
-    Neighbour,
-}
-
-/// Number of kinds of attacks.
-pub const NUM_KINDS: usize = AttackKind::ALL.len();
-
-/// The kind of an event that is no attack, as files name it.
-pub const NORMAL: &str = "normal";
-
-impl AttackKind {
-    /// Every kind.
-    pub const ALL: [AttackKind; 4] =
-        [AttackKind::UniformIpv4, AttackKind::AddressRanges, AttackKind::OtherUsers, AttackKind::Neighbour];
-
-    /// Its name in flags and files.
-    pub fn name(self) -> &'static str {
-        match self {
-            AttackKind::UniformIpv4 => "uniform_ipv4",
-            AttackKind::AddressRanges => "address_ranges",
-            AttackKind::OtherUsers => "other_users",
-            AttackKind::Neighbour => "neighbour",
-        }
-    }
-
-    /// What it takes, for a kind that [`Population::allows`] not.
-    fn needs(self) -> &'static str {
-        match self {
-            AttackKind::UniformIpv4 | AttackKind::AddressRanges => "nothing",
-            AttackKind::OtherUsers => "at least two users",
-            AttackKind::Neighbour => "a table of at least two address ranges",
-        }
-    }
-}
-
-impl FromStr for AttackKind {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        AttackKind::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
-            let names = AttackKind::ALL.map(AttackKind::name);
-            let help = match nearest(name, names) {
-                Some(nearest) => format!("did you mean `{nearest}`?"),
-                None => format!("the kinds are {}", names.join(", ")),
-            };
-            Error::config(AT, format!("unknown kind of attack `{name}`"), help)
-        })
-    }
-}
-
-/// Where errors about attacks are.
-const AT: &str = "--attacks";
+use super::streams::{ATTACK_STREAM, stream};
+use crate::{At, Error, Result};
 
 /// The kinds of attacks and how many of each, as fractions of the number of test logins.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,9 +20,9 @@ impl AttackMix {
     /// Checks the fractions: at least one, each above 0 and at most 100, no kind twice.
     ///
     /// # Errors
-    /// [`Error::Config`] about `--attacks`.
+    /// [`Error::Config`] about `attacks`.
     pub fn new(fractions: Vec<(AttackKind, f64)>) -> Result<Self> {
-        let refuse = |what: String, help: &str| Err(Error::config(AT, what, help));
+        let refuse = |what: String, help: &str| Err(Error::config(At::option(OPTION), what, help));
         if fractions.is_empty() {
             return refuse("there is no kind of attack".into(), "give at least one KIND=FRACTION");
         }
@@ -108,12 +41,13 @@ impl AttackMix {
     /// Reads `KIND=FRACTION` texts.
     ///
     /// # Errors
-    /// [`Error::Config`] about `--attacks`, as [`AttackMix::new`], and for a text that is none.
+    /// [`Error::Config`] about `attacks`, as [`AttackMix::new`], and for a text that is none.
     pub fn parse<S: AsRef<str>>(texts: &[S]) -> Result<Self> {
         let parse = |text: &S| {
             let text = text.as_ref();
-            let refuse =
-                |what| Error::config(AT, what, "for example: --attacks address_ranges=0.5 neighbour=0.5");
+            let refuse = |what| {
+                Error::config(At::option(OPTION), what, "for example: address_ranges=0.5 neighbour=0.5")
+            };
             let (kind, fraction) =
                 text.split_once('=').ok_or_else(|| refuse(format!("`{text}` is not KIND=FRACTION")))?;
             let number =
@@ -134,13 +68,13 @@ impl AttackMix {
     /// Checks that the population allows every kind.
     ///
     /// # Errors
-    /// [`Error::Config`] about `--attacks`.
+    /// [`Error::Config`] about `attacks`.
     pub fn check(&self, population: &Population) -> Result<()> {
         match self.fractions.iter().find(|(kind, _)| !population.allows(*kind)) {
             None => Ok(()),
             Some((kind, _)) => {
                 let what = format!("{} needs {}", kind.name(), kind.needs());
-                Err(Error::config(AT, what, "leave this kind out"))
+                Err(Error::config(At::option(OPTION), what, "leave this kind out"))
             }
         }
     }
@@ -174,21 +108,11 @@ impl AttackMix {
             let end = (fraction_so_far * test.len() as f64).round() as usize;
             let num_attacks = end.saturating_sub(attacks.len());
             attacks.extend(victims.by_ref().take(num_attacks).map(|login| {
-                let ip = population.draw_attack(kind, login.user, &mut rng);
-                LabelledLogin { login: Login { ip, ..*login }, kind: Some(kind) }
+                let address = population.draw_attack(kind, login.user, &mut rng);
+                LabelledLogin { login: Login { address, ..*login }, kind: Some(kind) }
             }));
         }
         attacks
-    }
-}
-
-/// Address ranges, the first kind that there was, have the first stream.
-fn stream_of(kind: AttackKind) -> u64 {
-    match kind {
-        AttackKind::AddressRanges => 0,
-        AttackKind::UniformIpv4 => 1,
-        AttackKind::OtherUsers => 2,
-        AttackKind::Neighbour => 3,
     }
 }
 
@@ -245,6 +169,6 @@ impl<'a> LabelledTest<'a> {
 
     /// The probabilities of a row's address for a login of its user and for an attack on it.
     pub fn densities(&self, row: &LabelledLogin) -> Densities {
-        self.population.densities(row.login.user, row.login.ip)
+        self.population.densities(row.login.user, row.login.address)
     }
 }

@@ -8,7 +8,8 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use super::attacks::{LabelledLogin, LabelledTest};
-use super::{GeneratedLogins, Login, USER_PREFIX};
+use super::generate::GeneratedLogins;
+use super::login::{Login, USER_PREFIX};
 use crate::{Error, OutputFile, Result};
 
 /// Writes the logins as CSV into `folder`, which is created if it is missing.
@@ -80,9 +81,14 @@ fn write_file<T: Sync>(
 fn push_login(out: &mut Vec<u8>, login: &Login) {
     out.extend_from_slice(USER_PREFIX.as_bytes());
     push_integer(out, login.user.into());
-    for (octet, before) in login.ip.to_be_bytes().into_iter().zip(*b",...") {
-        out.push(before);
-        push_integer(out, octet.into());
+    match login.address.ipv4() {
+        Some(ip) => {
+            for (octet, before) in ip.to_be_bytes().into_iter().zip(*b",...") {
+                out.push(before);
+                push_integer(out, octet.into());
+            }
+        }
+        None => out.extend_from_slice(format!(",{}", login.address).as_bytes()),
     }
 }
 
@@ -144,6 +150,7 @@ fn push_fixed(out: &mut Vec<u8>, number: f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Address;
 
     #[test]
     fn numbers_are_written_as_the_standard_library_writes_them() {
@@ -161,8 +168,9 @@ mod tests {
                 assert_eq!(text(&|out| push_fixed(out, number)), expected);
             }
         }
-        let login = Login { user: 1203, ip: 0x0A00_FF01, seconds: 0 };
-        let name = super::super::user_name(login.user);
-        assert_eq!(text(&|out| push_login(out, &login)), format!("{name},10.0.255.1"));
+        for bits in [0x0A00_FF01, 0x2001_0DB8_0001_0002] {
+            let login = Login { user: 1203, address: Address::from_bits(bits), seconds: 0 };
+            assert_eq!(text(&|out| push_login(out, &login)), format!("user_1203,{}", login.address));
+        }
     }
 }

@@ -5,130 +5,22 @@
 //! so is the best that any detector can do on its logins: [`Population::densities`] are exact, and by the lemma
 //! of Neyman and Pearson no score has a better ROC than [`AttackMix::log_likelihood_ratio`].
 
+mod attack_kind;
 mod attacks;
 mod files;
+mod generate;
+mod login;
 mod population;
 mod ranges;
 mod row_spread;
-
-use rand::seq::SliceRandom;
-use rand::{Rng, RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
-use rand_distr::Pareto;
-use rayon::prelude::*;
-
-pub use self::attacks::{AttackKind, AttackMix, LabelledLogin, LabelledTest, NORMAL, NUM_KINDS};
-pub use self::files::write_files;
-pub use self::population::{Densities, P_TRAVEL_BETA, Population, UserProfile};
-use self::population::{ip_in, sample};
-pub use self::ranges::AddressRanges;
-use crate::event::hash_entity;
-
-/// What to generate.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GenerateOptions {
-    /// Number of users; any above `u32::MAX` are left out.
-    pub num_users: usize,
-    /// Number of days over which the logins are spread, 1..=49,710 (as seconds in a `u32`); anything else
-    /// counts as the nearest of these.
-    pub num_days: usize,
-    /// Determines the logins, together with the address ranges.
-    pub seed: u64,
-}
-
-/// One login.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Login {
-    /// The user's number, from 0; [`user_name`] is its entity.
-    pub user: u32,
-    /// The IPv4 address as an integer, first octet in the highest byte.
-    pub ip: u32,
-    /// Seconds since the beginning of the first day.
-    pub seconds: u32,
-}
-
-/// Logins split by time, each part in random order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct GeneratedLogins {
-    /// The first 70 % of the time.
-    pub train: Vec<Login>,
-    /// The next 20 %.
-    pub validation: Vec<Login>,
-    /// The last 10 %.
-    pub test: Vec<Login>,
-}
-
-impl GeneratedLogins {
-    /// The entity hashes and the IPv4 addresses of `logins`, in their order.
-    pub fn columns(logins: &[Login]) -> (Vec<u64>, Vec<u32>) {
-        logins.par_iter().map(|login| (hash_entity(user_name(login.user).as_bytes()), login.ip)).unzip()
-    }
-}
-
-/// The entity of a user: `user_123`.
-pub fn user_name(user: u32) -> String {
-    format!("{USER_PREFIX}{user}")
-}
-
-/// What the entities of users begin with; their number follows.
-const USER_PREFIX: &str = "user_";
-
-/// Generates the logins of `options.num_users` users.
-///
-/// Each user has a home row, uniform in the table, a work row, uniform among those at most 50,000 rows away,
-/// p_travel ~ Beta(1, 30), p_home ~ Beta(3, 5), and min(10,000, int(50 (Lomax(1) + 1))) logins. A login comes
-/// with p_travel from a uniform row, otherwise from home (with p_home) or from work, plus N(0, 10) rows,
-/// rounded and kept within the table. Its address is uniform in the row's range, its time uniform.
-///
-/// A user's logins depend on the ranges, the seed, the number of days and the user's number only.
-pub fn generate(ranges: &AddressRanges, options: &GenerateOptions) -> GeneratedLogins {
-    let num_users = u32::try_from(options.num_users).unwrap_or(u32::MAX);
-    let num_seconds = u32::try_from(options.num_days.max(1).saturating_mul(86_400));
-    let num_seconds = num_seconds.unwrap_or(MAX_DAYS * 86_400);
-    let users: Vec<Vec<Login>> = (0..num_users)
-        .into_par_iter()
-        .map(|user| user_logins(ranges, user, num_seconds, &mut stream(options.seed, u64::from(user))))
-        .collect();
-
-    let mut logins = GeneratedLogins::default();
-    for login in users.into_iter().flatten() {
-        match u64::from(login.seconds) * 10 / u64::from(num_seconds) {
-            0..7 => logins.train.push(login),
-            7..9 => logins.validation.push(login),
-            _ => logins.test.push(login),
-        }
-    }
-    let mut rng = stream(options.seed, SHUFFLE_STREAM);
-    logins.train.shuffle(&mut rng);
-    logins.validation.shuffle(&mut rng);
-    logins.test.shuffle(&mut rng);
-    logins
-}
-
-/// The most whole days whose seconds fit in a `u32`.
-const MAX_DAYS: u32 = u32::MAX / 86_400;
-
-// Streams below 2^32 belong to the users.
-const SHUFFLE_STREAM: u64 = 1 << 32;
-const ATTACK_STREAM: u64 = SHUFFLE_STREAM + 1;
-
-/// An independent generator for each purpose, so that neither threads nor the number of users matter.
-fn stream(seed: u64, stream: u64) -> ChaCha8Rng {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    rng.set_stream(stream);
-    rng
-}
-
-fn user_logins(ranges: &AddressRanges, user: u32, num_seconds: u32, rng: &mut impl Rng) -> Vec<Login> {
-    let profile = UserProfile::draw(ranges, rng);
-    // numpy's pareto is Lomax, so the notebook's `pareto(1) + 1` is Pareto with scale 1. The cast saturates.
-    let num_logins = ((50.0 * sample(Pareto::new(1.0, 1.0), rng)) as usize).min(10_000);
-    let login = |_| {
-        let row = profile.login_row(ranges.len() - 1, rng);
-        Login { user, ip: ip_in(ranges, row, rng), seconds: rng.random_range(0..num_seconds) }
-    };
-    (0..num_logins).map(login).collect()
-}
-
+mod streams;
 #[cfg(test)]
 mod tests;
+
+pub use attack_kind::{AttackKind, NORMAL, NUM_KINDS};
+pub use attacks::{AttackMix, LabelledLogin, LabelledTest};
+pub use files::write_files;
+pub use generate::{GenerateOptions, GeneratedLogins, generate};
+pub use login::{Login, user_name};
+pub use population::{Densities, P_TRAVEL_BETA, Population, UserProfile};
+pub use ranges::AddressRanges;

@@ -4,9 +4,11 @@ use rand::{Rng, RngExt};
 use rand_distr::{Beta, Distribution, Normal};
 use rayon::prelude::*;
 
-use super::attacks::{AttackKind, NUM_KINDS};
+use super::attack_kind::{AttackKind, NUM_KINDS};
+use super::ranges::AddressRanges;
 use super::row_spread::{ROWS_AWAY, RowSpread};
-use super::{AddressRanges, stream};
+use super::streams::stream;
+use crate::event::Address;
 
 /// Table rows between home and work at most.
 const MAX_COMMUTE: usize = 50_000;
@@ -166,15 +168,15 @@ impl<'a> Population<'a> {
         }
     }
 
-    /// The probabilities of the address `ip` for a login of `user` and for the attacks on it, each a sum over
+    /// The probabilities of an address for a login of `user` and for the attacks on it, each a sum over
     /// the ways in which the address can come about. No two rows overlap, so these are the ways to its row.
     ///
     /// # Panics
     /// If there is no such user.
-    pub fn densities(&self, user: u32, ip: u32) -> Densities {
+    pub fn densities(&self, user: u32, address: Address) -> Densities {
         let mut densities = Densities { normal: 0.0, attacks: [0.0; NUM_KINDS] };
         densities.attacks[AttackKind::UniformIpv4 as usize] = 1.0 / (1_u64 << 32) as f64;
-        let Some(row) = self.ranges.row_of(ip) else { return densities };
+        let Some(row) = address.ipv4().and_then(|ip| self.ranges.row_of(ip)) else { return densities };
         let (start, end) = self.ranges.get(row);
         let in_row = 1.0 / (f64::from(end - start) + 1.0);
         let any_row = 1.0 / self.ranges.len() as f64;
@@ -217,10 +219,10 @@ impl<'a> Population<'a> {
     }
 
     /// The address of an attack on `user`, which must be a kind that [`Population::allows`].
-    pub(super) fn draw_attack(&self, kind: AttackKind, user: u32, rng: &mut impl Rng) -> u32 {
+    pub(super) fn draw_attack(&self, kind: AttackKind, user: u32, rng: &mut impl Rng) -> Address {
         let last_row = self.ranges.len() - 1;
         let row = match kind {
-            AttackKind::UniformIpv4 => return rng.random(),
+            AttackKind::UniformIpv4 => return Address::from_ipv4(rng.random()),
             AttackKind::AddressRanges => rng.random_range(0..=last_row),
             AttackKind::OtherUsers => {
                 let other = rng.random_range(0..self.users.len() - 1);
@@ -265,9 +267,9 @@ fn neighbours(ranges: &AddressRanges, row: usize) -> (u32, u32) {
     (first as u32, last as u32)
 }
 
-pub(super) fn ip_in(ranges: &AddressRanges, row: usize, rng: &mut impl Rng) -> u32 {
+pub(super) fn ip_in(ranges: &AddressRanges, row: usize, rng: &mut impl Rng) -> Address {
     let (start, end) = ranges.get(row);
-    rng.random_range(start..=end)
+    Address::from_ipv4(rng.random_range(start..=end))
 }
 
 pub(super) fn sample<D, E>(distribution: Result<D, E>, rng: &mut impl Rng) -> f64

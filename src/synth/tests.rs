@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::fs;
 
 use super::*;
-use crate::event::parse_ipv4;
+use crate::event::{Address, hash_entity, parse_address};
 
 /// 1,000 rows of 256 addresses from 1.0.0.0 on, so that a row is the address divided by 256.
 fn thousand_rows() -> AddressRanges {
@@ -17,6 +17,11 @@ fn row_of(ip: u32) -> usize {
     (ip as usize - 0x0100_0000) / 256
 }
 
+/// The address of a login or of an attack, which is an IPv4 address here.
+fn ipv4(login: &Login) -> u32 {
+    login.address.ipv4().unwrap()
+}
+
 fn options(num_users: usize, seed: u64) -> GenerateOptions {
     GenerateOptions { num_users, num_days: 10, seed }
 }
@@ -27,7 +32,7 @@ fn by_user(logins: &GeneratedLogins) -> HashMap<u32, Vec<Login>> {
         users.entry(login.user).or_default().push(*login);
     }
     for logins in users.values_mut() {
-        logins.sort_by_key(|login| (login.seconds, login.ip));
+        logins.sort_by_key(|login| (login.seconds, login.address));
     }
     users
 }
@@ -110,7 +115,7 @@ fn an_attack_is_a_test_login_from_elsewhere() {
     let from_ranges = attacks(&["address_ranges=1"]);
     let mut tenths = [0_usize; 10];
     for attack in &from_ranges {
-        tenths[row_of(attack.ip) / 100] += 1;
+        tenths[row_of(ipv4(attack)) / 100] += 1;
     }
     let expected = from_ranges.len() as f64 / 10.0;
     // Five standard deviations of a binomial count.
@@ -131,7 +136,7 @@ fn attacks_that_cannot_be_are_refused() {
         (&[], "there is no kind of attack"),
     ] {
         let error = AttackMix::parse(texts).unwrap_err();
-        assert_eq!((error.to_string(), error.exit_code()), (format!("--attacks: {what}"), 2));
+        assert_eq!((error.to_string(), error.exit_code()), (format!("attacks: {what}"), 2));
         assert!(error.help().is_some());
     }
     assert_eq!("neighbor".parse::<AttackKind>().unwrap_err().help().unwrap(), "did you mean `neighbour`?");
@@ -146,7 +151,7 @@ fn attacks_that_cannot_be_are_refused() {
         let logins = generate(ranges, &options(num_users, 4));
         let mix = AttackMix::parse(&[format!("{kind}=1")]).unwrap();
         let Err(error) = LabelledTest::draw(&population, &logins.test, mix, 4) else { panic!("{kind}") };
-        assert_eq!((error.to_string(), error.exit_code()), (format!("--attacks: {what}"), 2));
+        assert_eq!((error.to_string(), error.exit_code()), (format!("attacks: {what}"), 2));
         // By default it is the one that is left out.
         let default = labelled(&population, &logins, &[]);
         let kinds: Vec<&str> = default.mix().fractions().iter().map(|(kind, _)| kind.name()).collect();
@@ -168,7 +173,7 @@ fn the_population_is_that_of_the_logins() {
     for (user, logins) in by_user(&generate(&ranges, &options(200, 9))) {
         let profile = population.profile(user);
         let near = |row: usize, base: usize| row.abs_diff(base) <= 60;
-        let rows: Vec<usize> = logins.iter().map(|login| ranges.row_of(login.ip).unwrap()).collect();
+        let rows: Vec<usize> = logins.iter().map(|login| ranges.row_of(ipv4(login)).unwrap()).collect();
         let num_logins = rows.len() as f64;
         let travels = rows.iter().filter(|&&row| !near(row, profile.home) && !near(row, profile.work));
         let expected = num_logins * profile.p_travel;
@@ -204,7 +209,7 @@ fn logins_cluster_at_home_and_work_except_for_travels() {
     let row = |ip: u32| starts.partition_point(|&start| start <= ip) - 1;
     let (mut travels, mut home_shares, mut deviations, mut commutes) = (vec![], vec![], vec![], vec![]);
     for logins in by_user(&generate(&ranges, &options(3000, 6))).values() {
-        let mut rows: Vec<usize> = logins.iter().map(|login| row(login.ip)).collect();
+        let mut rows: Vec<usize> = logins.iter().map(|login| row(ipv4(login))).collect();
         rows.sort_unstable();
         let near = |center: usize| {
             let begin = rows.partition_point(|&row| row + 60 < center);
@@ -244,11 +249,11 @@ fn rows_stay_in_a_table_of_three() {
     let logins = generate(&ranges, &options(50, 7));
     let mut seen = HashMap::new();
     for login in logins.train.iter().chain(&logins.test) {
-        *seen.entry(login.ip).or_insert(0) += 1;
+        *seen.entry(login.address).or_insert(0) += 1;
     }
     assert_eq!(seen.len(), 6, "{seen:?}");
     // N(0, 10) around three rows nearly always leaves them on one of the two sides.
-    let edges = logins.train.iter().filter(|login| login.ip >> 8 != 0x01_0001).count();
+    let edges = logins.train.iter().filter(|login| ipv4(login) >> 8 != 0x01_0001).count();
     assert!(edges as f64 > 0.85 * logins.train.len() as f64);
 }
 
@@ -266,12 +271,12 @@ fn files_read_back_as_what_was_generated() {
     let read = |name: &str| fs::read_to_string(target.join(name)).unwrap();
     let parse = |line: &str| {
         let (user, ip) = line.split_once(',').unwrap();
-        (user.to_string(), parse_ipv4(ip.as_bytes()).unwrap())
+        (user.to_string(), parse_address(ip.as_bytes()).unwrap())
     };
     for (name, logins) in
         [("train.csv", &logins.train), ("validation.csv", &logins.validation), ("test.csv", &logins.test)]
     {
-        let expected: Vec<_> = logins.iter().map(|login| (user_name(login.user), login.ip)).collect();
+        let expected: Vec<_> = logins.iter().map(|login| (user_name(login.user), login.address)).collect();
         assert_eq!(read(name).lines().map(parse).collect::<Vec<_>>(), expected, "{name}");
     }
 
@@ -287,7 +292,7 @@ fn files_read_back_as_what_was_generated() {
     );
     let mut num_attacks = 0;
     for (i, (line, row)) in labelled_text.lines().zip(labelled.rows()).enumerate() {
-        let ip = std::net::Ipv4Addr::from(row.login.ip);
+        let ip = row.login.address;
         let label = u8::from(row.kind.is_some());
         assert_eq!(line, format!("{},{ip},{label},{}", user_name(row.login.user), row.kind_name()));
         // Interleaved: the labels of the first rows do not all agree.
@@ -327,7 +332,9 @@ fn a_folder_that_cannot_be_written_is_named() {
 
 #[test]
 fn columns_hold_the_hashed_names_and_the_addresses_in_order() {
-    let logins = [Login { user: 1, ip: 5, seconds: 0 }, Login { user: 0, ip: 7, seconds: 1 }];
+    let addresses = [5, 7].map(Address::from_ipv4);
+    let login = |user, seconds| Login { user, address: addresses[seconds as usize], seconds };
     let hashes = vec![hash_entity(b"user_1"), hash_entity(b"user_0")];
-    assert_eq!(GeneratedLogins::columns(&logins), (hashes, vec![5, 7]));
+    let columns = GeneratedLogins::columns(&[login(1, 0), login(0, 1)]);
+    assert_eq!(columns, (hashes, addresses.to_vec(), vec![0, 1]));
 }

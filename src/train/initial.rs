@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use toml::Table;
 
-use super::checkpoint::{self, Checkpoint};
+use super::checkpoint::{Checkpoint, STATE};
 use super::progress::Progress;
 use super::step::TrainState;
-use crate::artifact::{InitFrom, MANIFEST, StoredWeights};
-use crate::config::{Config, IpEncoderKind, differences};
-use crate::entity_filter::EntityFilter;
+use crate::config::{Config, differences};
 use crate::event::ENTITY_HASH;
 use crate::model::IpInsightsConfig;
-use crate::{Error, Result};
+use crate::model_folder::entity_filter::EntityFilter;
+use crate::model_folder::{InitFrom, MANIFEST, StoredWeights};
+use crate::{At, Error, Result};
 
 /// Weights of the shape that a run needs, verified.
 pub struct InitialModel {
@@ -39,7 +39,7 @@ impl InitialModel {
     /// difference. [`Error::Io`] where a file is missing, [`Error::Data`] where one is damaged.
     pub fn open(path: &Path, config: &Config) -> Result<Self> {
         let folder = find(path)?;
-        let (source, init_from, differing) = if folder.join(checkpoint::STATE).exists() {
+        let (source, init_from, differing) = if folder.join(STATE).exists() {
             let checkpoint = Checkpoint::open(&folder)?;
             let differing = shape_differences(checkpoint.config(), config);
             let init_from = checkpoint.manifest().as_init_from();
@@ -60,7 +60,7 @@ impl InitialModel {
         }
         let help = help(&differing);
         let what = format!("its weights do not fit this run: {}", differing.join("; "));
-        Err(Error::config(format!("--init-from {}", path.display()), what, help))
+        Err(Error::config(At::option_of("init_from", path.display()), what, help))
     }
 
     /// What tells these weights.
@@ -113,32 +113,23 @@ fn find(path: &Path) -> Result<PathBuf> {
         }
     }
     Err(Error::config(
-        format!("--init-from {}", path.display()),
+        At::option_of("init_from", path.display()),
         "there is no model and no checkpoint",
         "give a model folder, a run folder, or a checkpoint as in RUN/checkpoints/step-0000001000",
     ))
 }
 
-/// What differs among the keys that say how the weights lie, and that have a meaning here.
-fn shape_differences(then: &Config, now: &Config) -> Vec<String> {
-    let shape = |config: &Config| (config.hyperparameters.num_entity_vectors, of(config).shape());
-    if shape(then) == shape(now) {
-        return Vec::new(); // lengths of prefixes may stand there in another order
-    }
-    let is_used = |key: &str| match key {
-        "hyperparameters.num_entity_vectors"
-        | "hyperparameters.vector_dim"
-        | "hyperparameters.num_ip_encoder_layers" => true,
-        "model.prefix_lengths" => [then, now].iter().all(|c| c.model.ip_encoder == IpEncoderKind::Prefixes),
-        "model.memory_lengths" => [then, now].iter().all(|c| c.model.memory_cells > 0),
-        _ => key.starts_with("model."),
-    };
-    let table = |config: &Config| Table::try_from(config).unwrap_or_default();
-    differences(&table(then), &table(now), |key| !is_used(key))
-}
+/// Keys that say how the weights lie.
+const SHAPE_KEYS: [&str; 3] = [
+    "hyperparameters.num_entity_vectors",
+    "hyperparameters.vector_dim",
+    "hyperparameters.num_ip_encoder_layers",
+];
 
-fn of(config: &Config) -> IpInsightsConfig {
-    IpInsightsConfig::of(config, 1)
+/// What differs among [`SHAPE_KEYS`].
+fn shape_differences(then: &Config, now: &Config) -> Vec<String> {
+    let table = |config: &Config| Table::try_from(config).unwrap_or_default();
+    differences(&table(then), &table(now), |key| !SHAPE_KEYS.contains(&key))
 }
 
 fn help(differing: &[String]) -> &'static str {
@@ -146,11 +137,11 @@ fn help(differing: &[String]) -> &'static str {
         true => {
             "an entity's row is its hash modulo num_entity_vectors, and a model does not know its entities, so its \
              rows cannot be dealt out anew: keep the old number, or train from scratch with the new one, without \
-             --init-from\nfor the other keys: take the values of then, in config.toml beside the weights"
+             init_from\nfor the other keys: take the values of then, in config.toml beside the weights"
         }
         false => {
             "take the values of then, which are in config.toml beside the weights; or train from scratch, without \
-             --init-from"
+             init_from"
         }
     }
 }

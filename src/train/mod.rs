@@ -4,20 +4,25 @@
 //! initial weights. The same seed gives the same model, byte for byte on the CPU.
 
 pub mod checkpoint;
-mod checkpointer;
+mod detector;
+mod divergence;
 mod initial;
+mod inputs;
 mod lock;
+mod losses;
+mod metrics;
 mod progress;
 mod run_folder;
 mod step;
-mod tensor_file;
 mod tensorboard;
 mod trainer;
 
-pub use checkpoint::{Checkpoint, Resume, RunIdentity};
-pub use checkpointer::CheckpointFolder;
+pub use checkpoint::{Checkpoint, CheckpointFolder, Resume, RunIdentity};
+pub use detector::fit_detector;
 pub use initial::InitialModel;
+pub use inputs::TrainInputs;
 pub use lock::FolderLock;
+pub use metrics::{EpochMetrics, TrainEvent};
 pub use run_folder::RunFolder;
 pub use step::{StepLoss, TrainState};
-pub use trainer::{EpochMetrics, TrainEvent, TrainInputs, Trained, train};
+pub use trainer::{Trained, train};

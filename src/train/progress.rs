@@ -1,4 +1,4 @@
-use super::trainer::EpochMetrics;
+use super::metrics::EpochMetrics;
 
 /// Sums of the loss on the host.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

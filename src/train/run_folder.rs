@@ -5,12 +5,12 @@ use std::time::SystemTime;
 
 use super::checkpoint::{Checkpoint, Resume};
 use super::lock::FolderLock;
+use super::metrics::TrainEvent;
 use super::tensorboard::{self, EventWriter};
-use super::trainer::TrainEvent;
-use crate::artifact;
 use crate::config::Config;
-use crate::output_file::{OutputFile, TEMPORARY_PREFIX};
-use crate::{Error, Result};
+use crate::durable::{OutputFile, TEMPORARY_PREFIX};
+use crate::model_folder;
+use crate::{At, Error, Result};
 
 const MODEL: &str = "model";
 
@@ -60,37 +60,33 @@ impl RunFolder {
         Ok(Self { path: path.to_path_buf(), metrics, tensorboard, num_steps, _lock: lock })
     }
 
-    /// Refuses a folder that holds a run which may neither be overwritten nor gone on with, and one that holds
-    /// nothing to go on with where that is a must.
+    /// Refuses a folder that holds a run which may neither be overwritten nor resumed, and one that holds nothing to
+    /// resume where that is a must.
     ///
     /// # Errors
     ///
     /// [`Error::Config`].
     pub fn check(path: &Path, overwrite: bool, resume: Resume) -> Result<()> {
-        let at = format!("--output {}", path.display());
+        let refused =
+            |what: &str, help: &str| Err(Error::config(At::option_of("output", path.display()), what, help));
         let holds_run = ["config.toml", "metrics.jsonl", "tensorboard", "checkpoints", "model"]
             .iter()
             .any(|name| path.join(name).exists());
         if resume == Resume::Must && !holds_run {
-            let help = "give the folder of a run that was cut off, or leave out --resume must";
-            return Err(Error::config(at, "there is no run to go on with", help));
+            let help = "give the folder of a run that was interrupted, or set the option resume to auto";
+            return refused("there is no run to resume", help);
         }
         if !holds_run || overwrite || resume == Resume::Must {
             return Ok(());
         }
-        if artifact::is_completed(&path.join("model")) {
-            return Err(Error::config(
-                at,
-                "the folder holds a run that came to its end",
-                "give another folder, or add --overwrite to replace the run",
-            ));
+        if model_folder::is_completed(&path.join("model")) {
+            let help = "give another folder, or add the option overwrite to replace the run";
+            return refused("the folder holds a run that is complete", help);
         }
         if resume == Resume::Never {
-            return Err(Error::config(
-                at,
-                "the folder holds a run",
-                "give another folder, add --overwrite to replace the run, or --resume auto to go on with it",
-            ));
+            let help = "give another folder, add the option overwrite to replace the run, or set the option resume \
+                        to auto to resume it";
+            return refused("the folder holds a run", help);
         }
         Ok(())
     }
@@ -176,7 +172,7 @@ fn known_metrics(path: &Path, checkpoint: &Checkpoint) -> Result<String> {
 
 /// Removes what a run that was killed while it wrote left half written.
 fn remove_half_written(path: &Path) -> Result<()> {
-    artifact::remove_half_written(&path.join(MODEL))?;
+    crate::durable::remove_half_written(&path.join(MODEL))?;
     for entry in fs::read_dir(path).map_err(Error::io("read", path))? {
         let entry = entry.map_err(Error::io("read", path))?;
         if entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX) {

@@ -12,16 +12,15 @@ use crate::Result;
 use crate::config::Hyperparameters;
 use crate::data::{MiniBatch, segments};
 use crate::model::{
-    EntityEmbedding, IpEncoder, IpInsights, IpInsightsConfig, PrefixMemory, RowIndex, ShardRows, index_tensor,
+    EntityEmbedding, IpEncoder, IpInsights, IpInsightsConfig, RowIndex, ShardRows, index_tensor,
 };
-use crate::score::{ip_tensor, read_floats};
+use crate::tensors::{ip_tensor, read_floats};
 
 /// A model in training with its optimiser: what one step reads and writes, all on one device.
 pub struct TrainState {
     entity_embedding: EntityEmbedding,
     /// First and second moments of each shard of the table.
     moments: Vec<(Tensor<2>, Tensor<2>)>,
-    memory: PrefixMemory,
     shape: ModelShape,
     /// The encoder's parameters and their moments, `[1, num_parameters]` each: a table of one row.
     encoder: TableTensors,
@@ -50,7 +49,7 @@ pub(super) struct StateTensor {
     pub(super) parts: Vec<Tensor<2>>,
 }
 
-/// What steps change: the table `[N, row width]` and the encoder `[1, num_parameters]`, with both moments of Adam.
+/// What steps change: the table `[N, d]` and the encoder `[1, num_parameters]`, with both moments of Adam.
 const STATE_NAMES: [&str; 6] = [
     "entity_embedding",
     "entity_embedding.first_moment",
@@ -67,8 +66,6 @@ struct Uploaded {
     /// `[U + 1]`
     segments: Tensor<1, Int>,
     /// `[B]`
-    tags: Tensor<1, Int>,
-    /// `[B]`
     ips: Tensor<1, Int>,
     num_positives: usize,
 }
@@ -82,7 +79,7 @@ impl TrainState {
     /// Starts from a model on a plain device.
     pub fn from_model(model: IpInsights, hyperparameters: &Hyperparameters) -> Self {
         let shape = model.shape();
-        let IpInsights { entity_embedding, ip_encoder, memory } = model;
+        let IpInsights { entity_embedding, ip_encoder } = model;
         let zeros = |tensor: &Tensor<2>| (tensor.zeros_like(), tensor.zeros_like());
         let moments = entity_embedding.shards.iter().map(|shard| zeros(&shard.val())).collect();
         let parameters = ip_encoder.parameters();
@@ -93,7 +90,6 @@ impl TrainState {
             device,
             entity_embedding,
             moments,
-            memory,
             shape,
             encoder: (parameters, first, second),
             num_steps: 0,
@@ -119,7 +115,6 @@ impl TrainState {
         IpInsights {
             entity_embedding: self.entity_embedding.clone(),
             ip_encoder: IpEncoder::from_parameters(&self.shape, self.encoder.0.clone()),
-            memory: self.memory.clone(),
         }
     }
 
@@ -162,7 +157,7 @@ impl TrainState {
         let mut moments = Vec::new();
         let [weights, first, second, encoder @ ..] = STATE_NAMES;
         for range in table.sharding().shards(config.num_entity_vectors) {
-            let mut shard = |name| upload(name, range.clone(), table.row_width());
+            let mut shard = |name| upload(name, range.clone(), shape.vector_dim);
             shards.push(shard(weights)?);
             moments.push((shard(first)?, shard(second)?));
         }
@@ -174,7 +169,6 @@ impl TrainState {
             device: device.clone(),
             entity_embedding: table.with_shards(shards),
             moments,
-            memory: PrefixMemory { shape: shape.memory },
             shape,
             num_steps,
             num_steps_before,
@@ -239,7 +233,7 @@ impl TrainState {
     pub fn gradients(&self, batch: &MiniBatch, pair_ips: Tensor<2, Int>, mask: Tensor<2>) -> Folded {
         let uploaded = self.upload(batch);
         let rows = self.entity_embedding.forward(&uploaded.index);
-        let pairs = Pairs { segments: uploaded.segments, tags: uploaded.tags, ips: pair_ips, mask };
+        let pairs = Pairs { segments: uploaded.segments, ips: pair_ips, mask };
         folded(rows, pairs, self.encoder.0.clone(), self.shape)
     }
 
@@ -249,7 +243,7 @@ impl TrainState {
         let weight_decay = self.weight_decay / uploaded.num_positives as f64;
         let adam = self.adam(weight_decay);
         let (shards, places) = self.take_shards(uploaded.index, &uploaded.segments);
-        let pairs = Pairs { segments: uploaded.segments, tags: uploaded.tags, ips, mask };
+        let pairs = Pairs { segments: uploaded.segments, ips, mask };
         let Stepped { tables, parameters, sums } =
             folded_step(shards, pairs, self.encoder.0.clone(), self.shape, adam);
         for ((shard, id), (weights, first, second)) in places.into_iter().zip(tables) {
@@ -290,7 +284,6 @@ impl TrainState {
         Uploaded {
             index: self.entity_embedding.index(&unique),
             segments: index_tensor(offsets, &self.device),
-            tags: ip_tensor(batch.tags.clone(), &self.device),
             ips: ip_tensor(batch.ips.clone(), &self.device),
             num_positives: batch.len(),
         }
@@ -326,11 +319,10 @@ mod tests {
         let mut config = crate::Config::default();
         let h = &mut config.hyperparameters;
         (h.num_entity_vectors, h.vector_dim) = (20, 8);
-        config.model.memory_cells = 8;
         let model = IpInsightsConfig::of(&config, 8); // three shards
         let device = crate::device::choose(DeviceChoice::Ndarray).unwrap().device;
         let step = |state: &mut TrainState, i: u32| {
-            let positives = (0..40).map(|j| (j % 20, j, (i * 40 + j).wrapping_mul(2_654_435_761)));
+            let positives = (0..40).map(|j| (j % 20, (i * 40 + j).wrapping_mul(2_654_435_761)));
             state.step(&MiniBatch::sorted(positives), Negatives::training(1, 1, 5, 0, i));
         };
         let values = |state: &TrainState| -> Vec<Vec<f32>> {

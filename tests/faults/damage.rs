@@ -4,10 +4,11 @@ use std::fs;
 use std::path::Path;
 
 use ipsight::Config;
-use ipsight::artifact;
 use ipsight::config::DeviceChoice;
 use ipsight::data::Events;
 use ipsight::device::{self, ComputeDevice};
+use ipsight::event::Address;
+use ipsight::model_folder;
 use ipsight::train::{Checkpoint, CheckpointFolder, RunIdentity, TrainInputs, checkpoint};
 
 use super::support::ipsight;
@@ -22,16 +23,17 @@ fn device() -> ComputeDevice {
 
 fn events() -> Events {
     let entities = (0..40u64).map(|i| (i % 5) * 0x9E37_79B9_7F4A_7C15).collect();
-    Events::from_columns(entities, (0..40u32).map(|i| i.wrapping_mul(2_654_435_761)).collect())
+    Events::from_columns(
+        entities,
+        (0..40).map(|i: u32| Address::from_ipv4(i.wrapping_mul(2_654_435_761))).collect(),
+    )
 }
 
-/// The smallest there is, with a memory.
+/// The smallest there is.
 fn config() -> Config {
     let mut config = Config::default();
     let h = &mut config.hyperparameters;
     (h.num_entity_vectors, h.vector_dim, h.mini_batch_size, h.epochs) = (3, 4, 20, 2);
-    config.model.memory_cells = 4;
-    config.model.memory_lengths = vec![8];
     config.training.checkpoint_interval = "1 steps".into();
     config
 }
@@ -52,12 +54,13 @@ fn train(root: &Path) {
         until_epoch: None,
     };
     let trained = ipsight::train(&inputs, &mut |_| Ok(())).unwrap();
-    let model = artifact::TrainedModel {
+    let model = model_folder::TrainedModel {
+        detector: None,
         model: &trained.model,
         row_counts: &trained.row_counts,
         entity_filter: &trained.entity_filter,
     };
-    let training = artifact::TrainingSummary {
+    let training = model_folder::TrainingSummary {
         num_events: 40,
         num_entity_rows_seen: 3,
         num_epochs: 2,
@@ -68,7 +71,7 @@ fn train(root: &Path) {
         discriminator_auc: None,
         init_from: None,
     };
-    artifact::save(&root.join("model"), &model, &config, training).unwrap();
+    model_folder::save(&root.join("model"), &model, &config, training).unwrap();
 }
 
 /// Calls `check` with each damage done to a file, and puts the file right again. Returns how many there were.
@@ -98,12 +101,12 @@ fn a_model_with_any_byte_changed_or_missing_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     train(folder.path());
     let (model, device) = (folder.path().join("model"), device());
-    artifact::load(&model, &device).unwrap();
+    ipsight::LoadedModel::load(&model, &device).unwrap();
     let mut wrong = Vec::new();
     let mut num_damaged = 0;
     for name in MODEL {
         num_damaged += with_each_damage(&model.join(name), &mut |what| {
-            match artifact::load(&model, &device) {
+            match ipsight::LoadedModel::load(&model, &device) {
                 Ok(_) => wrong.push(format!("{what}: taken for whole")),
                 Err(error) if error.exit_code() != 3 => wrong.push(format!("{what}: {error}")),
                 // A version that is none of ours would send people for another program.
@@ -115,7 +118,7 @@ fn a_model_with_any_byte_changed_or_missing_is_refused() {
             }
         });
     }
-    artifact::load(&model, &device).unwrap();
+    ipsight::LoadedModel::load(&model, &device).unwrap();
     println!("{num_damaged} damaged models");
     assert!(wrong.is_empty(), "{} of {num_damaged}, first {:?}", wrong.len(), &wrong[..wrong.len().min(10)]);
 }

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use ipsight::artifact;
+use ipsight::model_folder;
 use ipsight::train::Checkpoint;
 
 use super::support::failpoints::{self, How};
@@ -91,7 +91,7 @@ impl Case {
             };
             let opened = match folder.contains("/checkpoints/") {
                 true => Checkpoint::open(&root.join(folder)).map(drop),
-                false => artifact::read_and_verify(&root.join(folder)).map(drop),
+                false => model_folder::read_and_verify(&root.join(folder)).map(drop),
             };
             wrong.extend(opened.err().map(|error| error.to_string()));
         }

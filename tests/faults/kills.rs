@@ -21,7 +21,7 @@ fn num_runs() -> u64 {
 fn wrong_after(root: &Path, output: &str) -> Option<String> {
     let last = train(root, output, &[]);
     // The last kill may have come after the model was in place.
-    let is_at_its_end = last.code == Some(2) && last.stderr.contains("came to its end");
+    let is_at_its_end = last.code == Some(2) && last.stderr.contains("is complete");
     if last.code != Some(0) && !is_at_its_end {
         return Some(format!("exit code {:?}: {}", last.code, last.stderr));
     }

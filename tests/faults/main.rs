@@ -23,8 +23,6 @@ mini_batch_size = 100
 learning_rate = 0.02
 epochs = 3
 batch_metrics_publish_interval = 4
-[model]
-memory_cells = 8
 [training]
 device = "ndarray"
 checkpoint_interval = "3 steps"

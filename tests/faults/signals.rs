@@ -10,6 +10,7 @@ use ipsight::Config;
 use ipsight::config::DeviceChoice;
 use ipsight::data::Events;
 use ipsight::device;
+use ipsight::event::Address;
 use ipsight::train::{CheckpointFolder, Resume, RunIdentity, TrainEvent, TrainInputs, Trained, checkpoint};
 
 use super::support::command;
@@ -121,7 +122,10 @@ fn a_second_signal_ends_a_run_at_once() {
 
 fn events(num: u32) -> Events {
     let entities = (0..u64::from(num)).map(|i| (i % 37) * 0x9E37_79B9_7F4A_7C15).collect();
-    Events::from_columns(entities, (0..num).map(|i| i.wrapping_mul(2_654_435_761)).collect())
+    Events::from_columns(
+        entities,
+        (0..num).map(|i| Address::from_ipv4(i.wrapping_mul(2_654_435_761))).collect(),
+    )
 }
 
 /// Trains 3 epochs of 10 steps. `stop_at` counts how often it is asked whether to stop: once before each step, and once

@@ -1,37 +1,38 @@
 //! Reading in blocks gives what reading row by row gives: events, order, errors with their places, reports.
 
 use std::io::Read;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::mpsc;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::chunk::EventColumns;
 use super::columns::Columns;
 use super::intake::EventSink;
 use super::properties::in_pieces_that_may_break_off;
+use super::row::TimedEvent;
 use super::*;
 use crate::data::blocks::{BLOCK, MAX_ODD_ROWS, Parsed};
-use crate::event::{Event, hash_entity};
+use crate::event::Event;
 
 #[derive(Default)]
-struct Collected(Vec<Event>);
+struct Collected(Vec<TimedEvent>);
 
 impl EventSink for Collected {
-    fn events(&mut self, entity: &[u64], ip: &[u32]) -> Result<()> {
-        assert_eq!(entity.len(), ip.len());
-        self.0.extend(entity.iter().zip(ip).map(|(&entity, &ip)| Event { entity, ip }));
+    fn events(&mut self, events: EventColumns<'_>) -> Result<()> {
+        assert_eq!(events.entity.len(), events.address.len());
+        assert!(events.time.is_none_or(|time| time.len() == events.len()));
+        let time = |index| events.time.map(|times| times[index]);
+        self.0.extend(events.events().enumerate().map(|(i, event)| TimedEvent { event, time: time(i) }));
         Ok(())
-    }
-
-    fn prepared(&mut self, _: Stream) -> Result<u64> {
-        Ok(0)
     }
 }
 
 /// Everything that a reading leaves behind.
 #[derive(Debug, PartialEq)]
 struct Outcome {
-    events: Vec<Event>,
+    events: Vec<TimedEvent>,
     result: std::result::Result<ReadReport, (String, u8)>,
     quarantined: Option<Vec<u8>>,
 }
@@ -52,14 +53,10 @@ fn outcome(
     Outcome { events: Vec::new(), result, quarantined }
 }
 
+/// The outcome of handing on one row after the other, as events: without blocks, since a thread of rayon reads.
 fn row_by_row(stream: Stream, options: &ReadOptions) -> Outcome {
-    let mut events = Vec::new();
-    let mut on_row = |row: Row<'_>, _: Place<'_>| {
-        events.push(Event { entity: hash_entity(row.entity), ip: row.ip });
-        Ok(())
-    };
-    let outcome = outcome(options, Sink::Rows(&mut on_row), |intake| read(stream, options, intake, 1));
-    Outcome { events, ..outcome }
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    pool.install(|| in_blocks(stream, options, 1))
 }
 
 fn in_blocks(stream: Stream, options: &ReadOptions, block_size: usize) -> Outcome {
@@ -82,7 +79,7 @@ fn read(stream: Stream, options: &ReadOptions, intake: &mut Intake<'_>, block_si
 fn piece() -> impl Strategy<Value = Vec<u8>> {
     let ends: [&[u8]; 5] = [b"\n", b"\r\n", b"\r", b"\n\n", b""];
     let end = || prop::sample::select(vec![0, 0, 0, 0, 0, 0, 1, 1, 2, 3, 4]).prop_map(move |i| ends[i]);
-    let rows: [&'static [u8]; 24] = [
+    let rows: [&'static [u8]; 28] = [
         b",1.2.3.4",
         b"a",
         b"a,",
@@ -90,6 +87,10 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
         b"  ",
         b"\t",
         b"a,::1",
+        b"a,2001:db8::1",
+        b"a,2001:DB8:1:2:3:4:5:6,5",
+        b"a,64:ff9b::1.2.3.4,x",
+        b"a,::ffff:1.2.3.4",
         b"a,1.2.3.4:80",
         b"a,01.2.3.4",
         b"a,1.2.3.256",
@@ -110,10 +111,28 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
     ];
     let plain = ("[a-z]{1,9}", any::<[u8; 4]>())
         .prop_map(|(entity, ip)| format!("{entity},{}", Ipv4Addr::from(ip)).into_bytes());
+    let ipv6 = ("[a-z]{1,9}", any::<u128>(), any::<u8>()).prop_map(|(entity, bits, zeros)| {
+        let groups = Ipv6Addr::from(bits).segments();
+        let groups: [u16; 8] = std::array::from_fn(|i| if zeros >> i & 1 == 1 { 0 } else { groups[i] });
+        format!("{entity},{}", Ipv6Addr::from(groups)).into_bytes()
+    });
+    let timed = (
+        "[a-z]{1,9}",
+        any::<[u8; 4]>(),
+        prop_oneof![
+            "[0-9]{1,11}",
+            "-[0-9]{1,3}",
+            Just("2024-05-31T23:59:59+02:00".to_string()),
+            Just("noon".to_string())
+        ],
+    )
+        .prop_map(|(entity, ip, time)| format!("{entity},{},{time}", Ipv4Addr::from(ip)).into_bytes());
     let labelled = ("[a-z]{1,9}", any::<[u8; 4]>(), prop::sample::select(&["0", "1", "true", "2", ""][..]))
         .prop_map(|(entity, ip, label)| format!("{entity},{},{label}", Ipv4Addr::from(ip)).into_bytes());
     let row = prop_oneof![
         20 => plain,
+        8 => ipv6,
+        6 => timed,
         6 => labelled,
         6 => prop::sample::select(rows.to_vec()).prop_map(<[u8]>::to_vec),
         2 => vec(prop::sample::select(&b"a1.,,\"\n\r \0\xFF"[..]), 0..12),
@@ -165,6 +184,7 @@ fn options_of(columns_are: usize) -> ReadOptions {
         4 => columns(None, None, Some("3")),
         5 => columns(Some("2"), Some("1"), None),
         6 => columns(Some("entity"), Some("ip"), None),
+        8 | 9 => ReadOptions { time_column: Some("3".into()), ..ReadOptions::default() },
         _ => columns(Some("ip"), Some("entity"), Some("3")),
     }
 }
@@ -196,7 +216,8 @@ proptest! {
         text in text(),
         (sizes, breaks_off) in (vec(prop::sample::select(vec![1, 5, 40, 1 << 20]), 1..3), any::<bool>()),
         block_size in prop::sample::select(vec![1, 2, 7, 30, 64, 200, 1000, BLOCK]),
-        columns_are in 0_usize..8,
+        columns_are in 0_usize..10,
+        addresses in prop::sample::select(&AddressFamilies::ALL[..]),
         on_bad_row in 0..3,
         max_bad_fraction in prop::sample::select(vec![0.0, 0.2, 1.0]),
     ) {
@@ -208,7 +229,7 @@ proptest! {
             1 => OnBadRow::Skip,
             _ => OnBadRow::Quarantine(folder.path("bad")),
         };
-        let options = ReadOptions { on_bad_row, max_bad_fraction, ..options_of(columns_are) };
+        let options = ReadOptions { on_bad_row, max_bad_fraction, addresses, ..options_of(columns_are) };
         // A long line in the smallest pieces would take the time of all other cases.
         let at_least = text.len() / 1000;
         let sizes: Vec<usize> = sizes.into_iter().map(|size| size.max(at_least)).collect();
@@ -236,33 +257,53 @@ fn events_keep_their_order_and_bad_rows_their_lines_over_many_blocks() {
         let fails = in_blocks(stream_of(&text), &ReadOptions::default(), block_size);
         assert_eq!(fails.events.len(), 500);
         // One record before it has two lines.
-        assert!(fails.result.unwrap_err().0.starts_with("test:502: not an IPv4 address: `u500,bad 500`"));
+        assert!(fails.result.unwrap_err().0.starts_with("test:502: not an IP address: `u500,bad 500`"));
     }
 }
 
 #[test]
-fn ipv4_mapped_addresses_are_taken_in_blocks_and_rows_where_that_is_chosen() {
+fn every_form_of_an_address_is_taken_in_blocks_and_rows() {
     let csv: String = (0..5000)
         .map(|i| match i % 3 {
             0 => format!("u{i},1.2.3.{}\n", i % 256),
             1 => format!("u{i},::ffff:1.2.3.{}\r\n", i % 256),
-            _ => format!("\"u{i}\",\"::FFFF:1.2.3.{}\",more\n", i % 256),
+            _ => format!("\"u{i}\",\"64:FF9B::1.2.3.{}\",more\n", i % 256),
         })
         .collect();
     let json: String =
         (0..5000).map(|i| format!("{{\"entity\":\"u{i}\",\"ip\":\"::ffff:1.2.3.{}\"}}\n", i % 256)).collect();
     for (text, format) in [(csv, Format::Csv), (json, Format::JsonLines)] {
-        let options = ReadOptions { format: Some(format), ip_syntax: IpSyntax::Ipv4OrMapped, ..skip(0.0) };
+        let options = ReadOptions { format: Some(format), ..skip(0.0) };
         for block_size in [100, 4096, BLOCK] {
             let outcome = in_blocks(stream_of(&text), &options, block_size);
             assert_eq!(outcome, row_by_row(stream_of(&text), &options));
-            let ips: Vec<u32> = outcome.events.iter().map(|event| event.ip).collect();
-            assert!(ips.into_iter().eq((0..5000).map(|i| 0x0102_0300 + i % 256)));
+            let ips = outcome.events.iter().map(|timed| timed.event.address.bits());
+            assert!(ips.eq((0..5000).map(|i| 0x0102_0300 + i % 256)));
         }
-        let options = ReadOptions { format: Some(format), ..skip(1.0) };
-        let report = in_blocks(stream_of(&text), &options, 4096).result.unwrap();
-        assert_eq!(report.bad_by_reason["IPv4-mapped IPv6 address"], report.num_bad);
-        assert_eq!(report.num_rows, if format == Format::Csv { 1667 } else { 0 });
+    }
+}
+
+/// The fast path takes both families and times, which nothing else than its speed would show.
+#[test]
+fn rows_of_both_families_with_times_are_parsed_in_their_block() {
+    let text: String = (0..3000)
+        .map(|i| match i % 3 {
+            0 => format!("u{i},1.2.3.4,{i}\n"),
+            1 => format!("u{i},2001:db8:0:{i:x}::1,{i}\r\n"),
+            _ => format!("u{i},2001:DB8:0:{i:04X}:1:2:3:4,1970-01-01T00:{:02}:{:02}Z,x\n", i / 60, i % 60),
+        })
+        .collect();
+    let options = ReadOptions {
+        time_column: Some("3".into()),
+        addresses: AddressFamilies::Both,
+        ..ReadOptions::default()
+    };
+    let outcome = in_blocks(stream_of(&text), &options, 4096);
+    assert_eq!(outcome, row_by_row(stream_of(&text), &options));
+    for (i, TimedEvent { event, time }) in (0..3000).zip(&outcome.events) {
+        assert_eq!(*time, Some(i));
+        let ipv6 = Address::from_bits(0x2001_0DB8_0000_0000 | u64::from(i));
+        assert_eq!(event.address, if i % 3 == 0 { Address::from_ipv4(0x0102_0304) } else { ipv6 });
     }
 }
 
@@ -284,13 +325,15 @@ fn lines_of_every_ending_and_every_column_are_parsed_in_their_block() {
     ];
     for (line, options) in cases {
         let outcome = in_blocks(stream_of(&line.repeat(1000)), &options, 300);
-        assert_eq!(outcome.events, vec![Event { entity: outcome.events[0].entity, ip: 0x0102_0304 }; 1000]);
+        let event =
+            Event { entity: outcome.events[0].event.entity, address: Address::from_ipv4(0x0102_0304) };
+        assert_eq!(outcome.events, vec![TimedEvent { event, time: None }; 1000]);
         let columns = csv_rows_columns(&options);
         let mut parsed = Parsed::default();
-        csv_blocks::parse(line.repeat(1000).as_bytes(), false, &columns, IpSyntax::Ipv4, &mut parsed);
+        csv_blocks::parse(line.repeat(1000).as_bytes(), false, &columns, AddressFamilies::Ipv4, &mut parsed);
         assert_eq!(parsed.num_bytes, 1000 * line.len(), "{line:?}");
         assert_eq!(parsed.num_lines, 1000 * line.matches('\n').count() as u64, "{line:?}");
-        assert_eq!(parsed.ip.len(), 1000, "{line:?}");
+        assert_eq!(parsed.events().count(), 1000, "{line:?}");
     }
 }
 
@@ -303,7 +346,13 @@ fn csv_rows_columns(options: &ReadOptions) -> Columns<usize> {
 fn a_block_of_bad_rows_is_given_up_before_it_takes_more_memory_than_its_text() {
     let text = "a,1.2.3.4\n".to_string() + &"x\n".repeat(3 * MAX_ODD_ROWS);
     let mut parsed = Parsed::default();
-    csv_blocks::parse(text.as_bytes(), true, &csv_rows_columns(&skip(1.0)), IpSyntax::Ipv4, &mut parsed);
+    csv_blocks::parse(
+        text.as_bytes(),
+        true,
+        &csv_rows_columns(&skip(1.0)),
+        AddressFamilies::Ipv4,
+        &mut parsed,
+    );
     assert_eq!(parsed.num_bytes, 10 + 2 * MAX_ODD_ROWS);
     let options = skip(1.0);
     let outcome = in_blocks(stream_of(&text), &options, BLOCK);

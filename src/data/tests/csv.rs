@@ -64,8 +64,8 @@ fn wrong_columns_are_configuration_errors() {
     let cases = [
         (columns(Some("usr"), Some("ip"), None), "/input:1 has no column `usr`"),
         (columns(Some("0"), None, None), "there is no column 0"),
-        (columns(Some("2"), None, None), "--ip-column: the column has another role already"),
-        (columns(Some("user"), Some("ip"), Some("1")), "--label-column: the column has another role already"),
+        (columns(Some("2"), None, None), "ip_column: the column has another role already"),
+        (columns(Some("user"), Some("ip"), Some("1")), "label_column: the column has another role already"),
     ];
     for (options, wanted) in cases {
         let error = read_bytes("user,ip\na,1.2.3.4\n", &options).unwrap_err();
@@ -82,19 +82,19 @@ fn a_first_line_that_shows_another_layout_fails_even_when_bad_rows_are_skipped()
         (
             b"user,ip\na,1.2.3.4\n",
             "input:1: looks like a header: `user,ip` | remove the first line, or name its columns: \
-             --entity-column user --ip-column ip",
+             entity_column user ip_column ip",
         ),
         (
             b"\"user id\",source.ip4\n",
             "input:1: looks like a header: `\"user id\",source.ip4` | remove the first line, or name its \
-             columns: --entity-column 'user id' --ip-column source.ip4",
+             columns: entity_column 'user id' ip_column source.ip4",
         ),
         (
             b"\n1.2.3.4,a\n",
-            "input:2: the columns are swapped: `1.2.3.4,a` | name them the other way: --entity-column 2 \
-             --ip-column 1",
+            "input:2: the columns are swapped: `1.2.3.4,a` | name them the other way: entity_column 2 \
+             ip_column 1",
         ),
-        (b"a\n", "input:1: has one column: `a` | expected entity,ipv4"),
+        (b"a\n", "input:1: has one column: `a` | expected entity,address"),
         (b"a\t1.2.3.4\n", "here is a tab instead of the comma: convert it with tr '\\t' ','"),
         (b"a;1.2.3.4\n", "here is a semicolon instead of the comma: convert it with tr ';' ','"),
         (b"[{}]", "a JSON array becomes JSON Lines with jq -c '.[]'"),
@@ -125,24 +125,24 @@ fn a_bad_first_row_that_is_no_header_can_be_skipped() {
 }
 
 #[test]
-fn a_bad_row_is_refused_with_file_line_reason_and_mend() {
+fn a_bad_row_is_refused_with_file_line_reason_and_help() {
     let first = "x,1.2.3.4\n";
     let cases = [
         (",1.2.3.4", "empty entity: `,1.2.3.4` | give the entity"),
-        ("a", "too few columns: `a` | expected entity,ipv4"),
-        ("a,1.2.3.4:80", "IPv4 with a port: `a,1.2.3.4:80` | remove the port"),
-        ("a,1.2.3.0/24", "IPv4 with a prefix length: `a,1.2.3.0/24` | give one address"),
-        ("a,2001:db8::1", "IPv6 address: `a,2001:db8::1` | IPv6 is not supported"),
+        ("a", "too few columns: `a` | expected entity,address"),
+        ("a,1.2.3.4:80", "address with brackets or a port: `a,1.2.3.4:80` | write the address alone"),
+        ("a,1.2.3.0/24", "address with a prefix length: `a,1.2.3.0/24` | give one address"),
+        ("a,2001:db8::1", "IPv6 address: `a,2001:db8::1` | only IPv4 is taken here (model.addresses"),
         ("a,16909060", "integer: `a,16909060` | write the address as four numbers"),
         ("a,1.2.3.04", "IPv4 with leading zeros: `a,1.2.3.04` | write the octets without"),
-        ("a,host", "not an IPv4 address: `a,host` | an IPv4 address is"),
-        ("1.2.3.4,a", "not an IPv4 address: `1.2.3.4,a` | an IPv4 address is"),
+        ("a,host", "not an IP address: `a,host` | an IPv4 address is"),
+        ("1.2.3.4,a", "not an IP address: `1.2.3.4,a` | an IPv4 address is"),
         ("a,1.2.3.4,\"x\nb,1.2.3.4\n", "unclosed quote: `a,1.2.3.4,\"x\\nb,1.2.3.4\\n` | close the quote"),
     ];
     for (row, wanted) in cases {
         let (text, code) = error_of(format!("{first}{row}"), &ReadOptions::default());
         assert!(text.starts_with(&format!("input:2: {wanted}")), "{text}");
-        assert!(text.ends_with("or read on without such rows: --on-bad-row skip"), "{text}");
+        assert!(text.ends_with("or read on without such rows: on_bad_row skip"), "{text}");
         assert_eq!(code, 3);
     }
     let (text, _) = error_of("a,1.2.3.4,1\nb,1.2.3.4,2\n", &columns(None, None, Some("3")));

@@ -9,12 +9,14 @@ mod prepared;
 mod properties;
 
 use std::fs;
-use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use tempfile::TempDir;
 
+use super::intake::{Intake, Sink};
 use super::*;
+use crate::event::{Address, AddressFamilies};
+use crate::{Error, Result};
 
 /// A folder for the files of one test.
 struct Folder(TempDir);
@@ -40,7 +42,7 @@ fn read_inputs(inputs: &[Input], options: &ReadOptions) -> Result<(Vec<String>, 
     let mut rows = Vec::new();
     let report = read_rows(inputs, options, &mut |row, _| {
         let label = row.label.map(|label| format!(" {label}")).unwrap_or_default();
-        rows.push(format!("{} {}{label}", row.entity.escape_ascii(), Ipv4Addr::from(row.ip)));
+        rows.push(format!("{} {}{label}", row.entity.escape_ascii(), row.address));
         Ok(())
     })?;
     assert_eq!(report.num_rows, rows.len() as u64);
@@ -152,7 +154,7 @@ fn skipped_rows_are_counted_by_reason_up_to_the_fraction() {
     assert_eq!(rows, ["a 1.2.3.4", "e 1.2.3.4"]);
     assert_eq!(
         report.to_string(),
-        "5 of 7 rows are bad: 2 IPv6 address, 1 IPv4 with a port, 1 empty entity, 1 too few columns"
+        "5 of 7 rows are bad: 2 IPv6 address, 1 address with brackets or a port, 1 empty entity, 1 too few columns"
     );
     let (text, code) = error_of(text, &skip(0.7));
     assert!(text.contains("5 of 7 rows") && text.contains("2 IPv6 address"), "{text}");
@@ -244,6 +246,108 @@ fn kinds_and_times_are_read_from_every_format() {
     assert_eq!(code, 3);
     assert_eq!(error_of("a,1.2.3.4\n", &options("3", "4")).1, 3);
     let (text, code) = error_of(csv, &options("2", "4"));
-    assert!(text.starts_with("--kind-column: the column has another role"), "{text}");
+    assert!(text.starts_with("kind_column: the column has another role"), "{text}");
     assert_eq!(code, 2);
+}
+
+/// Both families, in all their forms, and times, from CSV, JSON Lines and Parquet, as rows, as events and prepared.
+#[test]
+fn both_families_and_times_are_read_from_every_format() {
+    use std::sync::Arc;
+
+    use arrow_array::{Int64Array, StringArray};
+
+    let texts = ["1.2.3.4", "2001:db8:1:2::5", "::ffff:1.2.3.5", "64:FF9B::102:306", "2001:db8::7%eth0"];
+    let addresses = ["1.2.3.4", "2001:db8:1:2::", "1.2.3.5", "1.2.3.6", "2001:db8::"];
+    let times = [60, 0, 1_717_199_999, 61, 4_294_967_295_u32];
+    let rows = || texts.into_iter().zip(times);
+    let csv: String = rows().map(|(ip, time)| format!("a,{ip},{time}\n")).collect();
+    let json_lines: String =
+        rows().map(|(ip, time)| format!("{{\"entity\":\"a\",\"ip\":\"{ip}\",\"time\":{time}}}\n")).collect();
+    let parquet = parquet::write(vec![
+        ("entity", Arc::new(StringArray::from(vec!["a"; 5]))),
+        ("ip", Arc::new(StringArray::from(texts.to_vec()))),
+        ("time", Arc::new(Int64Array::from_iter_values(times.map(i64::from)))),
+    ]);
+    let formats: [(&[u8], &str); 3] =
+        [(csv.as_bytes(), "3"), (json_lines.as_bytes(), "time"), (&parquet, "time")];
+    for (bytes, time_column) in formats {
+        let folder = Folder::new();
+        let input = [folder.write("input", bytes)];
+        let options = ReadOptions {
+            time_column: Some(time_column.into()),
+            addresses: AddressFamilies::Both,
+            ..ReadOptions::default()
+        };
+        let written: Vec<String> = addresses.iter().map(|address| format!("a {address}")).collect();
+        assert_eq!(read_inputs(&input, &options).unwrap().0, written);
+        let prepared = folder.path("events.arrow");
+        write_prepared(&input, &options, &prepared).unwrap();
+        let without_column = ReadOptions { time_column: None, ..options.clone() };
+        for (input, options) in [(&input[0], &options), (&Input::File(prepared), &without_column)] {
+            let (events, _) = load_events(std::slice::from_ref(input), options).unwrap();
+            let found: Vec<String> = events.iter().map(|event| event.address.to_string()).collect();
+            assert_eq!(found, addresses);
+            assert!((0..5).all(|index| events.time(index) == Some(times[index])));
+        }
+    }
+}
+
+#[test]
+fn a_time_that_no_column_holds_is_a_bad_row_of_events() {
+    let folder = Folder::new();
+    let options = ReadOptions { time_column: Some("3".into()), ..skip(1.0) };
+    let text = "a,1.2.3.4,5\na,1.2.3.4,-1\na,1.2.3.4,4294967296\na,1.2.3.4,1717199999000\na,1.2.3.4,\n";
+    let input = [folder.write("input", text)];
+    let (events, report) = load_events(&input, &options).unwrap();
+    assert_eq!((events.len(), events.time(0)), (1, Some(5)));
+    assert_eq!(report.bad_by_reason, [("bad time", 1), ("time before 1970 or after 2106", 3)].into());
+    // As rows they have any time.
+    assert_eq!(read_inputs(&input, &options).unwrap().0.len(), 4);
+    let error = load_events(&input, &ReadOptions { on_bad_row: OnBadRow::Fail, ..options }).unwrap_err();
+    let (text, _) = error_text(error);
+    assert!(
+        text.starts_with("input:2: time before 1970 or after 2106") && text.contains("milliseconds"),
+        "{text}"
+    );
+}
+
+/// Each reason for an IPv6 address that is none of a client, with its line and its help.
+#[test]
+fn reserved_and_decorated_addresses_are_bad_rows_with_reasons_of_their_own() {
+    let both = |on_bad_row| ReadOptions {
+        addresses: AddressFamilies::Both,
+        on_bad_row,
+        max_bad_fraction: 1.0,
+        ..ReadOptions::default()
+    };
+    let cases = [
+        ("::1", "IPv6 address in ::/32", "nobody's"),
+        ("::13.1.68.3", "IPv6 address in ::/32", "nobody's"),
+        ("fe80::1%eth0", "link-local IPv6 address", "global address"),
+        ("[2001:db8::1]", "address with brackets or a port", "without brackets"),
+        ("[2001:db8::1]:443", "address with brackets or a port", "without a port"),
+        ("1.2.3.4:80", "address with brackets or a port", "without a port"),
+        ("2001:db8::/32", "address with a prefix length", "one address"),
+        ("2001:db8:::1", "not an IP address", "hexadecimal digits with colons"),
+    ];
+    let mut all = String::from("a,1.2.3.4\n");
+    for (ip, reason, help) in cases {
+        let text = format!("a,2001:db8::1\na,{ip}\n");
+        let (error, code) = error_of(&text, &both(OnBadRow::Fail));
+        assert!(error.starts_with(&format!("input:2: {reason}: `a,{ip}`")), "{error}");
+        assert!(error.contains(help), "{error}");
+        assert_eq!(code, 3);
+        all += &text;
+    }
+    let folder = Folder::new();
+    let (events, report) = load_events(&[folder.write("input", &all)], &both(OnBadRow::Skip)).unwrap();
+    assert_eq!(events.len(), 1 + cases.len());
+    for (_, reason, _) in cases {
+        let num = cases.iter().filter(|case| case.1 == reason).count() as u64;
+        assert_eq!(report.bad_by_reason[reason], num, "{reason}");
+    }
+    // Where IPv4 alone is taken, the help names the key that takes IPv6.
+    let (error, _) = error_of("a,1.2.3.4\na,2001:db8::1\n", &ReadOptions::default());
+    assert!(error.starts_with("input:2: IPv6 address: ") && error.contains("model.addresses"), "{error}");
 }

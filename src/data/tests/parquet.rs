@@ -102,14 +102,14 @@ fn nulls_and_bad_addresses_are_bad_rows() {
 }
 
 #[test]
-fn ipv4_mapped_addresses_are_taken_where_that_is_chosen() {
+fn ipv6_is_taken_where_it_is_asked_for_and_held_ipv4_addresses_always() {
     let entity: ArrayRef = Arc::new(StringArray::from(vec!["a", "b"]));
-    let ip: ArrayRef = Arc::new(StringArray::from(vec!["::ffff:1.2.3.4", "5.6.7.8"]));
+    let ip: ArrayRef = Arc::new(StringArray::from(vec!["::ffff:1.2.3.4", "2001:db8:1:2:3::4"]));
     let bytes = write(vec![("entity", entity), ("ip", ip)]);
-    let options = ReadOptions { ip_syntax: IpSyntax::Ipv4OrMapped, ..ReadOptions::default() };
-    assert_eq!(read_bytes(&bytes, &options).unwrap().0, ["a 1.2.3.4", "b 5.6.7.8"]);
+    let options = ReadOptions { addresses: AddressFamilies::Both, ..ReadOptions::default() };
+    assert_eq!(read_bytes(&bytes, &options).unwrap().0, ["a 1.2.3.4", "b 2001:db8:1:2::"]);
     let (error, code) = error_of(&bytes, &ReadOptions::default());
-    assert!(error.contains("row 1: IPv4-mapped IPv6 address") && error.contains("--ipv4-mapped"), "{error}");
+    assert!(error.contains("row 2: IPv6 address") && error.contains("model.addresses"), "{error}");
     assert_eq!(code, 3);
 }
 
@@ -124,7 +124,7 @@ fn missing_columns_and_wrong_types_are_errors() {
     let int: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
     for (entity, ip, wanted) in [
         (float, ips(), "input: column `entity` is Float64 | an entity is"),
-        (ips(), int, "input: column `ip` is Int64 | an IPv4 address is"),
+        (ips(), int, "input: column `ip` is Int64 | an address is"),
     ] {
         let (error, code) = error_of(write(vec![("entity", entity), ("ip", ip)]), &skip(1.0));
         assert!(error.starts_with(wanted), "{error}");

@@ -1,6 +1,7 @@
 //! Properties that hold for all inputs.
 
 use std::io::{Cursor, Read};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -69,18 +70,25 @@ fn csv_like() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// A line's worth of a file in any format, good or bad.
-fn row() -> impl Strategy<Value = (Vec<u8>, [u8; 4])> {
-    (vec(any::<u8>(), 1..8), any::<[u8; 4]>())
+fn row() -> impl Strategy<Value = (Vec<u8>, IpAddr)> {
+    let ipv6 = any::<u128>().prop_map(|bits| Ipv6Addr::from(bits >> 3 | 1 << 125));
+    let ip =
+        prop_oneof![any::<[u8; 4]>().prop_map(|ip| Ipv4Addr::from(ip).into()), ipv6.prop_map(IpAddr::from)];
+    (vec(any::<u8>(), 1..8), ip)
 }
 
-fn quoted(entity: &[u8], ip: [u8; 4]) -> Vec<u8> {
+fn quoted(entity: &[u8], ip: IpAddr) -> Vec<u8> {
     let doubled: Vec<u8> =
         entity.iter().flat_map(|&byte| if byte == b'"' { vec![byte; 2] } else { vec![byte] }).collect();
-    [b"\"", &doubled[..], b"\",", Ipv4Addr::from(ip).to_string().as_bytes(), b"\n"].concat()
+    [b"\"", &doubled[..], b"\",", ip.to_string().as_bytes(), b"\n"].concat()
+}
+
+fn csv_of_both_families() -> ReadOptions {
+    ReadOptions { format: Some(Format::Csv), addresses: AddressFamilies::Both, ..ReadOptions::default() }
 }
 
 fn load(folder: &Folder, bytes: &[u8], format: Option<Format>) -> Result<Vec<Event>> {
-    let options = ReadOptions { format, ..skip(1.0) };
+    let options = ReadOptions { format, addresses: AddressFamilies::Both, ..skip(1.0) };
     let (events, _) = load_events(&[folder.write("input", bytes)], &options)?;
     Ok(events.iter().collect())
 }
@@ -117,10 +125,16 @@ proptest! {
         let text: Vec<u8> = rows.iter().flat_map(|(entity, ip)| quoted(entity, *ip)).collect();
         let wanted: Vec<String> = rows
             .iter()
-            .map(|(entity, ip)| format!("{} {}", entity.escape_ascii(), Ipv4Addr::from(*ip)))
+            .map(|(entity, ip)| {
+                let address = match ip {
+                    IpAddr::V4(ip) => Address::from(*ip),
+                    IpAddr::V6(ip) => Address::try_from(*ip).unwrap(),
+                };
+                format!("{} {address}", entity.escape_ascii())
+            })
             .collect();
         let folder = Folder::new();
-        let options = ReadOptions { format: Some(Format::Csv), ..ReadOptions::default() };
+        let options = csv_of_both_families();
         prop_assert_eq!(read_inputs(&[folder.write("input", text)], &options).unwrap().0, wanted);
     }
 
@@ -128,12 +142,12 @@ proptest! {
     fn a_prepared_file_equals_its_text(rows in vec(row(), 1..50)) {
         let text: Vec<u8> = rows.iter().flat_map(|(entity, ip)| quoted(entity, *ip)).collect();
         let folder = Folder::new();
-        let options = ReadOptions { format: Some(Format::Csv), ..ReadOptions::default() };
+        let options = csv_of_both_families();
         let inputs = [folder.write("input", text)];
         let output = folder.path("prepared");
         let written = write_prepared(&inputs, &options, &output).unwrap();
         let (from_text, report) = load_events(&inputs, &options).unwrap();
-        let (prepared, _) = load_events(&[Input::File(output)], &ReadOptions::default()).unwrap();
+        let (prepared, _) = load_events(&[Input::File(output)], &options).unwrap();
         prop_assert_eq!(written, report);
         prop_assert_eq!(prepared.iter().collect::<Vec<_>>(), from_text.iter().collect::<Vec<_>>());
     }

@@ -1,14 +1,17 @@
 //! The parts of the page around the drawings and tables.
 
-use super::{Subject, plots, points_lost, tables};
-use crate::evaluate::{BAYES, Evaluation};
-use crate::report::page::{self, csv_link, escaped, figure, grouped, section, tile};
+use ipsight_report::page::{self, csv_link, figure, section, tile};
+use ipsight_report::text::{escaped, grouped};
+
+use super::subject::Subject;
+use super::{lost, plots, tables};
+use crate::evaluate::{BAYES, Evaluation, MODEL};
 
 /// The whole page.
 pub(super) fn page(evaluation: &Evaluation, subject: &Subject<'_>) -> String {
     let body = [
         heading(evaluation, subject),
-        lost(evaluation),
+        points_lost(evaluation),
         figures(evaluation),
         section("Detectors", DETECTORS, &tables::detectors(evaluation)),
         section("Operating points of the model", OPERATING_POINTS, &tables::operating_points(evaluation)),
@@ -98,9 +101,9 @@ fn heading(evaluation: &Evaluation, subject: &Subject<'_>) -> String {
     )
 }
 
-fn lost(evaluation: &Evaluation) -> String {
-    let lost = points_lost(evaluation);
-    if evaluation.detectors.iter().all(|(name, _)| name == BAYES || name == super::super::MODEL) {
+fn points_lost(evaluation: &Evaluation) -> String {
+    let lost = lost::points_lost(evaluation);
+    if evaluation.detectors.iter().all(|(name, _)| name == BAYES || name == MODEL) {
         return "<p class=\"soft\">No other detector was evaluated: give the training events as --history.</p>\n"
             .into();
     }
@@ -126,11 +129,8 @@ fn figures(evaluation: &Evaluation) -> String {
         "What a threshold flags: of the ordinary events and of the attacks.",
         "Reliability of calibrated probabilities, on events that were kept aside, with intervals of 95 % after Wilson.",
     ];
-    let figures: String = plots::all(evaluation)
-        .iter()
-        .zip(captions)
-        .map(|((_, drawing), caption)| figure(&drawing.svg, caption))
-        .collect();
+    let figures: String =
+        plots::all(evaluation).iter().zip(captions).map(|((_, svg), caption)| figure(svg, caption)).collect();
     format!("<div class=\"plots\">\n{figures}</div>\n")
 }
 

@@ -1,7 +1,8 @@
-//! The report's drawings.
+//! The report's plots.
+
+use ipsight_report::svg::{Corner, Plot, Scale};
 
 use crate::evaluate::{CurvePoint, DetectorCurve, Evaluation, Reliability};
-use crate::report::svg::{Corner, Drawing, Plot, Scale};
 
 /// Spots with values to point at, on each curve.
 const NUM_HOVERS: usize = 40;
@@ -9,8 +10,8 @@ const NUM_HOVERS: usize = 40;
 /// The smallest false positive rate that is drawn.
 const MIN_EXPONENT: i32 = -6;
 
-/// The drawings by their names.
-pub(super) fn all(evaluation: &Evaluation) -> Vec<(&'static str, Drawing)> {
+/// The plots by their names, as SVG documents.
+pub(super) fn all(evaluation: &Evaluation) -> Vec<(&'static str, String)> {
     let mut all = vec![
         ("roc", roc(evaluation)),
         ("scores", histogram(&evaluation.curves[0])),
@@ -21,7 +22,7 @@ pub(super) fn all(evaluation: &Evaluation) -> Vec<(&'static str, Drawing)> {
     all
 }
 
-fn roc(evaluation: &Evaluation) -> Drawing {
+fn roc(evaluation: &Evaluation) -> String {
     let num_ordinary = evaluation.model().all.num_ordinary as f64;
     let low = (-num_ordinary.log10().ceil() as i32).clamp(MIN_EXPONENT, -1);
     let mut plot = Plot::new(
@@ -58,7 +59,7 @@ fn emptier_corner(evaluation: &Evaluation, low: i32) -> Corner {
     if top_left <= bottom_right { Corner::TopLeft } else { Corner::BottomRight }
 }
 
-fn precision_recall(evaluation: &Evaluation) -> Drawing {
+fn precision_recall(evaluation: &Evaluation) -> String {
     let unit = Scale::Linear(0.0, 1.0);
     let mut plot = Plot::new(unit, "recall (true positive rate)", unit, "precision");
     for (i, curve) in evaluation.curves.iter().enumerate().rev() {
@@ -77,7 +78,7 @@ fn precision_recall(evaluation: &Evaluation) -> Drawing {
     plot.finish("Precision and recall of all detectors, at the share of attacks in this data")
 }
 
-fn histogram(curve: &DetectorCurve) -> Drawing {
+fn histogram(curve: &DetectorCurve) -> String {
     let histogram = &curve.histogram;
     let (low, high) = (f64::from(histogram.range.0), f64::from(histogram.range.1));
     let shares = || histogram.ordinary.iter().chain(&histogram.attacks);
@@ -110,7 +111,7 @@ fn histogram(curve: &DetectorCurve) -> Drawing {
 }
 
 /// What is flagged over the threshold: the rates of both classes.
-fn thresholds(curve: &DetectorCurve) -> Drawing {
+fn thresholds(curve: &DetectorCurve) -> String {
     let (low, high) = curve.histogram.range;
     let mut plot = Plot::new(
         Scale::Linear(low.into(), high.into()),
@@ -136,7 +137,7 @@ fn thresholds(curve: &DetectorCurve) -> Drawing {
 }
 
 /// The share of attacks over the probability that was told: on the diagonal where it is true.
-fn reliability(found: &Reliability) -> Drawing {
+fn reliability(found: &Reliability) -> String {
     let unit = Scale::Linear(0.0, 1.0);
     let mut plot = Plot::new(unit, "calibrated probability of an attack", unit, "share of attacks");
     plot.diagonal();

@@ -2,8 +2,12 @@
 
 use std::fmt::Write;
 
-use crate::evaluate::{Detector, Evaluation, Figures, OperatingPoint, Reliability, ReliabilityBin};
-use crate::report::page::{grouped, strings, table};
+use ipsight_report::page::{strings, table};
+use ipsight_report::text::grouped;
+
+use crate::evaluate::{
+    CurvePoint, Detector, Evaluation, Figures, OperatingPoint, Reliability, ReliabilityBin,
+};
 use crate::thresholds::Threshold;
 
 fn number(value: Option<f64>) -> String {
@@ -71,7 +75,7 @@ pub(super) fn thresholds(thresholds: &[Threshold]) -> String {
         vec![
             threshold.name.clone(),
             format!("{:.4}", threshold.value),
-            format!("{} {}", threshold.criterion.option().trim_start_matches('-'), threshold.target),
+            format!("{} {}", threshold.criterion.name().replace('_', "-"), threshold.target),
             with_interval(tpr, tpr_ci),
             with_interval(fpr, fpr_ci),
             threshold.alerts_per_day().map_or("\u{2013}".into(), |alerts| format!("{alerts:.2}")),
@@ -148,7 +152,7 @@ pub(super) fn curves(evaluation: &Evaluation) -> String {
     let grid = decades.into_iter().flat_map(|zeros| ["1", "2", "5"].map(|digit| format!("{zeros}{digit}")));
     let row = |text: String| {
         let rate: f64 = text.parse().unwrap_or_default();
-        let tpr_of = |roc: &[crate::evaluate::CurvePoint]| {
+        let tpr_of = |roc: &[CurvePoint]| {
             roc.iter().filter(|point| point.fpr <= rate).map(|point| point.tpr).fold(0.0, f64::max)
         };
         let tprs = evaluation.curves.iter().map(|curve| number(Some(tpr_of(&curve.roc))));

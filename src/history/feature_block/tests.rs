@@ -63,12 +63,14 @@ proptest! {
             let (inputs, sum) = inputs_reference(usage, Some(engine[i].into()));
             for (input, expected) in inputs.into_iter().enumerate() {
                 let found = f64::from(block.inputs[input][i]);
-                if !((found - expected).abs() <= 2e-6 * expected.abs().max(1.0)) {
+                let is_near = (found - expected).abs() <= 2e-6 * expected.abs().max(1.0);
+                if !is_near {
                     mismatches.push(format!("{}: {found} for {expected} of {usage:?}", names[input]));
                 }
             }
             let found = f64::from(block.ratio_sums[i]);
-            if !((found - sum).abs() <= 1e-5 * sum.abs().max(1.0)) {
+            let is_near = (found - sum).abs() <= 1e-5 * sum.abs().max(1.0);
+            if !is_near {
                 mismatches.push(format!("sum: {found} for {sum} of {usage:?}"));
             }
         }
@@ -90,7 +92,13 @@ fn a_logarithm_is_within_its_error() {
 
 #[test]
 fn an_unseen_account_is_told_nothing_of_itself() {
-    let level = LevelUsage { days_since_use: -1.0, events_since_use: -1.0, all_events: 9, all_accounts: 3, ..Default::default() };
+    let level = LevelUsage {
+        days_since_use: -1.0,
+        events_since_use: -1.0,
+        all_events: 9,
+        all_accounts: 3,
+        ..Default::default()
+    };
     let nobody = Usage {
         days_since_last: -1.0,
         days_since_first: -1.0,
@@ -104,7 +112,8 @@ fn an_unseen_account_is_told_nothing_of_itself() {
     block.fill(&[nobody], &[]);
     assert_eq!(block.ratio_sums[0], 0.0);
     for (name, input) in input_names().iter().zip(&block.inputs) {
-        let of_others = ["event_share", "account_share", "other_"].iter().any(|group| name.starts_with(group));
+        let of_others =
+            ["event_share", "account_share", "other_"].iter().any(|group| name.starts_with(group));
         assert!(of_others || input[0] == 0.0, "{name} = {}", input[0]);
     }
 }

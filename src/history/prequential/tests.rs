@@ -2,6 +2,7 @@ use std::collections::{HashMap, HashSet};
 
 use proptest::prelude::*;
 
+use super::super::event_log::days_between;
 use super::*;
 use crate::history::usage::{IPV4_LENGTHS, IPV6_LENGTHS, LevelUsage};
 
@@ -40,8 +41,7 @@ struct PlainAll {
 }
 
 fn chain(address: Address) -> [Prefix; NUM_LEVELS] {
-    let (lengths, num_bits) =
-        if address.is_ipv4() { (IPV4_LENGTHS, 32) } else { (IPV6_LENGTHS, 64) };
+    let (lengths, num_bits) = if address.is_ipv4() { (IPV4_LENGTHS, 32) } else { (IPV6_LENGTHS, 64) };
     std::array::from_fn(|level| {
         let bits = address.bits().checked_shr(num_bits - lengths[level]).unwrap_or(0);
         (address.is_ipv4(), level, bits)

@@ -1,9 +1,9 @@
 //! Parameters as axes and as text.
 
-use crate::report::page::{shortened, significant};
-use crate::report::svg::{Axis, Scale, tick_text};
-use crate::sweep::space::{Choice, Domain, Parameter, Space};
-use crate::sweep::study::Trial;
+use ipsight_report::svg::{Axis, Scale, tick_text};
+use ipsight_report::text::{shortened, significant};
+use ipsight_search::space::{Choice, Domain, Parameter, Space};
+use ipsight_search::study::Trial;
 
 /// The place of a parameter's value along its axis is that in the unit interval, so that a logarithmic domain has a
 /// logarithmic axis and each of some values an equal share.

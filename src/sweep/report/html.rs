@@ -1,11 +1,16 @@
 //! The parts of the page around the drawings and tables.
 
+use ipsight_report::page::{csv_link, document, figure, section, tile};
+use ipsight_report::svg::NAMESPACE;
+use ipsight_report::text::{escaped, grouped, significant};
+use ipsight_search::importance::{MIN_TRIALS, fanova};
+use ipsight_search::study::{Study, TrialState};
+
+use super::domains;
+use super::parallel::parallel;
 use super::plots::{self, KEY, completed_axis, goal_text, metric_axis};
-use super::{Subject, parallel::parallel, tables};
-use crate::report::page::{csv_link, document, escaped, figure, grouped, section, significant, tile};
-use crate::report::svg::NAMESPACE;
-use crate::sweep::importance::{MIN_TRIALS, fanova};
-use crate::sweep::study::{Study, TrialState};
+use super::subject::Subject;
+use super::tables;
 
 /// Trials that are shown without being asked for.
 const MAX_OPEN_ROWS: usize = 100;
@@ -30,8 +35,8 @@ background:#0060a8}.key .dot,.key .ring{border-radius:50%}.key .best{background:
 @media screen and (max-width:600px){.across .plot{font-size:15px}.across .plot .tick{font-size:13px}}\
 @media print{.across .plot{min-width:0}.key i{print-color-adjust:exact;-webkit-print-color-adjust:exact}}";
 
-/// The whole page.
-pub(super) fn page(subject: &Subject<'_>) -> String {
+/// The whole page, at any time of the sweep: without trials it says so. A function of the subject alone.
+pub fn page(subject: &Subject<'_>) -> String {
     let body = [
         heading(subject),
         best(subject),
@@ -196,7 +201,7 @@ fn slices(subject: &Subject<'_>) -> String {
     }
     let slice = |(i, parameter)| {
         let varies =
-            plots::with_value(study).filter(|(trial, _)| super::domains::choice(trial, i).is_some()).count();
+            plots::with_value(study).filter(|(trial, _)| domains::choice(trial, i).is_some()).count();
         let left_out = match num_trials - varies {
             0 => String::new(),
             num => format!("Not varied in {num} of {num_trials} trials, which are left out. "),
@@ -216,7 +221,7 @@ fn failures(study: &Study) -> String {
 
 fn trials(subject: &Subject<'_>) -> String {
     let Subject { space, study, .. } = subject;
-    let link = csv_link("trials.csv", "Download the trials as CSV", &super::trials_csv(space, study));
+    let link = csv_link("trials.csv", "Download the trials as CSV", &tables::trials_csv(space, study));
     let open = if study.trials.len() <= MAX_OPEN_ROWS { " open" } else { "" };
     let content = format!(
         "{link}<details{open}><summary>{} trials</summary>\n{}</details>\n",

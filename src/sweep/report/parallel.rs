@@ -2,12 +2,13 @@
 
 use std::fmt::Write;
 
+use ipsight_report::svg::{Axis, document, path_through};
+use ipsight_report::text::{escaped, shortened};
+use ipsight_search::space::Space;
+use ipsight_search::study::{Study, Trial, TrialState};
+
 use super::domains::{axis, choice};
 use super::plots::{BEST_COLOUR, told, with_value};
-use crate::report::page::{escaped, shortened};
-use crate::report::svg::{Axis, document, path_through};
-use crate::sweep::space::Space;
-use crate::sweep::study::{Study, Trial, TrialState};
 
 /// Between two axes: two names of [`NAME_CHARS`] stand above each other there.
 const STEP: f64 = 136.0;

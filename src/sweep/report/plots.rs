@@ -2,12 +2,13 @@
 
 use std::fmt::Write;
 
+use ipsight_report::svg::{Axis, Mark, Outline, Plot, Scale, document};
+use ipsight_report::text::{escaped, shortened, significant};
+use ipsight_search::space::Parameter;
+use ipsight_search::study::{Goal, Study, Trial, TrialState};
+
 use super::domains::{axis, choice, choice_text};
 use super::tables::state;
-use crate::report::page::{escaped, shortened, significant};
-use crate::report::svg::{Axis, Mark, Outline, Plot, Scale, document};
-use crate::sweep::space::Parameter;
-use crate::sweep::study::{Goal, Study, Trial, TrialState};
 
 const COMPLETE: Mark = Mark { outline: Outline::Dot, colour: "c0", radius: 4.0 };
 const PRUNED: Mark = Mark { outline: Outline::Ring, colour: "soft", radius: 3.5 };
@@ -150,7 +151,7 @@ pub(super) fn history(study: &Study, metric: &Axis) -> String {
     for (trial, value) in by_rank(study) {
         plot.spot(mark(study, trial), (trial.number as f64, value), &told(trial, value));
     }
-    plot.finish("The value of each trial, and the best so far").svg
+    plot.finish("The value of each trial, and the best so far")
 }
 
 /// The metric of each trial over its epochs, and how many values are beyond the axis; none where there are no epochs.
@@ -199,7 +200,7 @@ pub(super) fn curves(study: &Study, metric: &str) -> Option<(String, usize)> {
             }
         }
     }
-    Some((plot.finish("The metric of each trial over its epochs").svg, values.num_outside))
+    Some((plot.finish("The metric of each trial over its epochs"), values.num_outside))
 }
 
 /// At most so many of the points, evenly, the first and the last among them.
@@ -225,7 +226,7 @@ pub(super) fn slice(study: &Study, position: usize, parameter: &Parameter, metri
             &format!("{}, {} {taken}", told(trial, value), shortened(&parameter.name, 40)),
         );
     }
-    plot.finish(&format!("The value over {}", parameter.name)).svg
+    plot.finish(&format!("The value over {}", parameter.name))
 }
 
 /// A bar for each parameter, the longest first, and one for what no parameter explains alone.

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use ipsight_report::page::{strings, table};
+use ipsight_report::text::significant;
+use ipsight_search::space::{Parameter, Space};
+use ipsight_search::study::{Study, Trial, TrialState};
 use serde_json::Value;
 
 use super::domains::{choice, choice_text, condition_text, domain_text};
-use crate::report::page::{significant, strings, table};
-use crate::sweep::space::{Parameter, Space};
-use crate::sweep::study::{Study, Trial, TrialState};
+use crate::sweep::figures::{self, TRAINED_EPOCHS, WALL_SECONDS};
 
 /// The trials as a CSV file: `number,state,value`, the parameters by their names, the figures by theirs,
 /// `constraints,failure,started,ended`. Numbers are whole; what a trial does not have is empty. Violations of
@@ -64,17 +66,13 @@ pub(super) fn state(trial: &Trial) -> &'static str {
 /// The epochs that all trainings of a trial have trained together, as it says, or else its last.
 pub(super) fn epochs(trial: &Trial) -> Option<f64> {
     let last = || trial.intermediate.keys().next_back().map(|epoch| f64::from(*epoch));
-    figure(trial, "trained_epochs").or_else(last)
+    figures::number(trial, TRAINED_EPOCHS).or_else(last)
 }
 
 /// The time that a trial took, as it says, or else from its begin to its end.
 pub(super) fn seconds(trial: &Trial) -> Option<f64> {
-    figure(trial, "wall_seconds")
+    figures::number(trial, WALL_SECONDS)
         .or_else(|| Some(trial.ended? - trial.started).filter(|s| s.is_finite() && *s >= 0.0))
-}
-
-fn figure(trial: &Trial, name: &str) -> Option<f64> {
-    trial.figures.get(name).and_then(Value::as_f64)
 }
 
 fn number(value: Option<f64>) -> String {

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use ipsight_search::space::{Choice, Condition, Domain, Parameter, Space};
+use ipsight_search::study::{Goal, Study, Trial, TrialState};
 use serde_json::json;
 use toml::Value;
 
 use super::*;
-use crate::sweep::space::{Choice, Condition, Domain, Parameter};
-use crate::sweep::study::{Goal, Trial, TrialState};
 
 /// Text that ends attributes, tags and fields.
 const HOSTILE: &str = "</script><script src=\"x\">alert('1')</script>&amp;,\"\n\u{1}=1+1";

@@ -1,0 +1,254 @@
+//! The journal's lines: the operations of Optuna's `JournalStorage`, `optuna/storages/journal/_storage.py` of
+//! Optuna 5.0.
+
+use chrono::{DateTime, NaiveDateTime, SecondsFormat};
+use serde_json::{Map, Value, json};
+
+use crate::space::Assignment;
+use crate::study::{Goal, TrialState};
+use crate::{Error, Result};
+
+use super::distribution::internal;
+use super::json;
+
+pub(super) const CREATE_STUDY: u64 = 0;
+pub(super) const SET_STUDY_USER_ATTR: u64 = 2;
+pub(super) const SET_STUDY_SYSTEM_ATTR: u64 = 3;
+pub(super) const CREATE_TRIAL: u64 = 4;
+pub(super) const SET_TRIAL_STATE_VALUES: u64 = 6;
+pub(super) const SET_TRIAL_INTERMEDIATE_VALUE: u64 = 7;
+pub(super) const SET_TRIAL_USER_ATTR: u64 = 8;
+pub(super) const SET_TRIAL_SYSTEM_ATTR: u64 = 9;
+
+/// The system attribute by which Optuna tells whether a trial is feasible. Version 5 can name each constraint
+/// (`constraints:NAME`), but the list is what earlier versions and optuna-dashboard read.
+pub(super) const CONSTRAINTS: &str = "constraints";
+/// The user attribute that says why a trial has no result.
+pub(super) const FAILURE: &str = "failure";
+/// The system attribute that names what is looked for.
+const METRIC_NAMES: &str = "study:metric_names";
+
+/// The line with which the journal of a new study begins, with its line feed.
+pub fn first_line(name: &str, goal: Goal) -> String {
+    let (name, direction) = (json::string(name), direction(goal));
+    line(CREATE_STUDY, &format!(r#""study_name":{name},"directions":[{direction}]"#))
+}
+
+pub(super) fn set_study_attr(key: &str, value: &Value) -> String {
+    line(SET_STUDY_USER_ATTR, &format!(r#""study_id":0,"user_attr":{{{}:{value}}}"#, json::string(key)))
+}
+
+pub(super) fn set_metric_name(name: &str) -> String {
+    let names = json::string(name);
+    line(SET_STUDY_SYSTEM_ATTR, &format!(r#""study_id":0,"system_attr":{{"{METRIC_NAMES}":[{names}]}}"#))
+}
+
+/// A trial with its parameters, as Optuna writes one that is added rather than asked for: in one line, so that there
+/// never is one with some of them. `parameters` are names, each with its distribution.
+pub(super) fn create_trial(parameters: &[(String, String)], assignment: &Assignment, started: i64) -> String {
+    let (mut distributions, mut params) = (Vec::new(), Vec::new());
+    for ((name, distribution), choice) in parameters.iter().zip(assignment) {
+        if let Some(choice) = choice {
+            let name = json::string(name);
+            distributions.push(format!("{name}:{}", json::string(distribution)));
+            params.push(format!("{name}:{}", internal(*choice)));
+        }
+    }
+    let (time, distributions, params) = (time(started), distributions.join(","), params.join(","));
+    line(
+        CREATE_TRIAL,
+        &format!(
+            r#""study_id":0,"datetime_start":"{time}","state":0,"distributions":{{{distributions}}},"params":{{{params}}}"#
+        ),
+    )
+}
+
+pub(super) fn set_intermediate(trial: usize, epoch: u32, value: f64) -> String {
+    let value = json::number(value);
+    line(
+        SET_TRIAL_INTERMEDIATE_VALUE,
+        &format!(r#""trial_id":{trial},"step":{epoch},"intermediate_value":{value}"#),
+    )
+}
+
+pub(super) fn set_trial_attr(trial: usize, key: &str, value: &Value) -> String {
+    let key = json::string(key);
+    line(SET_TRIAL_USER_ATTR, &format!(r#""trial_id":{trial},"user_attr":{{{key}:{value}}}"#))
+}
+
+pub(super) fn set_constraints(trial: usize, constraints: &[f64]) -> String {
+    let constraints: Vec<String> = constraints.iter().map(|value| json::number(*value)).collect();
+    let constraints = constraints.join(",");
+    line(
+        SET_TRIAL_SYSTEM_ATTR,
+        &format!(r#""trial_id":{trial},"system_attr":{{"{CONSTRAINTS}":[{constraints}]}}"#),
+    )
+}
+
+pub(super) fn end_trial(trial: usize, state: TrialState, value: Option<f64>, ended: i64) -> String {
+    let values = value.map_or("null".into(), |value| format!("[{}]", json::number(value)));
+    let (state, time) = (state_code(state), time(ended));
+    line(
+        SET_TRIAL_STATE_VALUES,
+        &format!(r#""trial_id":{trial},"state":{state},"values":{values},"datetime_complete":"{time}""#),
+    )
+}
+
+/// Optuna's `StudyDirection`.
+fn direction(goal: Goal) -> u64 {
+    match goal {
+        Goal::Minimize => 1,
+        Goal::Maximize => 2,
+    }
+}
+
+/// Optuna's `TrialState`; its 4, of a trial that waits, has no counterpart.
+fn state_code(state: TrialState) -> u64 {
+    match state {
+        TrialState::Running => 0,
+        TrialState::Complete => 1,
+        TrialState::Pruned => 2,
+        TrialState::Failed => 3,
+    }
+}
+
+/// A time in seconds since 1970 in whole microseconds, as the journal keeps it; before the year 10000.
+pub(super) fn micros(seconds: f64) -> i64 {
+    const LAST: f64 = 253_402_300_799.0;
+    (seconds.clamp(0.0, LAST) * 1e6).round() as i64
+}
+
+pub(super) fn seconds(micros: i64) -> f64 {
+    micros as f64 / 1e6
+}
+
+/// As Python's `datetime.isoformat` writes it in UTC.
+fn time(micros: i64) -> String {
+    let time = DateTime::from_timestamp_micros(micros).expect("before the year 10000");
+    time.to_rfc3339_opts(SecondsFormat::Micros, false)
+}
+
+/// A time of RFC 3339; without an offset it is in UTC.
+fn micros_of(time: &str) -> Option<i64> {
+    let with_offset = DateTime::parse_from_rfc3339(time).map(|time| time.timestamp_micros());
+    let without = || NaiveDateTime::parse_from_str(time, "%Y-%m-%dT%H:%M:%S%.f");
+    with_offset.or_else(|_| without().map(|time| time.and_utc().timestamp_micros())).ok()
+}
+
+/// The worker's name only matters where several processes write to one journal.
+fn line(operation: u64, fields: &str) -> String {
+    format!("{{\"op_code\":{operation},\"worker_id\":\"ipsight\",{fields}}}\n")
+}
+
+/// A line that was read, and where.
+pub(super) struct Record {
+    /// `file:line`.
+    pub at: String,
+    fields: Map<String, Value>,
+}
+
+impl Record {
+    /// Reads a whole line.
+    pub fn read(at: String, line: &[u8]) -> Result<Self> {
+        let value = std::str::from_utf8(line).ok().map(json::read);
+        match value {
+            Some(Ok(Value::Object(fields))) => Ok(Self { at, fields }),
+            _ => Err(Self { at, fields: Map::new() }.error("this is not a JSON object")),
+        }
+    }
+
+    /// The error that a journal does not hold such a line.
+    pub fn error(&self, what: impl Into<String>) -> Error {
+        Error::Corrupt { at: self.at.clone(), what: what.into() }
+    }
+
+    pub fn integer(&self, name: &str) -> Result<u64> {
+        self.field(name, "a whole number", Value::as_u64)
+    }
+
+    pub fn float(&self, name: &str) -> Result<f64> {
+        self.field(name, "a number", json::as_f64)
+    }
+
+    pub fn text(&self, name: &str) -> Result<&str> {
+        self.field(name, "a text", Value::as_str)
+    }
+
+    pub fn object(&self, name: &str) -> Result<&Map<String, Value>> {
+        self.field(name, "an object", Value::as_object)
+    }
+
+    /// An attribute's name and value.
+    pub fn attr(&self, name: &str) -> Result<(&str, &Value)> {
+        let mut attrs = self.object(name)?.iter();
+        match (attrs.next(), attrs.next()) {
+            (Some((key, value)), None) => Ok((key, value)),
+            _ => Err(self.error(format!("`{name}` is not one attribute"))),
+        }
+    }
+
+    /// Seconds since 1970.
+    pub fn time(&self, name: &str) -> Result<f64> {
+        self.field(name, "a time", |value| micros_of(value.as_str()?)).map(seconds)
+    }
+
+    pub fn goal(&self) -> Result<Goal> {
+        self.field("directions", "one direction", |directions| {
+            [Goal::Minimize, Goal::Maximize].into_iter().find(|goal| *directions == json!([direction(*goal)]))
+        })
+    }
+
+    /// The state of a trial that has ended.
+    pub fn ended_state(&self) -> Result<TrialState> {
+        let states = [TrialState::Complete, TrialState::Pruned, TrialState::Failed];
+        self.field("state", "that of a trial that has ended", |code| {
+            states.into_iter().find(|state| *code == json!(state_code(*state)))
+        })
+    }
+
+    /// The one value of `values`, which may be none.
+    pub fn value(&self) -> Result<Option<f64>> {
+        self.field("values", "null or one number", |values| match values {
+            Value::Null => Some(None),
+            _ => Some(Some(numbers(values).filter(|values| values.len() == 1)?[0])),
+        })
+    }
+
+    fn field<'a, T>(
+        &'a self,
+        name: &str,
+        kind: &str,
+        read: impl FnOnce(&'a Value) -> Option<T>,
+    ) -> Result<T> {
+        self.fields.get(name).and_then(read).ok_or_else(|| self.error(format!("`{name}` is not {kind}")))
+    }
+}
+
+/// Numbers of a JSON array.
+pub(super) fn numbers(value: &Value) -> Option<Vec<f64>> {
+    value.as_array()?.iter().map(json::as_f64).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_python_does_and_come_back() {
+        // datetime.fromtimestamp(1795578363.608478, timezone.utc).isoformat(timespec="microseconds")
+        assert_eq!(time(micros(1_795_578_363.608_478)), "2026-11-25T03:46:03.608478+00:00");
+        assert_eq!(time(0), "1970-01-01T00:00:00.000000+00:00");
+        for micros in (0..253_402_300_799_000_000_i64).step_by(7_919_000_123_457) {
+            assert_eq!(micros_of(&time(micros)), Some(micros));
+        }
+        assert_eq!(micros(1.000_000_4), 1_000_000);
+        assert_eq!(time(micros(f64::INFINITY)), "9999-12-31T23:59:59.000000+00:00");
+        assert_eq!((micros(-1.0), micros(f64::NAN)), (0, 0));
+        assert_eq!(micros_of("1970-01-01T01:00:00.5+01:00"), Some(500_000));
+        assert_eq!(micros_of("1970-01-01T00:00:01.000002"), Some(1_000_002));
+        let others = ["", "x.000000+00:00", "1970-02-30T00:00:00.000000+00:00", "9223372036854775807.000000"];
+        for text in others {
+            assert_eq!(micros_of(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The detector that wins on real logins: a usage history, and the head that turns its counts into scores.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use rayon::prelude::*;
+use tempfile::TempPath;
+
+use super::base::{History, Pairs};
+use super::build::{HistoryBuilder, Options};
+use super::event_log::EventLog;
+use super::head::{Head, HeadParts};
+use super::usage::Usage;
+use crate::event::Address;
+use crate::{Error, Result};
+
+/// A history and a head, ready to score.
+pub struct Detector {
+    /// The counts.
+    pub history: History,
+    /// What the counts mean.
+    pub head: Head,
+}
+
+impl std::fmt::Debug for Detector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Detector").field("history", &self.history.summary()).finish_non_exhaustive()
+    }
+}
+
+/// Pairs that one core looks up and scores at a time.
+const PAIRS_PER_TASK: usize = 256;
+
+impl Detector {
+    /// Takes the bytes of both files; the names are for messages.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Data`] where the history is damaged or the head is none.
+    pub fn from_bytes(history: (Bytes, &str), head: (&[u8], &str)) -> Result<Self> {
+        let (bytes, name) = history;
+        let history = History::from_bytes(bytes, name)?;
+        let (bytes, name) = head;
+        let parameters = bytes.as_chunks::<4>().0.iter().copied().map(f32::from_le_bytes).collect();
+        let is_whole = bytes.len().is_multiple_of(4);
+        let head = Head::from_parameters(parameters).filter(|_| is_whole).ok_or_else(|| {
+            Error::data(
+                name,
+                "it holds no head of this version",
+                "copy the model folder again or train again",
+            )
+        })?;
+        Ok(Self { history, head })
+    }
+
+    /// The scores of pairs, `[pairs]`: log odds that a pair is real, high means usual. `times` are Unix seconds, one for each
+    /// pair; without them a pair is scored as of the history's last event. On all cores.
+    pub fn scores(&self, accounts: &[u64], addresses: &[Address], times: Option<&[u32]>) -> Vec<f32> {
+        let mut scores = vec![0.0; accounts.len()];
+        scores.par_chunks_mut(PAIRS_PER_TASK).enumerate().for_each(|(task, scores)| {
+            let range = task * PAIRS_PER_TASK..task * PAIRS_PER_TASK + scores.len();
+            let usages = self.usages(
+                &accounts[range.clone()],
+                &addresses[range.clone()],
+                times.map(|times| &times[range]),
+            );
+            self.head.score_on_one_core(&usages, scores);
+        });
+        scores
+    }
+
+    /// What a pair's score is made of.
+    pub fn parts(&self, account: u64, address: Address, time: Option<u32>) -> HeadParts {
+        let usages = self.usages(&[account], &[address], time.as_ref().map(std::slice::from_ref));
+        self.head.parts(&usages)[0]
+    }
+
+    fn usages(&self, accounts: &[u64], addresses: &[Address], times: Option<&[u32]>) -> Vec<Usage> {
+        let mut usages = vec![Usage::default(); accounts.len()];
+        let last;
+        let (seconds, time_base) = match (times, self.history.times()) {
+            (Some(times), Some(_)) => (Some(times), 0),
+            (None, Some((_, end))) => {
+                last = vec![0; accounts.len()];
+                (Some(&last[..]), end)
+            }
+            (_, None) => (None, 0),
+        };
+        self.history.usages(&Pairs { accounts, addresses, seconds, time_base }, &mut usages);
+        usages
+    }
+}
+
+/// A detector that was made, before it is in a model folder.
+pub struct FittedDetector {
+    /// The history's file, which goes with this value.
+    pub history: TempPath,
+    /// The head.
+    pub head: Head,
+}
+
+impl FittedDetector {
+    /// Counts the log and fits a head on it. Temporary files, the history's among them, lie in `folder`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] where a file cannot be written, [`Error::Data`] where times descend or an account has 2^32 events.
+    pub fn fit(log: &EventLog<'_>, seed: u64, folder: &Path) -> Result<Self> {
+        let history = tempfile::Builder::new()
+            .prefix(crate::durable::TEMPORARY_PREFIX)
+            .tempfile_in(folder)
+            .map_err(Error::io("create a file in", folder))?
+            .into_temp_path();
+        let options = Options { temporary_folder: folder.to_path_buf(), ..Options::default() };
+        let mut builder = HistoryBuilder::new(log.times.map(|_| 0), options)?;
+        let mut chunk = Columns::default();
+        for position in 0..log.len() as u32 {
+            chunk.push(log, position);
+            if chunk.accounts.len() == EVENTS_PER_PUSH {
+                chunk.count(&mut builder)?;
+            }
+        }
+        chunk.count(&mut builder)?;
+        builder.finish(&history)?;
+        Ok(Self { history, head: Head::fit(log, seed) })
+    }
+
+    /// The bytes of the head's file: its parameters, 32-bit floats, little-endian.
+    pub fn head_bytes(&self) -> Vec<u8> {
+        self.head.parameters().iter().flat_map(|value| value.to_le_bytes()).collect()
+    }
+}
+
+/// Events that are counted at once.
+const EVENTS_PER_PUSH: usize = 1 << 16;
+
+#[derive(Default)]
+struct Columns {
+    accounts: Vec<u64>,
+    addresses: Vec<Address>,
+    seconds: Vec<u32>,
+}
+
+impl Columns {
+    fn push(&mut self, log: &EventLog<'_>, position: u32) {
+        self.accounts.push(log.entity(position));
+        self.addresses.push(log.address(position));
+        if log.times.is_some() {
+            self.seconds.push(u32::try_from(log.time(position)).unwrap_or(0));
+        }
+    }
+
+    fn count(&mut self, builder: &mut HistoryBuilder) -> Result<()> {
+        let seconds = (self.seconds.len() == self.accounts.len()).then_some(&self.seconds[..]);
+        builder.push(&self.accounts, &self.addresses, seconds.filter(|_| !self.accounts.is_empty()))?;
+        *self = Self::default();
+        Ok(())
+    }
+}

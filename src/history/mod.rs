@@ -1,0 +1,56 @@
+//! The exact counts of how accounts use addresses: a sorted, compact index that is mapped from a file.
+//!
+//! [`HistoryBuilder`] counts events, [`History`] answers what is known of an account, an address and the
+//! networks around it; [`merge()`] adds histories up and [`forget`] leaves accounts out of one.
+
+mod account;
+mod assemble;
+mod base;
+mod batch;
+mod bits;
+mod build;
+mod chain;
+mod closed_form;
+mod combine;
+mod container;
+mod detector;
+mod event_log;
+mod feature_block;
+mod features;
+mod fit;
+mod group;
+mod head;
+mod info;
+mod levels;
+mod merge;
+mod negatives;
+mod network;
+mod own;
+mod own_usage;
+mod part;
+mod population;
+mod population_read;
+mod population_write;
+mod prefetch;
+mod prequential;
+#[cfg(test)]
+mod reference;
+mod spill;
+mod table;
+#[cfg(test)]
+mod tests;
+mod trie_read;
+mod trie_write;
+mod usage;
+mod use_sort;
+
+pub use base::{AccountHistory, AddressHistory, AddressTimes, History, Pairs, Summary};
+pub use build::{HistoryBuilder, Options};
+pub use closed_form::{LogRatios, log_ratios};
+pub use combine::{MergeReport, forget, forget_in_memory, merge, merge_in_memory};
+pub use detector::{Detector, FittedDetector};
+pub use event_log::{EventLog, Query};
+pub use head::{CLOSED_FORM_SHARE, Head, HeadModule, HeadParts};
+pub use info::{FamilySummary, days_between};
+pub use prequential::prequential_usage;
+pub use usage::{IPV4_LENGTHS, IPV6_LENGTHS, LevelUsage, NUM_LEVELS, Usage};

@@ -1,0 +1,247 @@
+//! Why a score is what it is: how it changes along the address, and where the entity is usual.
+//!
+//! A dot product has no parts that tell people something, but the scores of many addresses do.
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::Serialize;
+
+use super::prefix::Prefix;
+use super::scorer::{PAIRS_PER_BATCH, Scorer, anomaly_score};
+use crate::event::Address;
+use crate::model::encodable;
+use crate::thresholds::{Thresholds, Verdict};
+use crate::{Error, Event, Result};
+
+/// Addresses over which a mean score along an address is taken.
+pub const NUM_COMPLETIONS: usize = 1024;
+
+/// Bits of the networks among which the usual ones are looked for.
+pub const NETWORK_LENGTH: u32 = 16;
+
+/// Addresses of each of these over which its mean score is taken.
+const NUM_NETWORK_COMPLETIONS: usize = 4;
+
+/// Networks of the highest scores that are told.
+const NUM_HIGHEST: usize = 5;
+
+/// Usual networks near the address that are told.
+const NUM_NEAREST: usize = 3;
+
+/// The lengths along an address at which its score is looked at before its last.
+const LENGTHS: [u32; 4] = [0, 8, 16, 24];
+
+/// The score at one length along an address.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Step {
+    /// The first bits of the address.
+    pub prefix: Prefix,
+    /// The mean score of [`NUM_COMPLETIONS`] random addresses that share them, spread evenly; of the address
+    /// itself its score.
+    pub mean_score: f64,
+    /// The difference from the step before; `None` in the first.
+    pub change: Option<f64>,
+}
+
+/// A network of [`NETWORK_LENGTH`] bits.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Network {
+    /// Its addresses.
+    pub network: Prefix,
+    /// The mean score of some of them.
+    pub mean_score: f64,
+    /// First bits that it shares with the address, at most [`NETWORK_LENGTH`].
+    pub shared_bits: u32,
+}
+
+/// The networks that are usual for an entity: what the model has learned of it, and no log of its events.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct UsualNetworks {
+    /// The networks of the highest mean scores, the highest first.
+    pub highest: Vec<Network>,
+    /// Networks whose mean score is above 0: of 65,536.
+    pub num_usual: usize,
+    /// Those of them that are nearest to the address: by the first bits that they share, then by distance.
+    pub nearest: Vec<Network>,
+}
+
+/// Why the score of an event is what it is.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Explanation {
+    /// The score, as [`Scorer::dot_product`] gives it: high means usual.
+    pub dot_product: f32,
+    /// How it changes along the address: at 0, 8, 16, 24 and 32 bits.
+    pub along_address: Vec<Step>,
+    /// Where the entity is usual.
+    pub usual_networks: UsualNetworks,
+}
+
+/// An explanation with what else is said of the event.
+#[derive(Serialize)]
+pub struct Explained<'a> {
+    /// The entity; bytes that are not UTF-8 become U+FFFD.
+    pub entity: &'a str,
+    /// The address.
+    pub ip: Address,
+    /// The negated `dot_product`: high means anomalous.
+    pub anomaly_score: f32,
+    /// What follows from the thresholds of the model folder, if it has some.
+    #[serde(flatten)]
+    pub verdict: Option<Verdict<'a>>,
+    /// Whether the model was trained on the entity; wrong of one stranger in 10,000.
+    pub entity_seen: bool,
+    /// Whether the score is that of the entity that stands for all, since this one was not seen
+    /// ([`crate::Unseen::Prior`]).
+    pub scored_by_prior: bool,
+    /// Training events of the entity's table row, those of other entities that share it included.
+    pub num_row_events: u32,
+    /// `dot_product`, `along_address` and `usual_networks`.
+    #[serde(flatten)]
+    pub explanation: Explanation,
+}
+
+impl<'a> Explained<'a> {
+    /// Explains an event of `entity`.
+    ///
+    /// # Errors
+    ///
+    /// As [`explain`] and [`Thresholds::verdict`].
+    pub fn new(
+        scorer: &Scorer,
+        thresholds: Option<&'a Thresholds>,
+        entity: &'a str,
+        event: Event,
+    ) -> Result<Self> {
+        let explanation = explain(scorer, event)?;
+        let anomaly_score = anomaly_score(explanation.dot_product);
+        Ok(Self {
+            entity,
+            ip: event.address,
+            anomaly_score,
+            verdict: thresholds.map(|thresholds| thresholds.verdict(anomaly_score)).transpose()?,
+            entity_seen: scorer.entity_seen(event.entity),
+            scored_by_prior: scorer.is_scored_by_prior(event.entity),
+            num_row_events: scorer.num_row_events(event.entity),
+            explanation,
+        })
+    }
+}
+
+/// Explains the score of an event; the same explanation every time.
+///
+/// # Errors
+///
+/// [`Error::Device`] where the device fails, [`Error::Data`] where the score is not a number.
+pub fn explain(scorer: &Scorer, event: Event) -> Result<Explanation> {
+    let dot_product = scorer.score(event)?;
+    if !dot_product.is_finite() {
+        let help = "the model is broken: train again with a lower learning_rate";
+        return Err(Error::data("scores", format!("the score is {dot_product}"), help));
+    }
+    Ok(Explanation {
+        dot_product,
+        along_address: along_address(scorer, event, dot_product)?,
+        usual_networks: usual_networks(scorer, event)?,
+    })
+}
+
+/// Bits behind a prefix, in the highest places, the same every time: random, one in each of `count` equal parts of
+/// what there is, which makes the mean nearer the true one than bits at random would. `count` is a power of two.
+fn completions(count: usize) -> Vec<u32> {
+    let mut random = ChaCha8Rng::seed_from_u64(0);
+    let width = ((1u64 << 32) / count as u64) as u32;
+    (0..count as u32).map(|i| i * width + random.next_u32() % width).collect()
+}
+
+fn along_address(scorer: &Scorer, event: Event, dot_product: f32) -> Result<Vec<Step>> {
+    let completions = completions(NUM_COMPLETIONS);
+    let ip = encodable(event.address)?;
+    let prefixes = LENGTHS.map(|length| Prefix::of(ip, length));
+    let mut means = mean_scores(scorer, event.entity, &prefixes, &completions)?;
+    means.push(f64::from(dot_product));
+    let prefixes = prefixes.into_iter().chain([Prefix::of(ip, 32)]);
+    let steps = prefixes.enumerate().map(|(i, prefix)| {
+        let change = (i > 0).then(|| means[i] - means[i - 1]);
+        Step { prefix, mean_score: means[i], change }
+    });
+    Ok(steps.collect())
+}
+
+fn usual_networks(scorer: &Scorer, event: Event) -> Result<UsualNetworks> {
+    let prefixes: Vec<Prefix> = (0..1 << NETWORK_LENGTH)
+        .map(|number: u32| Prefix::of(number << (32 - NETWORK_LENGTH), NETWORK_LENGTH))
+        .collect();
+    let means = mean_scores(scorer, event.entity, &prefixes, &completions(NUM_NETWORK_COMPLETIONS))?;
+    let own = Prefix::of(encodable(event.address)?, NETWORK_LENGTH);
+    let mut networks: Vec<Network> = prefixes
+        .into_iter()
+        .zip(means)
+        .map(|(network, mean_score)| {
+            let shared_bits = (network.ip ^ own.ip).leading_zeros().min(NETWORK_LENGTH);
+            Network { network, mean_score, shared_bits }
+        })
+        .collect();
+    // Stable: of equal scores the lower address is first.
+    networks.sort_by(|a, b| b.mean_score.total_cmp(&a.mean_score));
+    let highest = networks[..NUM_HIGHEST].to_vec();
+    let num_usual = networks.partition_point(|network| network.mean_score > 0.0);
+    networks.truncate(num_usual);
+    networks.sort_by_key(|network| {
+        (NETWORK_LENGTH - network.shared_bits, network.network.ip.abs_diff(own.ip), network.network.ip)
+    });
+    networks.truncate(NUM_NEAREST);
+    Ok(UsualNetworks { highest, num_usual, nearest: networks })
+}
+
+/// The mean score of each prefix, over the same completions.
+fn mean_scores(scorer: &Scorer, entity: u64, prefixes: &[Prefix], completions: &[u32]) -> Result<Vec<f64>> {
+    let mut means = Vec::with_capacity(prefixes.len());
+    for prefixes in prefixes.chunks(PAIRS_PER_BATCH / completions.len()) {
+        let addresses = prefixes.iter().flat_map(|prefix| completions.iter().map(|c| prefix.complete(*c)));
+        let events: Vec<Event> =
+            addresses.map(|ip| Event { entity, address: Address::from_ipv4(ip) }).collect();
+        let scores = scorer.scores(&events)?;
+        let mean = |scores: &[f32]| {
+            scores.iter().map(|score| f64::from(*score)).sum::<f64>() / completions.len() as f64
+        };
+        means.extend(scores.chunks_exact(completions.len()).map(mean));
+    }
+    Ok(means)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes_are_written_as_networks_and_completed_within_themselves() {
+        let ip = u32::from(std::net::Ipv4Addr::new(203, 0, 113, 7));
+        for (length, text) in [
+            (0, "0.0.0.0/0"),
+            (8, "203.0.0.0/8"),
+            (20, "203.0.112.0/20"),
+            (24, "203.0.113.0/24"),
+            (32, "203.0.113.7/32"),
+        ] {
+            let prefix = Prefix::of(ip, length);
+            assert_eq!(prefix.to_string(), text);
+            for bits in [0, 1, 0x8000_0000, u32::MAX] {
+                assert_eq!(Prefix::of(prefix.complete(bits), length), prefix);
+            }
+            let last = prefix.complete(u32::MAX);
+            assert_eq!(u64::from(last) - u64::from(prefix.ip) + 1, 1 << (32 - length));
+        }
+    }
+
+    /// 1,024 parts of a /24 are its 256 addresses, four times each: its mean is exact.
+    #[test]
+    fn completions_are_spread_evenly() {
+        let completions = completions(NUM_COMPLETIONS);
+        let mut counts = [0; 256];
+        let prefix = Prefix::of(0x0A01_0203, 24);
+        completions.iter().for_each(|bits| counts[(prefix.complete(*bits) & 0xFF) as usize] += 1);
+        assert_eq!(counts, [4; 256]);
+        let distinct: std::collections::BTreeSet<u32> = completions.iter().map(|bits| bits % 997).collect();
+        assert!(distinct.len() > 500, "the low bits are random: {}", distinct.len());
+    }
+}

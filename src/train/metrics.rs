@@ -1,0 +1,80 @@
+//! The figures of a training, and what it tells its caller as it goes.
+
+use crate::device::MemoryPlan;
+
+/// What training tells its caller as it goes.
+#[derive(Clone, Debug)]
+pub enum TrainEvent {
+    /// Before anything is allocated for training.
+    Started {
+        /// Steps of an epoch.
+        steps_per_epoch: usize,
+        /// The epoch that it begins in, from 0: another than 0 where it goes on from a checkpoint.
+        epoch: u32,
+        /// Steps of that epoch which are done.
+        num_steps_of_epoch: usize,
+        /// What will be allocated.
+        memory: MemoryPlan,
+    },
+    /// After each step; the device may still be at work on it.
+    Step {
+        /// Positive pairs of the mini-batch.
+        num_positives: usize,
+    },
+    /// Every `batch_metrics_publish_interval` steps: means since the last time.
+    Batch {
+        /// From 0.
+        epoch: u32,
+        /// Step within the epoch, from 0.
+        step: u32,
+        /// Mean cross entropy.
+        loss: f64,
+        /// Share of pairs on the right side of 0.
+        accuracy: f64,
+    },
+    /// Before a checkpoint is written: what was told so far is what the run goes on from.
+    Checkpoint {
+        /// Steps done.
+        num_steps: usize,
+    },
+    /// After each epoch.
+    Epoch(EpochMetrics),
+}
+
+impl TrainEvent {
+    /// The event as one JSON object for machines: batches and epochs have one.
+    pub fn to_json(&self) -> Option<serde_json::Value> {
+        match self {
+            TrainEvent::Started { .. } | TrainEvent::Step { .. } | TrainEvent::Checkpoint { .. } => None,
+            TrainEvent::Batch { epoch, step, loss, accuracy } => Some(serde_json::json!({
+                "event": "batch", "epoch": epoch, "step": step, "loss": loss, "accuracy": accuracy,
+            })),
+            TrainEvent::Epoch(metrics) => Some(serde_json::json!({
+                "event": "epoch",
+                "epoch": metrics.epoch,
+                "loss": metrics.loss,
+                "accuracy": metrics.accuracy,
+                "discriminator_auc": metrics.discriminator_auc,
+                "positives_per_second": metrics.positives_per_second,
+                "seconds": metrics.seconds,
+            })),
+        }
+    }
+}
+
+/// The figures of one epoch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EpochMetrics {
+    /// From 0.
+    pub epoch: u32,
+    /// Mean cross entropy over the epoch's pairs.
+    pub loss: f64,
+    /// Share of pairs on the right side of 0.
+    pub accuracy: f64,
+    /// ROC AUC of the validation events against random IPv4; none without a validation set.
+    pub discriminator_auc: Option<f64>,
+    /// Positive pairs trained per second, validation not counted.
+    pub positives_per_second: f64,
+    /// Seconds of training, validation not counted.
+    pub seconds: f64,
+}
