@@ -9,6 +9,7 @@ use tempfile::TempPath;
 use super::base::{History, Pairs};
 use super::build::{HistoryBuilder, Options};
 use super::event_log::EventLog;
+use super::fit::{FitOptions, fit_head};
 use super::head::{Head, HeadParts};
 use super::usage::Usage;
 use crate::event::Address;
@@ -40,16 +41,7 @@ impl Detector {
     pub fn from_bytes(history: (Bytes, &str), head: (&[u8], &str)) -> Result<Self> {
         let (bytes, name) = history;
         let history = History::from_bytes(bytes, name)?;
-        let (bytes, name) = head;
-        let parameters = bytes.as_chunks::<4>().0.iter().copied().map(f32::from_le_bytes).collect();
-        let is_whole = bytes.len().is_multiple_of(4);
-        let head = Head::from_parameters(parameters).filter(|_| is_whole).ok_or_else(|| {
-            Error::data(
-                name,
-                "it holds no head of this version",
-                "copy the model folder again or train again",
-            )
-        })?;
+        let head = Head::from_bytes(head.0, head.1)?;
         Ok(Self { history, head })
     }
 
@@ -64,7 +56,7 @@ impl Detector {
                 &addresses[range.clone()],
                 times.map(|times| &times[range]),
             );
-            self.head.score_on_one_core(&usages, scores);
+            self.head.score_on_one_core(&usages, &[], scores);
         });
         scores
     }
@@ -72,7 +64,7 @@ impl Detector {
     /// What a pair's score is made of.
     pub fn parts(&self, account: u64, address: Address, time: Option<u32>) -> HeadParts {
         let usages = self.usages(&[account], &[address], time.as_ref().map(std::slice::from_ref));
-        self.head.parts(&usages)[0]
+        self.head.parts(&usages, &[])[0]
     }
 
     fn usages(&self, accounts: &[u64], addresses: &[Address], times: Option<&[u32]>) -> Vec<Usage> {
@@ -122,12 +114,7 @@ impl FittedDetector {
         }
         chunk.count(&mut builder)?;
         builder.finish(&history)?;
-        Ok(Self { history, head: Head::fit(log, seed) })
-    }
-
-    /// The bytes of the head's file: its parameters, 32-bit floats, little-endian.
-    pub fn head_bytes(&self) -> Vec<u8> {
-        self.head.parameters().iter().flat_map(|value| value.to_le_bytes()).collect()
+        Ok(Self { history, head: fit_head(log, None, &FitOptions::of_seed(seed))? })
     }
 }
 

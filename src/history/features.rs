@@ -46,7 +46,6 @@ impl Input {
 const _: () = assert!(Input::ENGINE_SCORE + 1 == NUM_INPUTS);
 
 /// Names of the inputs in their order.
-#[cfg(test)]
 pub fn input_names() -> Vec<String> {
     let of = |name: &'static str, levels: &[usize]| -> Vec<String> {
         levels.iter().map(|level| format!("{name}_{level}")).collect()

@@ -8,7 +8,7 @@
 use pulp::Simd;
 
 use super::features::NUM_INPUTS;
-use super::host_head::{HIDDEN_1, HIDDEN_2, NUM_FITTED, Part};
+use super::network::{HIDDEN_1, HIDDEN_2, NUM_FITTED, Part};
 
 /// Floats of a pair's inputs: the inputs, then zeros.
 pub const ROW: usize = NUM_INPUTS.next_multiple_of(16);
@@ -30,8 +30,6 @@ const LINEAR: usize = HIDDEN_1;
 pub struct FitData<'a> {
     /// `[pairs, ROW]`: the inputs of each, then zeros.
     pub inputs: &'a [[f32; ROW]],
-    /// `[pairs]`: what the closed form adds to each score; not fitted.
-    pub offsets: &'a [f32],
     /// `[pairs]`: 1 for pairs that occurred, 0 for others.
     pub labels: &'a [f32],
     /// `[pairs]`: weights in the loss.
@@ -227,8 +225,8 @@ impl pulp::WithSimd for BlockPass<'_, '_> {
         let mut loss = 0.0;
         for (i, row) in rows.iter().map(|row| *row as usize).enumerate() {
             let (label, weight) = (data.labels[row], data.weights[row] * scale);
-            let logit = block.logits[i] + data.offsets[row];
-            block.of_logits[i] = (1.0 / (1.0 + (-logit).exp()) - label) * weight;
+            let logit = block.logits[i];
+            block.of_logits[i] = (1.0 / (1.0 + exp(-logit)) - label) * weight;
             let logit = f64::from(logit);
             // ln(1 + exp(z)) - y z, where neither sign of z overflows.
             let entropy = logit.max(0.0) - logit * f64::from(label) + (-logit.abs()).exp().ln_1p();
@@ -237,6 +235,22 @@ impl pulp::WithSimd for BlockPass<'_, '_> {
         block.backward(simd, weights, gradients);
         loss
     }
+}
+
+/// The exponential by single operations, to a relative error of 2e-7; arguments beyond ±87 count as ±87.
+///
+/// Cephes' `expf` (Moshier): exp(x) = 2^n exp(r) with |r| <= ln(2) / 2, and a polynomial in r.
+#[inline(always)]
+fn exp(x: f32) -> f32 {
+    let x = x.clamp(-87.0, 87.0);
+    let n = (x * std::f32::consts::LOG2_E + 0.5).floor();
+    let r = x - n * 0.693_359_4 + n * 2.121_944_4e-4;
+    let mut p = 1.987_569_2e-4;
+    for coefficient in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_6e-1, 5.000_000_1e-1] {
+        p = p * r + coefficient;
+    }
+    let of_rest = p * r * r + r + 1.0;
+    of_rest * f32::from_bits(((n as i32 + 127) << 23) as u32)
 }
 
 /// A matrix as it is read: element (row, column) is at `row * stride[0] + column * stride[1]`.
@@ -288,3 +302,6 @@ fn add_rows<const N: usize>(rows: &[[f32; N]], sums: &mut [f32; N]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -37,8 +37,6 @@ pub struct TrainingPair {
     pub is_event: bool,
     /// Its weight in the loss.
     pub weight: f32,
-    /// The position of the event.
-    pub source: Option<u32>,
 }
 
 /// Where the address of a pair that did not occur comes from; its account is the event's.
@@ -60,7 +58,7 @@ const NEGATIVES: [(Negative, f32); 5] = [
     (Negative::OtherAccount, 0.5),
     (Negative::Uniform, 0.5),
     (Negative::Neighbour, 0.5),
-    (Negative::Network, 0.5),
+    (Negative::Network, 0.25),
 ];
 
 /// Draws of another account's event before it is given up.
@@ -82,26 +80,6 @@ pub fn sample_pairs(log: &EventLog, options: &SamplingOptions) -> Vec<TrainingPa
     pairs.collect()
 }
 
-/// Positives alone.
-pub fn positives_of(log: &EventLog, positions: &[u32], options: &SamplingOptions) -> Vec<TrainingPair> {
-    positions
-        .par_iter()
-        .enumerate()
-        .map(|(draw, position)| {
-            let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
-            rng.set_stream((1 << 40) + draw as u64);
-            let moment = Moment::draw(log, *position, options, &mut rng);
-            let (entity, address, time) = (log.entity(*position), log.address(*position), log.time(*position));
-            TrainingPair {
-                query: Query { entity, address, position: moment.position, time },
-                is_event: true,
-                weight: 1.0,
-                source: Some(*position),
-            }
-        })
-        .collect()
-}
-
 fn pairs_of(
     log: &EventLog,
     families: &Families,
@@ -115,14 +93,13 @@ fn pairs_of(
         query: Query { entity, address, position: moment.position, time },
         is_event,
         weight,
-        source: Some(position),
     };
     let mut pairs = vec![pair(address, 1.0, true)];
     for (kind, weight) in NEGATIVES {
         let drawn = match kind {
             Negative::OtherAccount => families.other_account(log, entity, address, &moment, rng),
             Negative::Uniform => Some(uniform(address, rng)),
-            Negative::Network => families.network(address, rng),
+            Negative::Network => families.network(entity, address, rng),
             Negative::Neighbour => Some(neighbour(address, rng)),
         };
         pairs.extend(drawn.map(|address| pair(address, weight, false)));
@@ -160,25 +137,37 @@ impl Moment {
 /// Events by which the period around an event is longer, so that the first ones have others around them.
 const SLACK: f64 = 20.0;
 
-/// The positions of each family's events, where there are both.
+/// Where negatives of a family come from.
 struct Families {
+    /// The positions of each family's events, where there are both.
     ipv4: Vec<u32>,
     ipv6: Vec<u32>,
-    networks: [Vec<u64>; 2],
+    /// The networks of each family with one of their accounts, sorted.
+    networks: [Vec<(u64, u64)>; 2],
+}
+
+/// Events whose networks are drawn from.
+const MAX_NETWORK_EVENTS: usize = 1 << 20;
+
+/// Bits behind a network's prefix: /20 of IPv4, /40 of IPv6.
+fn num_host_bits(address: Address) -> u32 {
+    if address.is_ipv4() { 12 } else { 24 }
 }
 
 impl Families {
     fn of(log: &EventLog) -> Self {
-        let shift = |address: Address| if address.is_ipv4() { 12 } else { 24 };
-        let networks = [true, false].map(|family| {
-            let mut networks: Vec<u64> = log
-                .addresses
-                .iter()
-                .filter(|a| a.is_ipv4() == family)
-                .map(|a| a.bits() >> shift(*a) << shift(*a))
-                .collect();
+        let step = log.len().div_ceil(MAX_NETWORK_EVENTS).max(1);
+        let networks = [true, false].map(|is_ipv4| {
+            let positions = (0..log.len() as u32).into_par_iter().step_by(step);
+            let positions = positions.filter(|position| log.address(*position).is_ipv4() == is_ipv4);
+            let network = |position: u32| {
+                let address = log.address(position);
+                let num_host_bits = num_host_bits(address);
+                (address.bits() >> num_host_bits << num_host_bits, log.entity(position))
+            };
+            let mut networks: Vec<(u64, u64)> = positions.map(network).collect();
             networks.par_sort_unstable();
-            networks.dedup();
+            networks.dedup_by_key(|network| network.0);
             networks
         });
         let positions = || (0..log.len() as u32).into_par_iter();
@@ -190,12 +179,17 @@ impl Families {
         Self { ipv4, ipv6, networks }
     }
 
-    fn network(&self, address: Address, rng: &mut impl Rng) -> Option<Address> {
+    /// An address of a network of another account, each network equally likely.
+    fn network(&self, entity: u64, address: Address, rng: &mut impl Rng) -> Option<Address> {
         let networks = &self.networks[usize::from(!address.is_ipv4())];
-        let free = if address.is_ipv4() { 12 } else { 24 };
-        Some(Address::from_bits(
-            networks[rng.random_range(0..networks.len())] | rng.random_range(0..1 << free),
-        ))
+        if networks.is_empty() {
+            return None;
+        }
+        (0..MAX_TRIES).find_map(|_| {
+            let (network, of_entity) = networks[rng.random_range(0..networks.len())];
+            let host = rng.random_range(0..1u64 << num_host_bits(address));
+            (of_entity != entity).then(|| Address::from_bits(network | host))
+        })
     }
 
     /// The address of an event of another account around the moment, each equally likely.

@@ -43,12 +43,6 @@ pub fn prequential_usage(log: &EventLog, queries: &[Query]) -> Vec<Usage> {
     usage
 }
 
-/// Of each event, the first level that was new to its account, plus one; 0 where the account itself was new, and
-/// [`NOTHING_NEW`] where it had used the address before.
-pub fn new_levels(log: &EventLog) -> Vec<u8> {
-    count_own(log, log.len() as u32, &[], &[]).1
-}
-
 /// What accounts did: usage in the order of `by_account`, and of each position the first level that was new to its
 /// account, plus one; 0 where the account itself was new.
 fn count_own(
