@@ -4,7 +4,7 @@ mod support;
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +27,11 @@ const TARGET: f64 = 12e6;
 /// last of these goes unseen.
 const MEMORY_POLL: Duration = Duration::from_millis(5);
 
+/// What a third of IPv6 rows may cost: rows a second and core against those of IPv4 alone.
+const MIXED_TARGET: f64 = 0.75;
+
 const PREPARE: &str = "prepare";
+const MIXED: &str = "mixed";
 const MEMORY: &str = "memory";
 
 /// Reading speed, ours beside polars'
@@ -48,15 +52,18 @@ fn main() -> Outcome<()> {
     if options.shared.serve.is_some() {
         return serve_prepare();
     }
-    options.shared.check_cases(&[PREPARE, MEMORY])?;
+    options.shared.check_cases(&[PREPARE, MIXED, MEMORY])?;
     // Beside the build rather than in /tmp, which may be memory and is then counted against it.
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let path = folder.path().join("events.csv");
     eprintln!("generating {} rows", short_count(options.rows));
-    generate(&path, options.rows)?;
+    generate(&path, options.rows, 0)?;
     let mut report = Report::new("reading", &options.shared);
     if options.shared.wants(PREPARE) {
         measure_speed(&options, &path, &mut report)?;
+    }
+    if options.shared.wants(MIXED) {
+        measure_mixed(&options, &path, &mut report)?;
     }
     let names_memory = options.shared.case.iter().any(|case| case == MEMORY);
     if names_memory || options.memory {
@@ -65,12 +72,21 @@ fn main() -> Outcome<()> {
     report.finish()
 }
 
-/// Writes rows like `user_0000123456,203.0.113.7`.
-fn generate(path: &Path, rows: usize) -> Outcome<()> {
+/// Writes rows like `user_0000123456,203.0.113.7`; of every three, `ipv6_of_three` have an IPv6 address: half of them as a
+/// host chooses it for itself, all of its groups drawn, half of them with a short interface identifier.
+fn generate(path: &Path, rows: usize, ipv6_of_three: u32) -> Outcome<()> {
     let mut rng = ChaCha8Rng::seed_from_u64(rows as u64);
     let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
     for _ in 0..rows {
-        let (user, ip) = (rng.random_range(0..NUM_ENTITIES), Ipv4Addr::from(rng.random::<u32>()));
+        let user = rng.random_range(0..NUM_ENTITIES);
+        let ip = match rng.random_range(0..3) < ipv6_of_three {
+            true => {
+                let subnet = u128::from(0x2A00_0000_0000_0000 | rng.random::<u64>() >> 12) << 64;
+                let interface = rng.random::<u64>() >> if rng.random() { 0 } else { 48 };
+                IpAddr::from(Ipv6Addr::from(subnet | u128::from(interface)))
+            }
+            false => IpAddr::from(Ipv4Addr::from(rng.random::<u32>())),
+        };
         writeln!(file, "user_{user:010},{ip}")?;
     }
     file.into_inner()?.sync_all()?;
@@ -113,11 +129,48 @@ fn measure_speed(options: &Options, path: &Path, report: &mut Report) -> Outcome
     Ok(())
 }
 
+/// A file with a third of IPv6 rows beside one of as many rows with IPv4 alone.
+fn measure_mixed(options: &Options, ipv4: &Path, report: &mut Report) -> Outcome<()> {
+    eprintln!("{MIXED}: generating {} rows", short_count(options.rows));
+    let mixed = ipv4.with_file_name("mixed.csv");
+    generate(&mixed, options.rows, 1)?;
+    let shared = &options.shared;
+    let requests = [&mixed, ipv4].map(|path| Request::Read { path: path.into() });
+    let [mut of_mixed, mut of_ipv4] = [Side::ours(shared, &MIXED)?, Side::ours(shared, &MIXED)?];
+    let [ask_mixed, ask_ipv4] = requests;
+    let mut sides = vec![(&mut of_mixed, ask_mixed), (&mut of_ipv4, ask_ipv4)];
+    for (side, request) in &mut sides {
+        side.ask(request)?;
+    }
+    let mut rounds = interleave(shared.num_rounds(), &mut sides)?.into_iter();
+    let (mixed_rounds, ipv4_rounds) = (rounds.next().expect("mixed"), rounds.next().expect("IPv4"));
+    let rows_per_thread = options.rows as f64 / shared.threads as f64;
+    report.push(Measurement {
+        name: format!(
+            "{PREPARE}, {} rows, a third IPv6, beside IPv4 alone, rows a core",
+            short_count(options.rows)
+        ),
+        unit: Unit::PerSecond,
+        ours: mixed_rounds.rate(rows_per_thread),
+        peer: Some(ipv4_rounds.rate(rows_per_thread)),
+        ratio: Some(ratios(&ipv4_rounds.seconds, &mixed_rounds.seconds)),
+        target: Some(Target::RatioAtLeast(MIXED_TARGET)),
+        has_peer: true,
+        others_share: mixed_rounds.others_share,
+        details: json!({
+            "bytes": mixed.metadata()?.len(),
+            "mixed": { "side": of_mixed.ready, "rounds": mixed_rounds },
+            "ipv4": { "side": of_ipv4.ready, "rounds": ipv4_rounds },
+        }),
+    });
+    Ok(())
+}
+
 /// Peak memory of `prepare` with all rows over that with a tenth of them.
 fn measure_memory(options: &Options, path: &Path, report: &mut Report) -> Outcome<()> {
     let few_rows = options.rows / 10;
     let few = path.with_file_name("few.csv");
-    generate(&few, few_rows)?;
+    generate(&few, few_rows, 0)?;
     let mut peaks = Vec::new();
     for (rows, path) in [(few_rows, &*few), (options.rows, path)] {
         eprintln!("{MEMORY}: {} rows", short_count(rows));

@@ -93,14 +93,14 @@ pub fn choose(choice: DeviceChoice) -> Result<ComputeDevice> {
             Ok(on_adapter(adapter, "a hardware adapter exists"))
         }
         (DeviceChoice::Auto, Some(adapter)) => Ok(ndarray(&format!(
-            "the only graphics adapter, {}, is a software one; --device wgpu takes it",
+            "the only graphics adapter, {}, is a software one, which is taken for the choice wgpu",
             adapter.name
         ))),
         (DeviceChoice::Auto, None) => Ok(ndarray("no graphics adapter was found")),
         (_, Some(adapter)) => Ok(on_adapter(adapter, "asked for")),
         (_, None) => Err(Error::device(
             "no wgpu adapter was found that binds the buffers of a kernel",
-            "install a Vulkan driver (Debian: mesa-vulkan-drivers for software Vulkan) or take --device ndarray",
+            "install a Vulkan driver (Debian: mesa-vulkan-drivers for software Vulkan) or set the option device to ndarray",
         )),
     }
 }

@@ -305,7 +305,7 @@ fn a_damaged_model_is_refused() {
         ("manifest.json", &|bytes| bytes.truncate(20)),
         ("manifest.json", &|bytes| {
             let text = String::from_utf8(bytes.clone()).unwrap();
-            *bytes = text.replace("\"format_version\": 3", "\"format_version\": 2").into_bytes();
+            *bytes = text.replace("\"format_version\": 4", "\"format_version\": 3").into_bytes();
         }),
     ];
     for (i, (name, damage)) in damage.into_iter().enumerate() {
@@ -322,11 +322,26 @@ fn a_damaged_model_is_refused() {
     score("incomplete").expect(4, &["config.toml"]);
 }
 
+/// `versions/` has a model folder and a checkpoint of the version before, as they were written then.
+#[test]
+fn folders_of_another_version_are_refused_with_both_versions_and_what_to_do() {
+    LazyLock::force(&FIXTURE);
+    let versions = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/versions");
+    let (model, checkpoint) = (format!("{versions}/model-3"), format!("{versions}/checkpoint-2"));
+    let of_model = ["manifest.json", "format version 3", "reads version 4", "train again"];
+    run_with_stdin(&["score", "--model", &model], "user_1,10.1.0.1\n").expect(3, &of_model);
+    run(&["inspect", "--model", &model]).expect(3, &of_model);
+    let train = ["train", "--config", "small.toml", "--output", "from_another_version", "--init-from"];
+    run(&[&train[..], &[&model]].concat()).expect(3, &of_model);
+    let of_checkpoint = ["manifest.json", "format version 2", "reads version 3", "begin again"];
+    run(&[&train[..], &[&checkpoint]].concat()).expect(2, &of_checkpoint);
+}
+
 #[test]
 fn inspect_shows_the_manifest() {
     LazyLock::force(&FIXTURE);
     let manifest = run(&["inspect", "--model", "run/model", "--json"]).expect(0, &[]).json();
-    assert_eq!(manifest["format_version"], 3);
+    assert_eq!(manifest["format_version"], 4);
     assert_eq!(manifest["entity_hash"], "xxh3_64:v1");
     assert_eq!(manifest["training"]["num_epochs"], 6);
     assert_eq!(manifest["training"]["completed"], true);
@@ -402,7 +417,7 @@ fn a_loss_that_explodes_is_an_error_and_not_a_model() {
         "--set",
         "hyperparameters.epochs=1",
     ]);
-    outcome.expect(2, &["learning_rate", "lower it"]);
+    outcome.expect(2, &["diverged", "lower hyperparameters.learning_rate"]);
     assert!(!root().join("exploded/model").exists());
 }
 

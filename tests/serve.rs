@@ -4,7 +4,7 @@ mod support;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, LazyLock};
@@ -746,6 +746,23 @@ fn limits_that_cannot_be_are_refused_before_the_model_is_read() {
     serve(&[]).expect(4, &["no such model"]);
     let empty = tempfile::tempdir().unwrap();
     ipsight(empty.path(), &["serve", "--model", "."], b"").expect(2, &["there is no model"]);
+}
+
+#[test]
+fn an_address_that_cannot_be_listened_on_is_named_with_what_to_do() {
+    let serve = |args: &[&str]| {
+        let start = ["serve", "--model", "plain", "--device", "ndarray"];
+        ipsight(FIXTURE.path(), &[&start[..], args].concat(), b"")
+    };
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for flag in ["--listen", "--admin-listen"] {
+        let named = format!("{flag}: cannot listen on {address}");
+        serve(&[flag, &address]).expect(4, &[&named, "another process listens there"]);
+    }
+    // Of documentation (RFC 5737): no machine has it.
+    let foreign = ["--listen", "192.0.2.1:0", "--insecure"];
+    serve(&foreign).expect(4, &["cannot listen on 192.0.2.1:0", "choose an address of this machine"]);
 }
 
 #[test]

@@ -7,8 +7,8 @@ use std::fs;
 
 use ipsight::event::Address;
 use ipsight::synth::{
-    AddressRanges, AttackKind, AttackMix, GenerateOptions, GeneratedLogins, LabelledTest, Login, NORMAL,
-    P_TRAVEL_BETA, Population, generate,
+    AddressRanges, AttackKind, AttackMix, GenerateOptions, GeneratedLogins, Ipv6Shares, LabelledTest, Login,
+    NORMAL, P_TRAVEL_BETA, Population, generate,
 };
 use support::ipsight;
 
@@ -31,7 +31,7 @@ fn ipv4(login: &Login) -> u32 {
 }
 
 fn logins(ranges: &AddressRanges, num_users: usize, seed: u64) -> GeneratedLogins {
-    generate(ranges, &GenerateOptions { num_users, num_days: 10, seed })
+    generate(ranges, &GenerateOptions { num_users, num_days: 10, seed, ipv6: Ipv6Shares::default() })
 }
 
 fn mix(texts: &[&str]) -> AttackMix {

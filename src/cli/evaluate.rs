@@ -7,7 +7,7 @@ use ipsight::evaluate::{EvaluateOptions, EvaluatedEvent, Evaluation, Evaluator, 
 use ipsight::event::hash_entity;
 use ipsight::inference::LoadedModel;
 use ipsight::thresholds::{Criterion, THRESHOLDS, Thresholds, WantedThreshold};
-use ipsight::{Error, Event, Result};
+use ipsight::{Error, Event, Result, Scorer};
 
 use super::attack_args::AttackArgs;
 use super::common_args::{DeviceArg, UnseenArg, check_seen};
@@ -84,56 +84,27 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
     if args.tied_to_stdin {
         end_with_stdin()?;
     }
-    let mut truth = args.truth.as_deref().map(Truth::open).transpose()?;
+    let truth = args.truth.as_deref().map(Truth::open).transpose()?;
     let device = args.device.choose()?;
-    let LoadedModel { manifest, config, mut scorer, thresholds, .. } =
-        LoadedModel::load(&args.model, &device)?;
+    let wanted = wanted_thresholds(&args)?;
+    let load = match wanted.is_empty() {
+        true => LoadedModel::load_without_thresholds,
+        false => LoadedModel::load,
+    };
+    let LoadedModel { manifest, config, mut scorer, thresholds, .. } = load(&args.model, &device)?;
     args.unseen.apply(&mut scorer)?;
     let read = ReadOptions { addresses: config.model.addresses, ..read };
-    let wanted = wanted_thresholds(&args)?;
     let history = read_history(&args.history, &read)?;
-    let mut evaluator = Evaluator::new(
-        &scorer,
-        EvaluateOptions {
-            attacks,
-            seed: args.attacks.seed,
-            history: history.as_ref(),
-            tpr_targets: args.max_fpr_at_tpr.iter().map(|(tpr, _)| *tpr).collect(),
-            truth_kinds: truth.as_ref().map(|truth| truth.kinds().to_vec()).unwrap_or_default(),
-            calibrates: true,
-            thresholds: wanted,
-        },
-    );
-    let options = ReadOptions {
-        kind_column: args.kind_column.clone(),
-        time_column: args.time_column.clone(),
-        ..args.attacks.read_options(read)
+    let options = EvaluateOptions {
+        attacks,
+        seed: args.attacks.seed,
+        history: history.as_ref(),
+        tpr_targets: args.max_fpr_at_tpr.iter().map(|(tpr, _)| *tpr).collect(),
+        truth_kinds: truth.as_ref().map(|truth| truth.kinds().to_vec()).unwrap_or_default(),
+        calibrates: true,
+        thresholds: wanted,
     };
-    let inputs = resolve_inputs(&args.data)?;
-    let report = if !args.attacks.labels && args.time_column.is_none() && are_prepared(&inputs)? {
-        // They have all that such events need.
-        let (events, report) = load_events(&inputs, &options)?;
-        events.iter().enumerate().try_for_each(|(index, event)| {
-            check_seen(&scorer, event, format_args!("event {index} (from 0)"))?;
-            evaluator.push_event(event, events.time(index))
-        })?;
-        report
-    } else {
-        read_rows(&inputs, &options, &mut |row, place| {
-            let log_likelihood_ratios = match &mut truth {
-                Some(truth) => truth.next_of(&row, options.addresses)?,
-                None => &[],
-            };
-            let evaluated = evaluated(&row, log_likelihood_ratios);
-            check_seen(&scorer, evaluated.event, place)?;
-            evaluator.push(evaluated)
-        })?
-    };
-    if let Some(truth) = truth {
-        truth.finish()?;
-    }
-    talk_about(&report);
-    let evaluation = evaluator.finish()?;
+    let evaluation = evaluate(&args, read, &scorer, options, truth)?;
     // Thresholds, report and gates do not depend on whether somebody reads on.
     output::even_unread(match args.json {
         true => output::json(&evaluation),
@@ -145,17 +116,63 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
         talk!("thresholds: {}", args.model.join(THRESHOLDS).display());
     }
     // Before the gates: whoever misses one wants to see why.
+    let (data, history) = (args.data.as_slice(), args.history.as_slice());
+    write_reports(&args, &evaluation, &Subject { manifest: &manifest, config: &config, data, history })?;
+    check_gates(&args, &evaluation)
+}
+
+/// Reads the events and evaluates the model on them.
+fn evaluate(
+    args: &EvaluateArgs,
+    read: ReadOptions,
+    scorer: &Scorer,
+    options: EvaluateOptions<'_>,
+    mut truth: Option<Truth>,
+) -> Result<Evaluation> {
+    let mut evaluator = Evaluator::new(scorer, options);
+    let options = ReadOptions {
+        kind_column: args.kind_column.clone(),
+        time_column: args.time_column.clone(),
+        ..args.attacks.read_options(read)
+    };
+    let inputs = resolve_inputs(&args.data)?;
+    let report = if !args.attacks.labels && args.time_column.is_none() && are_prepared(&inputs)? {
+        // They have all that such events need.
+        let (events, report) = load_events(&inputs, &options)?;
+        events.iter().enumerate().try_for_each(|(index, event)| {
+            check_seen(scorer, event, format_args!("event {index} (from 0)"))?;
+            evaluator.push_event(event, events.time(index))
+        })?;
+        report
+    } else {
+        read_rows(&inputs, &options, &mut |row, place| {
+            let log_likelihood_ratios = match &mut truth {
+                Some(truth) => truth.next_of(&row, options.addresses)?,
+                None => &[],
+            };
+            let evaluated = evaluated(&row, log_likelihood_ratios);
+            check_seen(scorer, evaluated.event, place)?;
+            evaluator.push(evaluated)
+        })?
+    };
+    if let Some(truth) = truth {
+        truth.finish()?;
+    }
+    talk_about(&report);
+    evaluator.finish()
+}
+
+fn write_reports(args: &EvaluateArgs, evaluation: &Evaluation, subject: &Subject<'_>) -> Result<()> {
     if let Some(path) = &args.report {
-        let (data, history) = (args.data.as_slice(), args.history.as_slice());
-        write_html(path, &evaluation, &Subject { manifest: &manifest, config: &config, data, history })?;
+        write_html(path, evaluation, subject)?;
         talk!("report: {}", path.display());
     }
     if let Some(folder) = &args.plots {
-        for path in write_plots(folder, &evaluation)? {
+        for path in write_plots(folder, evaluation)? {
             talk!("plot: {}", path.display());
         }
     }
-    check_gates(&args, &evaluation)
+    Ok(())
 }
 
 fn are_prepared(inputs: &[Input]) -> Result<bool> {

@@ -27,6 +27,7 @@ pub fn name_flags(error: Error, program: &Command) -> Error {
         }
         Error::Data { at: place, what, help } => Error::Data { at: at(place), what, help: text(help) },
         Error::Socket { at: place, address, source } => Error::Socket { at: at(place), address, source },
+        Error::Device { what, help } => Error::Device { what, help: text(help) },
         Error::Diverged { what, help } => Error::Diverged { what, help: text(help) },
         other => other,
     }

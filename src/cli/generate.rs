@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 use ipsight::synth::{
-    AddressRanges, AttackMix, GenerateOptions, LabelledTest, Population, generate, write_files,
+    AddressRanges, AttackMix, GenerateOptions, Ipv6Shares, LabelledTest, Population, generate, write_files,
 };
 use ipsight::{Error, Result};
 
 use super::output;
+use super::read_args::parse_fraction;
 
 #[derive(Args)]
 pub struct GenerateArgs {
@@ -21,6 +22,12 @@ pub struct GenerateArgs {
     /// Determines the logins
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Share of the users that have IPv6 beside IPv4
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = parse_fraction)]
+    ipv6_users: f64,
+    /// Share of these users' logins that is over IPv6
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5, value_parser = parse_fraction)]
+    ipv6_logins: f64,
     /// Kinds of attacks in test_labelled.csv, each with their number as a fraction of the test's logins. Kinds:
     /// uniform_ipv4 (any address), address_ranges (any range), other_users (around another user's home or work),
     /// neighbour (a range next to the user's home or work range, or in the same /16). By default there are as many
@@ -44,10 +51,14 @@ pub fn run(args: GenerateArgs) -> Result<()> {
             AddressRanges::from_tsv(BufReader::new(file), &path.display().to_string())?
         }
     };
-    let options =
-        GenerateOptions { num_users: args.users as usize, num_days: args.days as usize, seed: args.seed };
+    let options = GenerateOptions {
+        num_users: args.users as usize,
+        num_days: args.days as usize,
+        seed: args.seed,
+        ipv6: Ipv6Shares { users: args.ipv6_users, logins: args.ipv6_logins },
+    };
     // The flag is checked before the work is done.
-    let population = Population::new(&ranges, options.num_users, options.seed);
+    let population = Population::with_ipv6(&ranges, options.num_users, options.seed, options.ipv6);
     let mix = match &args.attacks[..] {
         [] => AttackMix::equal_shares(&population),
         attacks => AttackMix::parse(attacks)?,

@@ -107,7 +107,7 @@ pub fn run(args: TrainArgs) -> Result<()> {
     };
     let trained = training.run()?;
     if trained.is_paused {
-        // Without the checkpoint there is nothing to go on from, and a model of half the run is not wanted.
+        // Without the checkpoint there is nothing to resume from, and a model of half the run is not wanted.
         return match trained.checkpoint_error {
             Some(error) => Err(error),
             None => pause(&args, trained.epochs.len(), config.hyperparameters.epochs),
@@ -116,7 +116,7 @@ pub fn run(args: TrainArgs) -> Result<()> {
     finish(&args, &output, trained, &config, &events)
 }
 
-/// What the run begins from, which must not be what it replaces: it could not be gone on with then.
+/// What the run begins from, which must not be what it replaces: it could not be resumed then.
 fn open_initial(args: &TrainArgs, config: &Config, output: &Path) -> Result<Option<InitialModel>> {
     let Some(path) = &args.init_from else { return Ok(None) };
     let initial = InitialModel::open(path, config)?;
@@ -131,7 +131,7 @@ fn open_initial(args: &TrainArgs, config: &Config, output: &Path) -> Result<Opti
     Ok(Some(initial))
 }
 
-/// Says that the run goes on later.
+/// Says how the run is resumed.
 fn pause(args: &TrainArgs, num_epochs: usize, of: usize) -> Result<()> {
     talk!("paused after epoch {num_epochs}/{of}: the same command with a later --until-epoch goes on");
     match args.json {

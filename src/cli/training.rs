@@ -1,4 +1,4 @@
-//! What the verbs that train share: reading, signals, what is told on the way.
+//! What the verbs that train share: reading, signals, reports.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use ipsight::data::{EventLimits, Events, Format, ReadOptions, load_events, resol
 use ipsight::device::ComputeDevice;
 use ipsight::history::FittedDetector;
 use ipsight::model_folder::{TrainedModel, TrainingSummary};
-use ipsight::synth::{AddressRanges, GenerateOptions, GeneratedLogins, generate};
+use ipsight::synth::{AddressRanges, GenerateOptions, GeneratedLogins, Ipv6Shares, generate};
 use ipsight::train::{
     CheckpointFolder, EpochMetrics, FolderLock, InitialModel, Resume, RunFolder, RunIdentity, TrainEvent,
     TrainInputs, Trained, checkpoint,
@@ -21,7 +21,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use super::output;
 use super::read_args::{talk_about, talk_about_limits};
 
-/// How a training is told.
+/// How a training is reported.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Log<'a> {
     /// Epochs on stderr.
@@ -135,7 +135,7 @@ pub fn end(trained: Trained, model: &Path) -> Result<()> {
     }
 }
 
-/// Formats of the inputs; none is told from the content.
+/// Formats of the inputs; none: the content decides.
 #[derive(Clone, Copy, Default)]
 pub struct Formats {
     pub train: Option<Format>,
@@ -204,7 +204,8 @@ pub fn load(config: &Config, formats: Formats) -> Result<(Events, Option<Events>
 /// Generated logins for training and for validation.
 pub fn generate_events(generated: &GeneratedConfig) -> (Events, Option<Events>) {
     let &GeneratedConfig { users: num_users, days: num_days, seed } = generated;
-    let logins = generate(&AddressRanges::built_in(), &GenerateOptions { num_users, num_days, seed });
+    let options = GenerateOptions { num_users, num_days, seed, ipv6: Ipv6Shares::default() };
+    let logins = generate(&AddressRanges::built_in(), &options);
     let [train, validation] = [&logins.train, &logins.validation].map(|logins| {
         let (entities, addresses, times) = GeneratedLogins::columns(logins);
         Events::with_times(entities, addresses, times)
@@ -213,7 +214,7 @@ pub fn generate_events(generated: &GeneratedConfig) -> (Events, Option<Events>) 
     (train, Some(validation))
 }
 
-/// Has this process end when whoever started it is gone, or wants it gone.
+/// Ends this process when its parent closes stdin or ends.
 pub fn end_with_stdin() -> Result<()> {
     let wait = || {
         let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());

@@ -10,7 +10,7 @@ use super::{Config, suggest};
 use crate::{Error, Result};
 
 /// Keys of [data] that say how events are read; where they are, such a system says otherwise.
-const DATA_KEYS: [&str; 4] = ["entity_column", "ip_column", "on_bad_row", "max_bad_fraction"];
+const DATA_KEYS: [&str; 5] = ["entity_column", "ip_column", "time_column", "on_bad_row", "max_bad_fraction"];
 
 impl Config {
     /// Lays values, by their keys without sections, over the defaults. Numbers and text are told apart by what
@@ -138,7 +138,7 @@ mod tests {
                 "train",
                 "/data",
                 "unknown hyperparameter `train`",
-                "valid names: batch_metrics_publish_interval,",
+                "valid names: addresses, batch_metrics_publish_interval,",
             ),
             ("checkpoint_interval", "5 hours", "not a valid value", "15 minutes"),
         ] {

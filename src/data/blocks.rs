@@ -1,7 +1,7 @@
 //! Text in blocks: a thread reads and inflates them, the threads of rayon parse them, and they come out in
 //! their order.
 //!
-//! Every block is parsed as if a row began with it. Whoever takes the blocks knows whether that is so: where a
+//! Every block is parsed as if a row began with it. The reader of the blocks knows whether that is so: where a
 //! row reaches over a block's end, the rest is read as text, from here as from any other [`Source`].
 
 use std::ops::Range;
@@ -42,7 +42,7 @@ struct Block {
 /// What was found in a block.
 #[derive(Default)]
 pub(super) struct Parsed {
-    /// Bytes at the beginning of the block that were parsed; the others are the business of whoever takes it.
+    /// Bytes at the beginning of the block that were parsed; the others are left to the reader of the block.
     pub(super) num_bytes: usize,
     /// Lines in these bytes.
     pub(super) num_lines: u64,
@@ -66,7 +66,7 @@ impl Parsed {
         self.columns.push(event);
     }
 
-    /// Leaves the next row, of `len` bytes, to be looked at by whoever takes the block; false where too many
+    /// Leaves the next row, of `len` bytes, to the reader of the block; false where too many
     /// are left already.
     #[must_use]
     pub(super) fn push_odd(&mut self, len: usize) -> bool {
@@ -170,7 +170,7 @@ impl Blocks {
         }
         let (send, in_order) = channel();
         let reader = Reader { stream, free, send, parse: Arc::new(parse) };
-        // It is not waited for: an error is told while a pipe without end keeps the reader waiting.
+        // It is not waited for: an error is reported even while the reader waits for a pipe without end.
         thread::Builder::new()
             .name("reader".into())
             .spawn(|| reader.run())
@@ -273,7 +273,7 @@ impl<P: Fn(&[u8], bool, &mut Parsed) + Send + Sync + 'static> Reader<P> {
             if !is_last {
                 block.cut(&mut begun);
             }
-            // Rows before the place where an input breaks off are read before that is told.
+            // Rows before the place where an input breaks off are read before the error is reported.
             let is_wanted = (block.len == 0 && !block.at_end) || self.start_parsing(block);
             if let Err(error) = filled {
                 let _ = self.send.send(Err(error));

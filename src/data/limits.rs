@@ -1,4 +1,4 @@
-//! At most so many events of an entity, and of an address: whoever can make events of his own must not be able to make
+//! At most so many events of an entity, and of an address: a client that can cause events must not be able to cause
 //! any number of them.
 //!
 //! Of an entity that has more, those with the smallest keyed hashes of their positions are kept, which is a uniform
@@ -23,7 +23,7 @@ pub struct EventLimits {
     pub per_ip: Option<usize>,
 }
 
-/// What a limit has left out. `Display` tells people.
+/// What a limit has left out. `Display` is a sentence for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeftOut {
     /// Of what: `entities` or `addresses`.
@@ -50,7 +50,7 @@ impl EventLimits {
     }
 
     /// The events within the limits, in their order, in memory: 16 bytes an event, and 4 more with its time. While it works it takes 9 bytes for
-    /// each event that there was, and 8 more for each of whoever has too many.
+    /// each event that there was, and 8 more for each event of a group that has too many.
     pub fn apply(&self, events: Events, seed: u64) -> (Events, Vec<LeftOut>) {
         if self.are_none() {
             return (events, Vec::new());

@@ -101,7 +101,7 @@ pub struct ReadOptions {
     pub addresses: AddressFamilies,
     /// What happens with a row that is not an event.
     pub on_bad_row: OnBadRow,
-    /// The largest share of bad rows that is put up with, in `0.0..=1.0`. Reading also stops early, once the
+    /// The largest share of bad rows that is accepted, in `0.0..=1.0`. Reading also stops early, once the
     /// bad rows are more than 100 and more than this share of the rows so far.
     pub max_bad_fraction: f64,
 }

@@ -13,7 +13,7 @@ use crate::{Error, Result};
 ///
 /// # Errors
 ///
-/// [`Error::Data`] with file and line for a bad row ([`OnBadRow::Fail`]), too many bad rows, an input whose
+/// [`Error::Data`] with file and line for a bad row (`OnBadRow::Fail`), too many bad rows, an input whose
 /// first row shows that it is not what the options say, damaged files, a prepared file (it holds hashes, not
 /// entities) and inputs without a single row; [`Error::Config`] for columns that are not there;
 /// [`Error::Io`] when reading fails; and any error of `on_row`.

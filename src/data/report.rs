@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// What was read. `Display` tells people about the bad rows and is empty when there are none.
+/// What was read. `Display` says which rows are bad, and is empty when there are none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReadReport {
     /// Good rows.

@@ -13,11 +13,11 @@ pub struct Row<'a> {
     pub entity: &'a [u8],
     /// The address, of either family.
     pub address: Address,
-    /// The label, when [`ReadOptions::labels`] asks for it.
+    /// The label, when `ReadOptions::labels` asks for it.
     pub label: Option<bool>,
-    /// The text of [`ReadOptions::kind_column`]; empty where the row has none.
+    /// The text of `ReadOptions::kind_column`; empty where the row has none.
     pub kind: Option<&'a [u8]>,
-    /// The time of [`ReadOptions::time_column`] in whole seconds since 1970-01-01T00:00:00Z.
+    /// The time of `ReadOptions::time_column` in whole seconds since 1970-01-01T00:00:00Z.
     pub seconds: Option<i64>,
 }
 

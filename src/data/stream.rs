@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn utf_16_is_told_from_utf_8() {
+    fn utf_16_is_distinguished_from_utf_8() {
         let utf16 = |text: &str, little: bool| -> Vec<u8> {
             text.encode_utf16()
                 .flat_map(|unit| if little { unit.to_le_bytes() } else { unit.to_be_bytes() })

@@ -8,7 +8,7 @@ use crate::thresholds::wilson;
 use crate::thresholds::{Criterion, Threshold, WantedThreshold};
 use crate::{Error, Result};
 
-/// Bins of equal width that probabilities are told in.
+/// Bins of equal width of the probabilities.
 pub const NUM_RELIABILITY_BINS: usize = 10;
 
 /// How true calibrated probabilities are: a calibration from one half of the events, tried on the other. Which event
@@ -156,12 +156,58 @@ pub(super) fn choose(
         let help = "name the column of the events' times: time_column";
         return Err(Error::config(wanted.at(), "the events have no times", help));
     }
-    // The first score that flags too much may tie with none before it: then there is no threshold.
-    let mut found: Vec<Option<(f32, u64, u64)>> = vec![None; wanted.len()];
+    let Found { least_ordinary, flagged } = find(sorted, wanted, [num_attacks, num_ordinary], days);
+    let thresholds = wanted.iter().zip(flagged).map(|(wanted, flagged)| {
+        let Flagged { value, attacks, ordinary } = flagged.ok_or_else(|| {
+            let what = format!("{least_ordinary} of {num_ordinary} ordinary events share the highest score");
+            let help = "no threshold flags fewer of them: allow more, or take more events to choose it on";
+            Error::data(wanted.at(), what, help)
+        })?;
+        Ok(Threshold {
+            name: wanted.name.clone(),
+            value,
+            criterion: wanted.criterion,
+            target: wanted.target,
+            num_attacks,
+            num_flagged_attacks: attacks,
+            num_ordinary,
+            num_flagged_ordinary: ordinary,
+            num_seconds: on.num_seconds,
+            attacks: on.attacks.to_string(),
+            data_digest: on.data_digest.to_string(),
+        })
+    });
+    thresholds.collect()
+}
+
+/// A score, and how many events of each class have at least that.
+#[derive(Clone, Copy)]
+struct Flagged {
+    value: f32,
+    attacks: u64,
+    ordinary: u64,
+}
+
+/// What was found for wanted thresholds.
+struct Found {
+    /// Ordinary events with the highest score.
+    least_ordinary: u64,
+    /// For each; `None` where even the highest score flags too many.
+    flagged: Vec<Option<Flagged>>,
+}
+
+/// Finds thresholds among the scores of events, of which there are so many of each class.
+fn find(
+    sorted: &SortedScores,
+    wanted: &[WantedThreshold],
+    [num_attacks, num_ordinary]: [u64; 2],
+    days: Option<f64>,
+) -> Found {
+    let mut found = vec![None; wanted.len()];
     let (mut attacks, mut ordinary) = (0, 0);
     let mut least_ordinary = None;
-    sorted.for_each_tie(|score, codes| {
-        let tie = Tie::of(score, codes, |_| true);
+    sorted.for_each_tie(|value, codes| {
+        let tie = Tie::of(value, codes, |_| true);
         attacks += tie.num_attacks;
         ordinary += tie.num_ordinary;
         least_ordinary.get_or_insert(ordinary);
@@ -173,34 +219,9 @@ pub(super) fn choose(
                 Criterion::AlertsPerDay => ordinary as f64 / days.unwrap_or(0.0) <= wanted.target,
             };
             if is_better {
-                *found = Some((score, attacks, ordinary));
+                *found = Some(Flagged { value, attacks, ordinary });
             }
         }
     });
-    wanted
-        .iter()
-        .zip(found)
-        .map(|(wanted, found)| {
-            let (value, num_flagged_attacks, num_flagged_ordinary) = found.ok_or_else(|| {
-                let least = least_ordinary.unwrap_or_default();
-                let what = format!("{least} of {num_ordinary} ordinary events share the highest score");
-                let help =
-                    "no threshold flags fewer of them: allow more, or take more events to choose it on";
-                Error::data(wanted.at(), what, help)
-            })?;
-            Ok(Threshold {
-                name: wanted.name.clone(),
-                value,
-                criterion: wanted.criterion,
-                target: wanted.target,
-                num_attacks,
-                num_flagged_attacks,
-                num_ordinary,
-                num_flagged_ordinary,
-                num_seconds: on.num_seconds,
-                attacks: on.attacks.to_string(),
-                data_digest: on.data_digest.to_string(),
-            })
-        })
-        .collect()
+    Found { least_ordinary: least_ordinary.unwrap_or_default(), flagged: found }
 }

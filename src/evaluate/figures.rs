@@ -6,10 +6,10 @@ use serde::{Serialize, Serializer};
 use super::scores::Tie;
 use crate::thresholds::{Z, wilson};
 
-/// The detection rates at which the false positive rate is told.
+/// The detection rates at which the false positive rate is reported.
 pub const TPR_TARGETS: [f64; 5] = [0.90, 0.95, 0.98453, 0.99, 0.999];
 
-/// The false positive rates at which the detection rate is told.
+/// The false positive rates at which the detection rate is reported.
 pub const FPR_TARGETS: [f64; 3] = [1e-4, 1e-3, 1e-2];
 
 /// How well a detector tells attacks (the positive class) from ordinary events, by anomaly scores.
@@ -65,7 +65,7 @@ fn by_target<S: Serializer>(points: &[(f64, OperatingPoint)], serializer: S) -> 
     map.end()
 }
 
-/// At which points [`Figures`] are told.
+/// The points of [`Figures`].
 #[derive(Clone, Debug)]
 pub(super) struct Targets {
     /// Detection rates.

@@ -168,7 +168,7 @@ mod tests {
     fn a_ratio_of_likelihoods_is_that_of_two_distributions() {
         let history = history(&[(1, 0x0A01_0203), (1, 0x0A01_0203), (1, 0x0A02_0000), (2, 0x0A01_0299)]);
         let ratio = |entity, ip| history.scores(event(entity, ip))[4];
-        // Unknown entities tell nothing.
+        // Unknown entities have no information.
         assert_eq!(ratio(9, 0x0A01_0203), 0.0);
         // Own addresses are normal, the nearer the more; another's is not.
         let scores = [0x0A01_0203, 0x0A01_0207, 0x0A01_FFFF, 0x0B00_0000].map(|ip| ratio(1, ip));

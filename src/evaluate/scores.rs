@@ -17,7 +17,7 @@ const CHUNK: usize = 1 << 20;
 pub(super) struct Code(u16);
 
 impl Code {
-    /// Kinds of attacks that can be told apart.
+    /// Kinds of attacks that a code can hold.
     pub(super) const MAX_KINDS: usize = 255;
 
     const ASIDE: u16 = 1 << 11;

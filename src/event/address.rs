@@ -92,12 +92,16 @@ impl TryFrom<Ipv6Addr> for Address {
     }
 }
 
-/// As RFC 5952 writes it: `203.0.113.7`, or the first address of the /64, `2001:db8:1:2::`.
+/// As RFC 5952 writes it: `203.0.113.7`, or the first address of the /64, `2001:db8:1:2::`. Of 64:ff9b::/64 it is the
+/// first that holds no IPv4 address, so that the text is read back as the same address.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.ipv4() {
             Some(ip) => Ipv4Addr::from(ip).fmt(f),
-            None => Ipv6Addr::from(u128::from(self.0) << 64).fmt(f),
+            None => {
+                let lower = if self.0 == NAT64 { 1 << 48 } else { 0 };
+                Ipv6Addr::from(u128::from(self.0) << 64 | lower).fmt(f)
+            }
         }
     }
 }
@@ -190,6 +194,10 @@ mod tests {
             assert!(of(text).is_ok_and(|address| !address.is_ipv4()), "{text}");
         }
         assert_eq!(Address::of_upper_half(NAT64), None);
+        // What stands beside the /96 in its /64 is written so that it is not taken for an IPv4 address.
+        let beside = of("64:ff9b::1:0:0").unwrap();
+        assert_eq!(beside.to_string(), "64:ff9b:0:0:1::");
+        assert_eq!(of(&beside.to_string()), Ok(beside));
         assert_eq!(Address::of_upper_half(NAT64 + 1), Some(Address(NAT64 + 1)));
     }
 

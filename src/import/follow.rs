@@ -80,7 +80,7 @@ impl Follower {
         };
         let is_same =
             |metadata: &Metadata| metadata.dev() == followed.device && metadata.ino() == followed.inode;
-        // An old file may be written to until the new one is: syslog is told of a rotation after it.
+        // An old file may be written to until the new one is: syslog gets its signal after the rotation.
         let is_replaced = current.as_ref().is_some_and(|current| !is_same(current) && current.len() > 0);
         let length = followed.file.metadata().map_err(Error::io("read", &self.path))?.len();
         if length < followed.position {

@@ -119,7 +119,7 @@ impl<'a> Login<'a> {
     }
 }
 
-/// Whether an entity needs no quotes. The reader of the rows tells their format from the first bytes: whoever chooses a
+/// Whether an entity needs no quotes. The reader of the rows recognises their format by the first bytes: a client that chooses a
 /// user name must not be able to make it `{`, or the beginning of a compressed file.
 fn is_plain(entity: &[u8]) -> bool {
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-.@+:/=".contains(byte);

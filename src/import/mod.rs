@@ -1,9 +1,9 @@
 //! Logins from logs: a record of a web server, of sshd or of an audit trail becomes an entity, an address and
 //! a time.
 //!
-//! One file per format behind one trait, [`Parser`]: a record is given as bytes, and out comes a [`Login`] or the
-//! reason why there is none ([`Skip`]). Logs hold mostly other things than logins, so a record without one is counted
-//! and never an error. What a record is, a line or a JSON object, is [`records`]' business; where bytes come from is
+//! One file per format behind one trait, `Parser`: a record is given as bytes, and out comes a [`Login`] or the
+//! reason why there is none (`Skip`). Logs hold mostly other things than logins, so a record without one is counted
+//! and never an error. What a record is, a line or a JSON object, is `records`' business; where bytes come from is
 //! [`Importer::read`]'s, for files and pipes to their end, and [`Follower`]'s, for a file that grows.
 
 mod apache;

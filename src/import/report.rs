@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// What was imported. `Display` tells people.
+/// What was imported. `Display` is a sentence for people.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImportReport {
     /// Records: lines, or objects of JSON.
     pub num_records: u64,
-    /// Records that told of a login that was wanted.
+    /// Records with a login that was wanted.
     pub num_used: u64,
     /// Logins, which are more where a record stands for several.
     pub num_rows: u64,

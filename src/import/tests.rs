@@ -537,7 +537,7 @@ fn a_file_is_followed_through_rotation_and_truncation() {
 }
 
 #[test]
-fn following_begins_where_it_is_told_and_needs_a_plain_file() {
+fn following_begins_where_it_should_and_needs_a_plain_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.log");
     let line = "{\"entity\":\"a\",\"ip\":\"1.2.3.4\"}\n";

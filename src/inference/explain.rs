@@ -68,7 +68,7 @@ pub struct UsualNetworks {
 /// Why the score of an event is what it is.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Explanation {
-    /// The score, as [`Scorer::dot_product`] gives it: high means usual.
+    /// The score, as `Scorer::dot_product` gives it: high means usual.
     pub dot_product: f32,
     /// How it changes along the address: at 0, 8, 16, 24 and 32 bits.
     pub along_address: Vec<Step>,

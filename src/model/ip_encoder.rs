@@ -36,7 +36,7 @@ impl IpEncoderConfig {
     }
 
     /// Makes the encoder with weights and biases uniform in ±1/sqrt(fan-in), as PyTorch's `nn.Linear` does
-    /// (He et al. 2015 with a = sqrt 5), the first layer's weighed by [`prefix_prior`]. On an autodiff device
+    /// (He et al. 2015 with a = sqrt 5), the first layer's weighed by `prefix_prior`. On an autodiff device
     /// the weights require gradients.
     pub fn init(&self, device: &Device) -> IpEncoder {
         let plain = device.clone().inner();

@@ -10,7 +10,7 @@ use crate::{Error, Result};
 pub struct Channel {
     /// Its folder.
     pub path: String,
-    /// What its content type says; none where it says nothing, and the content itself tells.
+    /// What its content type says; none where it says nothing: the content decides.
     pub format: Option<Format>,
 }
 

@@ -1,4 +1,4 @@
-//! The folders and files by which Amazon SageMaker tells a training container what to do, and is told what came of it.
+//! The folders and files through which Amazon SageMaker and a training container exchange a job and its results.
 //!
 //! Contract: <https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-running-container.html>.
 //! `ROOT` is `/opt/ml` there.
@@ -13,7 +13,7 @@
 //! | `models/NAME/model/` | models of a multi-model endpoint |
 //! | `output/data/` | everything else that is to be kept |
 //! | `output/failure` | why it failed |
-//! | `checkpoints/` | what a job that was interrupted goes on from |
+//! | `checkpoints/` | what a job that was interrupted resumes from |
 
 mod channel;
 
@@ -32,7 +32,7 @@ use crate::{Config, Error, Result};
 /// Characters of the failure file that are shown.
 const FAILURE_CHARS: usize = 1024;
 
-/// Of these, what the failure itself may take, so that there is room for how to mend it.
+/// Of these, what the failure itself may take, so that there is room for the help.
 const FAILURE_CHARS_OF_ERROR: usize = 700;
 
 /// What a machine is called where there is no `resourceconfig.json`.
@@ -130,7 +130,7 @@ impl Container {
         }
     }
 
-    /// Writes why a job failed: what, where and how to mend it within the characters that are shown.
+    /// Writes why a job failed: what, where and the help, within the characters that are shown.
     ///
     /// # Errors
     ///
@@ -199,7 +199,7 @@ impl Container {
             let channel = Channel::new(&path, &name, &config, &data.join(&name))?;
             Ok((name, channel))
         };
-        // What is not read may be whatever it is.
+        // What is not read need not be valid.
         let (used, unused): (Vec<_>, Vec<_>) =
             configs.into_iter().partition(|(name, _)| ["train", "validation"].contains(&name.as_str()));
         let unused = unused.into_iter().map(|(name, _)| {

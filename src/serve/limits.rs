@@ -19,7 +19,7 @@ pub struct Limits {
     pub max_records: usize,
     /// How deep JSON may nest.
     pub max_json_depth: usize,
-    /// Bytes of a response of embeddings, as far as can be told before it is made.
+    /// Bytes of a response of embeddings, estimated before it is made.
     pub max_response_bytes: usize,
     /// Connections at one time.
     pub max_connections: usize,

@@ -27,11 +27,11 @@ const MAX_HEAD: usize = 64 << 10;
 /// Headers of a request.
 const MAX_HEADERS: usize = 100;
 
-/// Connections past the bound that are told so at one time; those past these are closed without a word.
-const NUM_TOLD: usize = 64;
+/// Connections past the bound that are answered at one time; those past these are closed without an answer.
+const NUM_ANSWERED: usize = 64;
 
-/// How long a connection past the bound is listened to, so that it can read what it is told.
-const TOLD_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long a connection past the bound is read from, so that its client can read the answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How long a connection is listened to after the stop, for requests that have been sent but not read.
 const LAST_REQUESTS: Duration = Duration::from_millis(250);
@@ -52,7 +52,7 @@ pub struct Endpoint {
 #[derive(Clone)]
 pub struct Connections {
     open: Arc<Semaphore>,
-    told: Arc<Semaphore>,
+    answered: Arc<Semaphore>,
     max: u32,
     stop: watch::Receiver<bool>,
 }
@@ -60,8 +60,8 @@ pub struct Connections {
 impl Connections {
     /// At most `max` at one time, until `stop` is true.
     pub fn new(max: usize, stop: watch::Receiver<bool>) -> Self {
-        let [open, told] = [max, NUM_TOLD].map(|permits| Arc::new(Semaphore::new(permits)));
-        Self { open, told, max: max as u32, stop }
+        let [open, answered] = [max, NUM_ANSWERED].map(|permits| Arc::new(Semaphore::new(permits)));
+        Self { open, answered, max: max as u32, stop }
     }
 
     /// Waits until all are closed.
@@ -70,7 +70,7 @@ impl Connections {
     }
 }
 
-/// Accepts connections until it is told to stop.
+/// Accepts connections until the stop.
 pub async fn accept(endpoint: Endpoint, service: Arc<Service>, mut connections: Connections) {
     loop {
         let accepted = tokio::select! {
@@ -81,7 +81,7 @@ pub async fn accept(endpoint: Endpoint, service: Arc<Service>, mut connections: 
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
-                // A client that went away is nothing; no more file descriptors is, and takes a while to mend.
+                // A client that went away is no fault. A lack of file descriptors is one, which takes a while to pass.
                 if error.kind() != io::ErrorKind::ConnectionAborted {
                     sleep(Duration::from_millis(50)).await;
                 }
@@ -99,12 +99,12 @@ pub async fn accept(endpoint: Endpoint, service: Arc<Service>, mut connections: 
             }
             Err(_) => {
                 service.metrics.refuse_connection();
-                if let Ok(permit) = connections.told.clone().try_acquire_owned()
+                if let Ok(permit) = connections.answered.clone().try_acquire_owned()
                     && endpoint.tls.is_none()
                 {
                     tokio::spawn(async move {
-                        let _told = permit;
-                        let _ = timeout(TOLD_TIMEOUT, tell_too_many(stream)).await;
+                        let _answered = permit;
+                        let _ = timeout(ANSWER_TIMEOUT, answer_too_many(stream)).await;
                     });
                 }
             }
@@ -113,7 +113,7 @@ pub async fn accept(endpoint: Endpoint, service: Arc<Service>, mut connections: 
 }
 
 /// Answers and reads what came until the client closes: closed at once, the answer might be lost.
-async fn tell_too_many(mut stream: TcpStream) -> io::Result<()> {
+async fn answer_too_many(mut stream: TcpStream) -> io::Result<()> {
     stream.write_all(TOO_MANY).await?;
     stream.shutdown().await?;
     let mut ignored = [0; 4096];

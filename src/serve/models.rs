@@ -59,7 +59,7 @@ impl ServedModel {
         self.scorer.first_refused(events).map_or(Ok(()), |index| Err(Refusal::bad_record(index, what, help)))
     }
 
-    /// The first digits of its weights' BLAKE3 hash, which tell models apart.
+    /// The first digits of its weights' BLAKE3 hash, which distinguishes models.
     pub fn version(&self) -> &str {
         self.manifest.weights_digest().map_or("", |digest| &digest[..digest.len().min(12)])
     }
@@ -90,7 +90,7 @@ impl Fingerprint {
 /// What became of one model in a reload.
 #[derive(Debug)]
 pub struct Reloaded {
-    /// The name under which it is served.
+    /// The model's name.
     pub name: String,
     /// The version that is served now; or why the folder was refused, in which case the model before it stays.
     pub outcome: Result<String>,
@@ -124,7 +124,7 @@ pub struct Models {
     device: ComputeDevice,
     scoring: Scoring,
     served: RwLock<Arc<BTreeMap<String, Arc<ServedModel>>>>,
-    /// Held by whoever changes `served`.
+    /// Held while `served` is changed.
     changes: Mutex<Changes>,
 }
 
@@ -298,7 +298,7 @@ impl Models {
     ///
     /// # Errors
     ///
-    /// [`LoadFailure`].
+    /// `LoadFailure`.
     pub fn load_on_request(&self, name: &str, url: &str) -> std::result::Result<(), LoadFailure> {
         let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
         if self.get(name).is_some() {

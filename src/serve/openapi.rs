@@ -99,7 +99,7 @@ fn add_model_routes(paths: &mut Value) {
             "responses": responses("Models", &[]),
         },
         "post": {
-            "summary": "Load a model from its folder below --model",
+            "summary": "Load a model from its folder below the server's models",
             "operationId": "loadModel",
             "requestBody": body("ToLoad"),
             "responses": responses("Nothing", &["400", "404", "408", "409", "413", "422", "503", "507"]),

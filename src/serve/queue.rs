@@ -1,6 +1,6 @@
 //! Requests wait here to be scored together.
 //!
-//! Nobody waits for company: a small request is scored at once by whoever brought it where nothing else is being
+//! No request waits for others: a small one is scored at once on its own thread where nothing else is being
 //! scored, and else goes into the next batch, which starts when the one before it ends. A batch is bounded, so that
 //! takes about a millisecond on two cores. What is past the bounds is refused at once.
 
@@ -43,7 +43,7 @@ struct Job {
     _room: Room,
 }
 
-/// What a batch was, for whoever counts.
+/// The size of a batch, for the metrics.
 pub struct Batch {
     pub num_requests: usize,
     pub num_records: usize,
@@ -115,14 +115,14 @@ impl Queue {
 
     fn push(&self, job: Job) {
         let mut waiting = self.waiting();
-        // A job that is dropped tells its request that nobody will score it.
+        // A job that is dropped closes its channel, so that its request ends.
         if !waiting.is_closed {
             waiting.jobs.push_back(job);
             self.has_jobs.notify_one();
         }
     }
 
-    /// Scores batches until the queue is closed: the work of one thread. `on_batch` is told of each.
+    /// Scores batches until the queue is closed: the work of one thread. `on_batch` is called after each.
     pub fn run(&self, on_batch: impl Fn(Batch)) {
         while let Some(jobs) = self.next_batch() {
             if jobs.is_empty() {
@@ -196,7 +196,7 @@ fn score(mut jobs: Vec<Job>) {
                 let _ = job.reply.send(Ok(own));
             }
         }
-        // An error is told to one; whoever else was in the batch is scored alone and gets his own.
+        // The error is of one request: each is scored alone and gets its own result.
         Err(_) => jobs.into_iter().for_each(|job| {
             let scores = job.model.scores(&job.events);
             let _ = job.reply.send(scores);

@@ -56,7 +56,7 @@ pub fn service(service: Arc<Service>) -> Router {
     finish(router, service)
 }
 
-/// The paths of whoever runs the service.
+/// The operator's paths.
 pub fn admin(service: Arc<Service>) -> Router {
     finish(Router::new().route("/metrics", get(metrics_text)).route("/reload", post(reload)), service)
 }
@@ -80,7 +80,7 @@ async fn observe(
     // The pattern of a path, not what a client wrote: labels are few and live for ever.
     let route: Arc<str> = path.as_ref().map_or("other", MatchedPath::as_str).into();
     let method = request.method().clone();
-    // Whoever sends chunks may hide a second request in them: there is none on this connection.
+    // Chunks may hide a second request: this one is the last on its connection.
     let is_last = request.headers().contains_key(header::TRANSFER_ENCODING);
     let is_last = is_last || service.is_draining();
     let mut response = match &*route == "/ping" || service.tokens.admit(request.headers()) {
@@ -98,7 +98,7 @@ async fn observe(
         .inc();
     service.metrics.seconds.get_or_create(&metrics::Route { route: route.clone() }).observe(seconds);
     if service.log_requests {
-        service.tell(ServeEvent::Request { method, route: &route, status, seconds });
+        service.report(ServeEvent::Request { method, route: &route, status, seconds });
     }
     response
 }
@@ -356,7 +356,7 @@ async fn load_model(State(service): Shared, headers: HeaderMap, body: Body) -> A
         Ok(()) => Ok(json_response("{}")),
         Err(LoadFailure::Exists) => Err(Refusal::conflict("a model of that name is loaded")),
         Err(LoadFailure::Unknown) => Err(Refusal::not_found(
-            "there is no such model: url is the name of a folder below --model, or its whole path",
+            "there is no such model: url is the name of a folder below the server's models, or its whole path",
         )),
         Err(LoadFailure::Unfit(error)) => Err(Refusal::unfit_model(&error)),
     }

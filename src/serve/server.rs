@@ -55,8 +55,8 @@ pub async fn serve(
     stop.await;
     service.begin_draining();
     sender.send_replace(true);
-    service.tell(ServeEvent::Draining);
-    // Whoever has not finished by then is cut off.
+    service.report(ServeEvent::Draining);
+    // Requests that are not finished by then are aborted.
     let _ = timeout(service.limits.drain_timeout, connections.closed()).await;
     service.queue.close();
     let _ = scoring.join();

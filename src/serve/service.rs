@@ -18,14 +18,14 @@ use super::queue::Queue;
 use super::reading::Reading;
 use crate::{Error, Result};
 
-/// What a server tells its caller.
+/// What a server reports to its caller.
 #[derive(Debug)]
 pub enum ServeEvent<'a> {
     /// A model was loaded again, or was refused.
     Reloaded(&'a Reloaded),
     /// The folder of models could not be looked at.
     ReloadFailed(&'a Error),
-    /// A request was answered, where that is asked for. Nothing of what it held is told.
+    /// A request was answered, where that is asked for. Nothing of its body is reported.
     Request {
         /// Its method.
         method: Method,
@@ -40,7 +40,7 @@ pub enum ServeEvent<'a> {
     Draining,
 }
 
-/// Told of what happens.
+/// Receives what happens.
 pub type OnEvent = Box<dyn Fn(ServeEvent<'_>) + Send + Sync>;
 
 /// A service: its models and everything that its requests share.
@@ -99,11 +99,11 @@ impl Service {
         block_in_place(work)
     }
 
-    pub(super) fn tell(&self, event: ServeEvent<'_>) {
+    pub(super) fn report(&self, event: ServeEvent<'_>) {
         (self.on_event)(event);
     }
 
-    /// Loads models again whose folders have changed, or all of them, and tells what came of it. One that is not fit
+    /// Loads models again whose folders have changed, or all of them, and reports each outcome. One that is not fit
     /// is refused, and the one before it stays.
     ///
     /// # Errors
@@ -111,11 +111,11 @@ impl Service {
     /// [`Error::Io`] where the folder of models cannot be listed.
     pub fn reload(&self, all: bool) -> Result<Vec<Reloaded>> {
         let reloaded =
-            self.models.reload(all).inspect_err(|error| self.tell(ServeEvent::ReloadFailed(error)))?;
+            self.models.reload(all).inspect_err(|error| self.report(ServeEvent::ReloadFailed(error)))?;
         for one in &reloaded {
             let outcome = if one.outcome.is_ok() { "swapped" } else { "refused" };
             self.metrics.reloads.get_or_create(&metrics::Outcome { outcome }).inc();
-            self.tell(ServeEvent::Reloaded(one));
+            self.report(ServeEvent::Reloaded(one));
         }
         Ok(reloaded)
     }

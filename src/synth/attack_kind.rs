@@ -9,13 +9,14 @@ use crate::{At, Error, Result, nearest};
 pub enum AttackKind {
     /// Each of the 2^32 IPv4 addresses is equally likely.
     UniformIpv4,
-    /// Uniform in a row of the table, each row equally likely.
+    /// Uniform in a row of the table, each row equally likely; or, as often as logins are over IPv6, of any IPv6 site.
     AddressRanges,
     /// That of a login of another user, each equally likely, who is not travelling: from around that user's
     /// home or work.
     OtherUsers,
     /// Uniform in a neighbour of the user's home row or work row (even odds), each neighbour equally likely.
-    /// A row's neighbours are the rows next to it and those that share a /16 with it, without itself.
+    /// A row's neighbours are the rows next to it and those that share a /16 with it, without itself. As often as the
+    /// user's logins are over IPv6, in the /40 of the user's site at home or at work (even odds).
     ///
     /// The user's own logins spread over some 30 rows around home and work, so many of these look like them
     /// to any detector.

@@ -1,66 +1,15 @@
 //! The users of the generative model, and the exact densities of their logins and of attacks on them.
 
 use rand::{Rng, RngExt};
-use rand_distr::{Beta, Distribution, Normal};
 use rayon::prelude::*;
 
 use super::attack_kind::{AttackKind, NUM_KINDS};
+use super::ipv6::{Ipv6Population, Ipv6Profile, Ipv6Shares, any_address, any_density};
+use super::profile::{UserProfile, ip_in};
 use super::ranges::AddressRanges;
-use super::row_spread::{ROWS_AWAY, RowSpread};
-use super::streams::stream;
+use super::row_spread::RowSpread;
+use super::streams::{IPV6_STREAM, stream};
 use crate::event::Address;
-
-/// Table rows between home and work at most.
-const MAX_COMMUTE: usize = 50_000;
-
-/// The parameters of the Beta distribution that users' p_travel is drawn from: its mean is 1/31. A detector that
-/// saw n logins of a user, m of them from far away, expects (1 + m) / (31 + n).
-pub const P_TRAVEL_BETA: (f64, f64) = (1.0, 30.0);
-
-/// What decides where a user's logins come from.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct UserProfile {
-    /// Row of the home network.
-    pub home: usize,
-    /// Row of the work network.
-    pub work: usize,
-    /// Probability that a login is made while travelling, from any row of the table: 0..1.
-    pub p_travel: f64,
-    /// Probability that a login which is not is made from home rather than from work: 0..1.
-    pub p_home: f64,
-}
-
-impl UserProfile {
-    pub(super) fn draw(ranges: &AddressRanges, rng: &mut impl Rng) -> Self {
-        let last_row = ranges.len() - 1;
-        let home = rng.random_range(0..=last_row);
-        let work = rng.random_range(home.saturating_sub(MAX_COMMUTE)..=last_row.min(home + MAX_COMMUTE));
-        let p_travel = sample(Beta::new(P_TRAVEL_BETA.0, P_TRAVEL_BETA.1), rng);
-        let p_home = sample(Beta::new(3.0, 5.0), rng);
-        UserProfile { home, work, p_travel, p_home }
-    }
-
-    /// The row of a login.
-    pub(super) fn login_row(&self, last_row: usize, rng: &mut impl Rng) -> usize {
-        if rng.random::<f64>() < self.p_travel {
-            rng.random_range(0..=last_row)
-        } else {
-            self.usual_row(last_row, rng)
-        }
-    }
-
-    /// The row of a login that is not made while travelling.
-    fn usual_row(&self, last_row: usize, rng: &mut impl Rng) -> usize {
-        let base = if rng.random::<f64>() < self.p_home { self.home } else { self.work };
-        let away = sample(Normal::new(0.0, ROWS_AWAY), rng).round();
-        (base as f64 + away).clamp(0.0, last_row as f64) as usize
-    }
-
-    /// Home and work with their probabilities; they may be the same row.
-    fn bases(&self) -> [(usize, f64); 2] {
-        [(self.home, self.p_home), (self.work, 1.0 - self.p_home)]
-    }
-}
 
 /// Probabilities of one address, as that of a login of one user and as that of an attack on this user.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -87,15 +36,17 @@ pub(super) fn log_ratio(attack: f64, normal: f64) -> f64 {
 
 /// The users and the table of a generative model: what is known of the logins that [`super::generate`] makes.
 ///
-/// Holds 48 bytes a user and up to 24 a row.
+/// Holds 56 bytes a user, some 150 more where there is IPv6, and up to 24 a row.
 pub struct Population<'a> {
     ranges: &'a AddressRanges,
     spread: RowSpread,
     users: Vec<User>,
     /// The rows that are someone's home or work, ascending, each with the sum of its users' probabilities.
     bases: Vec<(usize, f64)>,
-    /// For each row, the sum over all users of the probability of a login that is not made while travelling.
+    /// For each row, the sum over all users of the probability of a login over IPv4 that is not made while travelling.
     usual: Vec<f64>,
+    /// None where all logins are over IPv4.
+    ipv6: Option<Ipv6Population>,
 }
 
 #[derive(Clone, Copy)]
@@ -103,24 +54,43 @@ struct User {
     profile: UserProfile,
     /// First and last neighbour of home and of work; the row itself lies among them but is none.
     neighbours: [(u32, u32); 2],
+    /// The probability that a login is over IPv4.
+    ipv4_share: f64,
 }
 
 impl<'a> Population<'a> {
-    /// The users whose logins `generate` makes with the same table, number of users and seed.
+    /// The users whose logins `generate` makes with the same table, number of users and seed, over IPv4 alone.
     pub fn new(ranges: &'a AddressRanges, num_users: usize, seed: u64) -> Self {
+        Self::with_ipv6(ranges, num_users, seed, Ipv6Shares::default())
+    }
+
+    /// The users whose logins `generate` makes with the same table, number of users, seed and shares.
+    pub fn with_ipv6(ranges: &'a AddressRanges, num_users: usize, seed: u64, shares: Ipv6Shares) -> Self {
         let num_users = u32::try_from(num_users).unwrap_or(u32::MAX);
-        let user = |user: u32| {
-            let profile = UserProfile::draw(ranges, &mut stream(seed, u64::from(user)));
-            User { profile, neighbours: [profile.home, profile.work].map(|row| neighbours(ranges, row)) }
-        };
-        let users: Vec<User> = (0..num_users).into_par_iter().map(user).collect();
+        let draw = |user: u32| UserProfile::draw(ranges, &mut stream(seed, u64::from(user)));
+        let profiles: Vec<UserProfile> = (0..num_users).into_par_iter().map(draw).collect();
+        let ipv6 = (!shares.are_none()).then(|| {
+            let users = (0..u64::from(num_users)).zip(&profiles).map(|(user, profile)| {
+                Ipv6Profile::draw(shares, profile, ranges.len(), &mut stream(seed, IPV6_STREAM + user))
+            });
+            Ipv6Population::new(shares, &profiles, users.collect())
+        });
+        let users: Vec<User> = (0..num_users)
+            .into_par_iter()
+            .zip(&profiles)
+            .map(|(user, profile)| User {
+                profile: *profile,
+                neighbours: [profile.home, profile.work].map(|row| neighbours(ranges, row)),
+                ipv4_share: 1.0 - ipv6.as_ref().map_or(0.0, |ipv6| ipv6.user(user).share),
+            })
+            .collect();
         let mut weights = vec![0.0; ranges.len()];
-        for (row, weight) in users.iter().flat_map(|user| user.profile.bases()) {
+        for (row, weight) in users.iter().flat_map(User::ipv4_bases) {
             weights[row] += weight;
         }
         let bases = weights.into_iter().enumerate().filter(|&(_, weight)| weight > 0.0).collect();
         let (spread, usual) = (RowSpread::new(), vec![0.0; ranges.len()]);
-        let mut population = Population { ranges, spread, users, bases, usual };
+        let mut population = Population { ranges, spread, users, bases, usual, ipv6 };
         population.sum_usual_rows();
         population
     }
@@ -168,26 +138,55 @@ impl<'a> Population<'a> {
         }
     }
 
-    /// The probabilities of an address for a login of `user` and for the attacks on it, each a sum over
-    /// the ways in which the address can come about. No two rows overlap, so these are the ways to its row.
+    /// The probabilities of an address for a login of `user` and for the attacks on it, each a sum over the ways in which
+    /// the address can come about: over all addresses of both families it is one.
     ///
     /// # Panics
     /// If there is no such user.
     pub fn densities(&self, user: u32, address: Address) -> Densities {
+        match address.ipv4() {
+            Some(ip) => self.ipv4_densities(&self.users[user as usize], ip),
+            None => self.ipv6_densities(user, address),
+        }
+    }
+
+    /// No two rows overlap, so the ways to an IPv4 address are those to its row.
+    fn ipv4_densities(&self, user: &User, ip: u32) -> Densities {
         let mut densities = Densities { normal: 0.0, attacks: [0.0; NUM_KINDS] };
         densities.attacks[AttackKind::UniformIpv4 as usize] = 1.0 / (1_u64 << 32) as f64;
-        let Some(row) = address.ipv4().and_then(|ip| self.ranges.row_of(ip)) else { return densities };
+        let Some(row) = self.ranges.row_of(ip) else { return densities };
         let (start, end) = self.ranges.get(row);
         let in_row = 1.0 / (f64::from(end - start) + 1.0);
         let any_row = 1.0 / self.ranges.len() as f64;
-        let user = &self.users[user as usize];
         let p_travel = user.profile.p_travel;
         let usual = user.profile.bases().map(|(base, p)| p * self.spread(base, row));
-        densities.normal = in_row * (p_travel * any_row + (1.0 - p_travel) * (usual[0] + usual[1]));
-        densities.attacks[AttackKind::AddressRanges as usize] = in_row * any_row;
-        densities.attacks[AttackKind::OtherUsers as usize] = in_row * self.row_of_others(&user.profile, row);
-        densities.attacks[AttackKind::Neighbour as usize] = in_row * user.row_of_neighbours(row);
+        let normal = p_travel * any_row + (1.0 - p_travel) * (usual[0] + usual[1]);
+        densities.normal = in_row * user.ipv4_share * normal;
+        densities.attacks[AttackKind::AddressRanges as usize] =
+            in_row * (1.0 - self.ipv6_share_of_ranges()) * any_row;
+        densities.attacks[AttackKind::OtherUsers as usize] = in_row * self.row_of_others(user, row);
+        densities.attacks[AttackKind::Neighbour as usize] =
+            in_row * user.ipv4_share * user.row_of_neighbours(row);
         densities
+    }
+
+    fn ipv6_densities(&self, user: u32, address: Address) -> Densities {
+        let mut densities = Densities { normal: 0.0, attacks: [0.0; NUM_KINDS] };
+        let Some(ipv6) = &self.ipv6 else { return densities };
+        let (profile, of_user) = (&self.users[user as usize].profile, ipv6.user(user));
+        let any = any_density(address);
+        let usual = of_user.usual_density(profile, address);
+        densities.normal = of_user.share * (profile.p_travel * any + (1.0 - profile.p_travel) * usual);
+        densities.attacks[AttackKind::AddressRanges as usize] = ipv6.share_of_all() * any;
+        densities.attacks[AttackKind::OtherUsers as usize] = ipv6.density_of_others(user, profile, address);
+        densities.attacks[AttackKind::Neighbour as usize] =
+            of_user.share * of_user.neighbour_density(address);
+        densities
+    }
+
+    /// The share of attacks from any range that is over IPv6: that of all logins.
+    fn ipv6_share_of_ranges(&self) -> f64 {
+        self.ipv6.as_ref().map_or(0.0, Ipv6Population::share_of_all)
     }
 
     fn spread(&self, base: usize, row: usize) -> f64 {
@@ -195,11 +194,11 @@ impl<'a> Population<'a> {
     }
 
     /// The probability of the row for a login of another user, drawn uniformly, from around home or work.
-    fn row_of_others(&self, user: &UserProfile, row: usize) -> f64 {
+    fn row_of_others(&self, user: &User, row: usize) -> f64 {
         if self.users.len() < 2 {
             return 0.0;
         }
-        let own: f64 = user.bases().into_iter().map(|(base, p)| p * self.spread(base, row)).sum();
+        let own: f64 = user.ipv4_bases().into_iter().map(|(base, p)| p * self.spread(base, row)).sum();
         let all = self.usual[row];
         let others = if own <= 0.5 * all { all - own } else { self.usual_of_others(user, row) };
         others / (self.users.len() - 1) as f64
@@ -207,12 +206,12 @@ impl<'a> Population<'a> {
 
     /// What the subtraction of the user's own share would lose to rounding where it is most of the sum: here it
     /// is taken away from each base, so that nothing remains of a base on which the user is alone.
-    fn usual_of_others(&self, user: &UserProfile, row: usize) -> f64 {
+    fn usual_of_others(&self, user: &User, row: usize) -> f64 {
         let max_away = self.spread.max_away();
         let first = self.bases.partition_point(|&(base, _)| base + max_away < row);
         let near = self.bases[first..].iter().take_while(|&&(base, _)| base <= row + max_away);
         let of_others = |&(base, weight): &(usize, f64)| {
-            let own = user.bases().iter().filter(|own| own.0 == base).fold(0.0, |sum, own| sum + own.1);
+            let own = user.ipv4_bases().iter().filter(|own| own.0 == base).fold(0.0, |sum, own| sum + own.1);
             (weight - own).max(0.0) * self.spread(base, row)
         };
         near.map(of_others).sum()
@@ -223,19 +222,49 @@ impl<'a> Population<'a> {
         let last_row = self.ranges.len() - 1;
         let row = match kind {
             AttackKind::UniformIpv4 => return Address::from_ipv4(rng.random()),
-            AttackKind::AddressRanges => rng.random_range(0..=last_row),
+            AttackKind::AddressRanges => {
+                if self.is_over_ipv6(self.ipv6_share_of_ranges(), rng) {
+                    return any_address(rng);
+                }
+                rng.random_range(0..=last_row)
+            }
             AttackKind::OtherUsers => {
                 let other = rng.random_range(0..self.users.len() - 1);
                 let other = other + usize::from(other >= user as usize);
-                self.users[other].profile.usual_row(last_row, rng)
+                let profile = &self.users[other].profile;
+                if let Some(ipv6) = self.ipv6_of(other as u32, rng) {
+                    return ipv6.usual(profile, rng);
+                }
+                profile.usual_row(last_row, rng)
             }
-            AttackKind::Neighbour => self.users[user as usize].draw_neighbour(rng),
+            AttackKind::Neighbour => {
+                if let Some(ipv6) = self.ipv6_of(user, rng) {
+                    return ipv6.neighbour(rng);
+                }
+                self.users[user as usize].draw_neighbour(rng)
+            }
         };
         ip_in(self.ranges, row, rng)
+    }
+
+    /// The user's IPv6, where a login of the user is over IPv6 by chance.
+    fn ipv6_of(&self, user: u32, rng: &mut impl Rng) -> Option<&Ipv6Profile> {
+        let ipv6 = self.ipv6.as_ref()?.user(user);
+        self.is_over_ipv6(ipv6.share, rng).then_some(ipv6)
+    }
+
+    /// Draws nothing where there is no IPv6, so that attacks over IPv4 alone are what they were.
+    fn is_over_ipv6(&self, share: f64, rng: &mut impl Rng) -> bool {
+        self.ipv6.is_some() && rng.random::<f64>() < share
     }
 }
 
 impl User {
+    /// Home and work with the probabilities of a login over IPv4 from there.
+    fn ipv4_bases(&self) -> [(usize, f64); 2] {
+        self.profile.bases().map(|(row, p)| (row, self.ipv4_share * p))
+    }
+
     fn own_rows(&self) -> [usize; 2] {
         [self.profile.home, self.profile.work]
     }
@@ -265,17 +294,4 @@ fn neighbours(ranges: &AddressRanges, row: usize) -> (u32, u32) {
     let last = (same_16.end - 1).max((row + 1).min(ranges.len() - 1));
     // A table has at most 2^32 rows.
     (first as u32, last as u32)
-}
-
-pub(super) fn ip_in(ranges: &AddressRanges, row: usize, rng: &mut impl Rng) -> Address {
-    let (start, end) = ranges.get(row);
-    Address::from_ipv4(rng.random_range(start..=end))
-}
-
-pub(super) fn sample<D, E>(distribution: Result<D, E>, rng: &mut impl Rng) -> f64
-where
-    D: Distribution<f64>,
-    E: std::fmt::Debug,
-{
-    distribution.expect("the parameters are constants within their domain").sample(rng)
 }

@@ -19,7 +19,7 @@ pub struct AddressRanges {
 }
 
 impl AddressRanges {
-    /// A made-up but plausible table: the public unicast space split into some 400,000 networks from /12 to
+    /// A synthetic but plausible table: the public unicast space split into some 400,000 networks from /12 to
     /// /24.
     ///
     /// It is the same for everyone, so that generated logins with the same seed are, too.

@@ -23,7 +23,7 @@ fn ipv4(login: &Login) -> u32 {
 }
 
 fn options(num_users: usize, seed: u64) -> GenerateOptions {
-    GenerateOptions { num_users, num_days: 10, seed }
+    GenerateOptions { num_users, num_days: 10, seed, ipv6: Ipv6Shares::default() }
 }
 
 fn by_user(logins: &GeneratedLogins) -> HashMap<u32, Vec<Login>> {
@@ -73,7 +73,7 @@ fn logins_are_split_by_time_and_shuffled() {
     }
     // Any number of days does.
     for num_days in [0, 1, usize::MAX] {
-        let logins = generate(&thousand_rows(), &GenerateOptions { num_users: 50, num_days, seed: 3 });
+        let logins = generate(&thousand_rows(), &GenerateOptions { num_days, ..options(50, 3) });
         assert!(!logins.train.is_empty() && !logins.validation.is_empty() && !logins.test.is_empty());
     }
     assert_eq!(generate(&thousand_rows(), &options(0, 3)), GeneratedLogins::default());
@@ -337,4 +337,78 @@ fn columns_hold_the_hashed_names_and_the_addresses_in_order() {
     let hashes = vec![hash_entity(b"user_1"), hash_entity(b"user_0")];
     let columns = GeneratedLogins::columns(&[login(1, 0), login(0, 1)]);
     assert_eq!(columns, (hashes, addresses.to_vec(), vec![0, 1]));
+}
+
+fn all_logins(logins: &GeneratedLogins) -> impl Iterator<Item = &Login> {
+    logins.train.iter().chain(&logins.validation).chain(&logins.test)
+}
+
+#[test]
+fn shares_of_users_and_logins_are_over_ipv6_and_the_others_stay_as_they_were() {
+    let ranges = thousand_rows();
+    let over_ipv4 = generate(&ranges, &options(400, 9));
+    let ipv6 = Ipv6Shares { users: 0.6, logins: 0.25 };
+    let mixed = generate(&ranges, &GenerateOptions { ipv6, ..options(400, 9) });
+    assert_eq!(mixed, generate(&ranges, &GenerateOptions { ipv6, ..options(400, 9) }));
+    assert_eq!(all_logins(&mixed).count(), all_logins(&over_ipv4).count());
+    let before: std::collections::HashSet<&Login> = all_logins(&over_ipv4).collect();
+    assert!(all_logins(&mixed).filter(|login| login.address.is_ipv4()).all(|login| before.contains(login)));
+
+    let users = by_user(&mixed);
+    let num_ipv6 = |logins: &[Login]| logins.iter().filter(|login| !login.address.is_ipv4()).count();
+    let with_ipv6: Vec<&Vec<Login>> = users.values().filter(|logins| num_ipv6(logins) > 0).collect();
+    assert!((200..280).contains(&with_ipv6.len()), "{}", with_ipv6.len());
+    let (of_ipv6, of_all) = with_ipv6
+        .iter()
+        .fold((0, 0), |(of_ipv6, of_all), logins| (of_ipv6 + num_ipv6(logins), of_all + logins.len()));
+    let share = of_ipv6 as f64 / of_all as f64;
+    assert!((0.24..0.26).contains(&share), "{share}");
+    // Most logins over IPv6 come from two subnets of a user.
+    let repeated = with_ipv6.iter().map(|logins| {
+        let mut counts: HashMap<Address, usize> = HashMap::new();
+        let ipv6 = logins.iter().filter(|login| !login.address.is_ipv4());
+        ipv6.for_each(|login| *counts.entry(login.address).or_default() += 1);
+        let mut counts: Vec<usize> = counts.into_values().collect();
+        counts.sort_unstable_by(|a, b| b.cmp(a));
+        counts.iter().take(2).sum::<usize>()
+    });
+    let share = repeated.sum::<usize>() as f64 / of_ipv6 as f64;
+    assert!((0.8..0.95).contains(&share), "{share}");
+}
+
+#[test]
+fn the_truth_is_known_of_both_families() {
+    let ranges = thousand_rows();
+    let ipv6 = Ipv6Shares { users: 0.7, logins: 0.5 };
+    let logins = generate(&ranges, &GenerateOptions { ipv6, ..options(200, 10) });
+    let population = Population::with_ipv6(&ranges, 200, 10, ipv6);
+    let labelled = labelled(&population, &logins, &[]);
+    let mut num_of_family = HashMap::new();
+    for row in labelled.rows() {
+        let densities = labelled.densities(row);
+        match row.kind {
+            None => assert!(densities.normal > 0.0),
+            Some(kind) => assert!(densities.attacks[kind as usize] > 0.0, "{}", kind.name()),
+        }
+        *num_of_family.entry((row.kind, row.login.address.is_ipv4())).or_insert(0) += 1;
+    }
+    for kind in
+        [None, Some(AttackKind::AddressRanges), Some(AttackKind::OtherUsers), Some(AttackKind::Neighbour)]
+    {
+        let [ipv4, ipv6] = [true, false].map(|family| num_of_family[&(kind, family)]);
+        // 0.35 of all, where few users have most logins.
+        assert!((1..6).contains(&(10 * ipv6 / (ipv4 + ipv6))), "{kind:?}: {ipv4}, {ipv6}");
+    }
+    assert!(!num_of_family.contains_key(&(Some(AttackKind::UniformIpv4), false)));
+    // A user without IPv6 has no login over it.
+    let strangers = (0..200).filter(|user| {
+        all_logins(&logins).any(|login| {
+            !login.address.is_ipv4() && {
+                let of_login = population.densities(*user, login.address);
+                of_login.normal == 0.0 && of_login.attacks[AttackKind::OtherUsers as usize] > 0.0
+            }
+        })
+    });
+    let num_strangers = strangers.count();
+    assert!((40..80).contains(&num_strangers), "{num_strangers}");
 }

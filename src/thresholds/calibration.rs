@@ -12,7 +12,7 @@ pub const MAX_BLOCKS: usize = 1000;
 /// share above falls below 1 %.
 pub const PERCENTILE_STEP: f64 = 1e-3;
 
-/// The smallest share of ordinary events above a score that is told apart from none.
+/// The smallest share of ordinary events above a score that is distinguished from none.
 const MIN_TAIL: f64 = 1e-8;
 
 /// Tables from anomaly scores to percentiles and probabilities.

@@ -63,7 +63,7 @@ impl InitialModel {
         Err(Error::config(At::option_of("init_from", path.display()), what, help))
     }
 
-    /// What tells these weights.
+    /// What identifies these weights.
     pub fn init_from(&self) -> &InitFrom {
         &self.init_from
     }

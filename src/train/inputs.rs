@@ -24,10 +24,10 @@ pub struct TrainInputs<'a> {
     pub checkpoints: Option<CheckpointFolder<'a>>,
     /// What it begins from instead of random weights.
     pub init_from: Option<&'a InitialModel>,
-    /// The checkpoint to go on from, of a run that [`super::RunIdentity::check`] finds to be this one.
+    /// The checkpoint to resume from, of a run that [`super::RunIdentity::check`] finds to be this one.
     pub from: Option<&'a Checkpoint>,
     /// The number of epochs, those before the checkpoint included, after which the run pauses: a checkpoint is
-    /// written, and the rest left for later. None: it goes on to its end.
+    /// written, and the rest left for later. None: it trains to its end.
     pub until_epoch: Option<u32>,
 }
 

@@ -1,15 +1,15 @@
-//! The figures of a training, and what it tells its caller as it goes.
+//! The figures of a training, and the events that it reports.
 
 use crate::device::MemoryPlan;
 
-/// What training tells its caller as it goes.
+/// What training reports to its caller.
 #[derive(Clone, Debug)]
 pub enum TrainEvent {
     /// Before anything is allocated for training.
     Started {
         /// Steps of an epoch.
         steps_per_epoch: usize,
-        /// The epoch that it begins in, from 0: another than 0 where it goes on from a checkpoint.
+        /// The epoch that it begins in, from 0: another than 0 where it resumes from a checkpoint.
         epoch: u32,
         /// Steps of that epoch which are done.
         num_steps_of_epoch: usize,
@@ -32,7 +32,7 @@ pub enum TrainEvent {
         /// Share of pairs on the right side of 0.
         accuracy: f64,
     },
-    /// Before a checkpoint is written: what was told so far is what the run goes on from.
+    /// Before a checkpoint is written: a run that resumes from it has reported what was reported so far.
     Checkpoint {
         /// Steps done.
         num_steps: usize,

@@ -1,4 +1,4 @@
-//! Training: the loop over epochs and steps, and what it tells its caller.
+//! Training: the loop over epochs and steps, checkpoints, and the events that it reports.
 //!
 //! Everything that varies is a function of (seed, epoch, step): the order of events, the negatives, the
 //! initial weights. The same seed gives the same model, byte for byte on the CPU.

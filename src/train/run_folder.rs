@@ -25,7 +25,7 @@ pub struct RunFolder {
 
 impl RunFolder {
     /// Begins the records of a run in a folder that this process holds, and writes the configuration into it. A run
-    /// that goes on from a checkpoint keeps the records up to there; one that begins anew removes those of the run
+    /// that resumes from a checkpoint keeps the records up to there; one that begins again removes those of the run
     /// before it. A model that is there stays until the new one is whole.
     ///
     /// # Errors
@@ -136,7 +136,7 @@ impl RunFolder {
             ],
             _ => Vec::new(),
         };
-        // A batch's figures come just before its step is told.
+        // A batch's figures are reported just before its step.
         let num_steps = self.num_steps + i64::from(matches!(event, TrainEvent::Batch { .. }));
         for (tag, value) in scalars {
             if let Some(value) = value {
@@ -182,7 +182,7 @@ fn remove_half_written(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A run that goes on within the same second must not write over the file of the one before.
+/// A run that is resumed within the same second must not write over the file of the one before.
 fn create_event_file(folder: &Path) -> io::Result<File> {
     let mut time = wall_time();
     loop {

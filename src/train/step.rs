@@ -313,7 +313,7 @@ mod tests {
     use super::*;
     use crate::config::DeviceChoice;
 
-    /// A run that begins from a checkpoint goes on with its moments as if it were the same run.
+    /// A run that begins from a checkpoint continues with its moments as if it were the same run.
     #[test]
     fn a_step_depends_on_all_steps_behind_its_moments() {
         let mut config = crate::Config::default();

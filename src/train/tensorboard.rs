@@ -37,7 +37,7 @@ impl<W: Write> EventWriter<W> {
         self.record(&event.0)
     }
 
-    /// Says that a run goes on: TensorBoard forgets what earlier files hold from `step` on.
+    /// Marks a resumed run: TensorBoard forgets what earlier files hold from `step` on.
     pub fn restart(&mut self, step: i64, wall_time: f64) -> io::Result<()> {
         /// `SessionLog.SessionStatus.START`
         const START: i64 = 1;

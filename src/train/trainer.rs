@@ -31,7 +31,7 @@ const MAX_STEPS_BETWEEN_READS: usize = 1000;
 /// Mini-batches that may wait for the device.
 const PREFETCHED_MINI_BATCHES: usize = 3;
 
-/// Receives what training tells.
+/// Receives the events.
 type OnEvent<'a> = &'a mut dyn FnMut(&TrainEvent) -> Result<()>;
 
 /// The number of a signal.
@@ -269,7 +269,7 @@ impl<'a> Run<'a> {
         self.inputs.config.training.learning_rate(h.learning_rate, self.state.num_steps(), num_steps)
     }
 
-    /// Reads the sums of the loss back where that is due after a step, and tells the means where they are to be
+    /// Reads the sums of the loss back where that is due after a step, and reports the means where they are to be
     /// published.
     fn publish(&mut self, on_event: OnEvent<'_>) -> Result<(), Failure> {
         let num_steps = self.progress.num_steps;

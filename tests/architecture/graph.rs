@@ -13,7 +13,7 @@ pub fn circles(edges: &Edges) -> Vec<String> {
     for (from, to) in edges.keys() {
         targets.entry(from).or_default().push(to);
     }
-    // The graph is small: what is reached from each file is found anew.
+    // The graph is small: what is reached is searched from each file.
     let reached = |start: &PathBuf| {
         let mut reached: BTreeSet<&PathBuf> = BTreeSet::new();
         let mut open: Vec<&PathBuf> = targets.get(start).into_iter().flatten().copied().collect();

@@ -150,8 +150,8 @@ fn row_losses_kernel(
                 for i in 0..lanes {
                     logit += partial_sums[unit * lanes + i];
                 }
-                let is_positive = pair - pair / num_pairs * num_pairs == 0;
-                gradient = pair_loss(&mut sums, logit, inputs.mask[pair], is_positive);
+                let place = pair % num_pairs;
+                gradient = pair_loss(&mut sums, logit, inputs.mask[pair], place == 0);
                 outputs.logits[pair] = logit;
                 outputs.pair_gradients[pair] = gradient;
             }

@@ -147,7 +147,7 @@ proptest! {
         let output = folder.path("prepared");
         let written = write_prepared(&inputs, &options, &output).unwrap();
         let (from_text, report) = load_events(&inputs, &options).unwrap();
-        let (prepared, _) = load_events(&[Input::File(output)], &options).unwrap();
+        let (prepared, _) = load_events(&[Input::File(output)], &ReadOptions { format: None, ..options }).unwrap();
         prop_assert_eq!(written, report);
         prop_assert_eq!(prepared.iter().collect::<Vec<_>>(), from_text.iter().collect::<Vec<_>>());
     }

@@ -29,7 +29,7 @@ pub(super) fn num_bytes(heads: &[TensorHead]) -> u64 {
     heads.iter().map(TensorHead::num_bytes).sum()
 }
 
-/// A safetensors file that is written piece by piece, and hashed on the way: what is to be written is told first, and
+/// A safetensors file that is written piece by piece, and hashed on the way: what will be written is declared first, and
 /// no tensor is ever there as a whole. The `safetensors` crate writes only what lies in memory.
 ///
 /// Format: <https://huggingface.co/docs/safetensors/index#format>.

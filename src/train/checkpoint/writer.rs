@@ -215,7 +215,7 @@ impl<'a> Checkpointer<'a> {
 
 impl Drop for Checkpointer<'_> {
     fn drop(&mut self) {
-        // A run that fails leaves nothing half written; its own error is the one to tell.
+        // A run that fails leaves nothing half written; its own error is the one that is reported.
         let _ = self.finish();
     }
 }

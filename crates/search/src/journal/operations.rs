@@ -1,7 +1,9 @@
 //! The journal's lines: the operations of Optuna's `JournalStorage`, `optuna/storages/journal/_storage.py` of
 //! Optuna 5.0.
 
-use chrono::{DateTime, NaiveDateTime, SecondsFormat};
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 
 use crate::space::Assignment;
@@ -112,10 +114,10 @@ fn state_code(state: TrialState) -> u64 {
     }
 }
 
-/// A time in seconds since 1970 in whole microseconds, as the journal keeps it; before the year 10000.
+/// A time in seconds since 1970 in whole microseconds, as the journal keeps it; within what jiff can express.
 pub(super) fn micros(seconds: f64) -> i64 {
-    const LAST: f64 = 253_402_300_799.0;
-    (seconds.clamp(0.0, LAST) * 1e6).round() as i64
+    let last = Timestamp::MAX.as_second() as f64;
+    (seconds.clamp(0.0, last) * 1e6).round() as i64
 }
 
 pub(super) fn seconds(micros: i64) -> f64 {
@@ -124,15 +126,14 @@ pub(super) fn seconds(micros: i64) -> f64 {
 
 /// As Python's `datetime.isoformat` writes it in UTC.
 fn time(micros: i64) -> String {
-    let time = DateTime::from_timestamp_micros(micros).expect("before the year 10000");
-    time.to_rfc3339_opts(SecondsFormat::Micros, false)
+    let time = Timestamp::from_microsecond(micros).expect("a time of `micros`");
+    time.strftime("%Y-%m-%dT%H:%M:%S.%6f+00:00").to_string()
 }
 
 /// A time of RFC 3339; without an offset it is in UTC.
 fn micros_of(time: &str) -> Option<i64> {
-    let with_offset = DateTime::parse_from_rfc3339(time).map(|time| time.timestamp_micros());
-    let without = || NaiveDateTime::parse_from_str(time, "%Y-%m-%dT%H:%M:%S%.f");
-    with_offset.or_else(|_| without().map(|time| time.and_utc().timestamp_micros())).ok()
+    let without_offset = || TimeZone::UTC.to_timestamp(time.parse::<DateTime>().ok()?).ok();
+    Some(time.parse::<Timestamp>().ok().or_else(without_offset)?.as_microsecond())
 }
 
 /// The worker's name only matters where several processes write to one journal.
@@ -238,11 +239,11 @@ mod tests {
         // datetime.fromtimestamp(1795578363.608478, timezone.utc).isoformat(timespec="microseconds")
         assert_eq!(time(micros(1_795_578_363.608_478)), "2026-11-25T03:46:03.608478+00:00");
         assert_eq!(time(0), "1970-01-01T00:00:00.000000+00:00");
-        for micros in (0..253_402_300_799_000_000_i64).step_by(7_919_000_123_457) {
+        for micros in (0..253_402_207_200_000_000_i64).step_by(7_919_000_123_457) {
             assert_eq!(micros_of(&time(micros)), Some(micros));
         }
         assert_eq!(micros(1.000_000_4), 1_000_000);
-        assert_eq!(time(micros(f64::INFINITY)), "9999-12-31T23:59:59.000000+00:00");
+        assert_eq!(time(micros(f64::INFINITY)), "9999-12-30T22:00:00.000000+00:00");
         assert_eq!((micros(-1.0), micros(f64::NAN)), (0, 0));
         assert_eq!(micros_of("1970-01-01T01:00:00.5+01:00"), Some(500_000));
         assert_eq!(micros_of("1970-01-01T00:00:01.000002"), Some(1_000_002));
