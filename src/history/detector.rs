@@ -56,7 +56,7 @@ impl Detector {
                 &addresses[range.clone()],
                 times.map(|times| &times[range]),
             );
-            self.head.score_on_one_core(&usages, &[], scores);
+            self.head.score_on_one_core(&usages, scores);
         });
         scores
     }
@@ -64,7 +64,7 @@ impl Detector {
     /// What a pair's score is made of.
     pub fn parts(&self, account: u64, address: Address, time: Option<u32>) -> HeadParts {
         let usages = self.usages(&[account], &[address], time.as_ref().map(std::slice::from_ref));
-        self.head.parts(&usages, &[])[0]
+        self.head.parts(&usages)[0]
     }
 
     fn usages(&self, accounts: &[u64], addresses: &[Address], times: Option<&[u32]>) -> Vec<Usage> {
@@ -114,7 +114,7 @@ impl FittedDetector {
         }
         chunk.count(&mut builder)?;
         builder.finish(&history)?;
-        Ok(Self { history, head: fit_head(log, None, &FitOptions::of_seed(seed))? })
+        Ok(Self { history, head: fit_head(log, &FitOptions::of_seed(seed))? })
     }
 }
 

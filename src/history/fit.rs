@@ -6,14 +6,13 @@ use rand_chacha::ChaCha8Rng;
 
 use super::event_log::{EventLog, Query};
 use super::feature_block::{BLOCK_PAIRS, InputBlock};
-use super::features::{Input, NUM_INPUTS};
+use super::features::NUM_INPUTS;
 use super::gradient::{FitData, GradientPass, ROW};
 use super::head::Head;
 use super::negatives::{SamplingOptions, sample_pairs};
 use super::network::{HIDDEN_1, HIDDEN_2, NUM_FITTED, NUM_PARAMETERS, Part};
 use super::prequential::prequential_usage;
 use super::usage::{NUM_LEVELS, Usage};
-use crate::event::Address;
 use crate::{Error, Result};
 
 /// How a head is fitted. The defaults were chosen on the development sets, one for all.
@@ -56,49 +55,38 @@ impl FitOptions {
     }
 }
 
-/// The engine's dot products of pairs, `[pairs]`, in their order.
-pub type EngineScores<'a> = &'a dyn Fn(&[(u64, Address)]) -> Result<Vec<f32>>;
-
-/// Fits a head on a log. With `engine` the head has the engine's scores as one more input; they should be of an engine
-/// that was not trained on the same events, or the head trusts it too much. The same log, scores and options give the same
-/// bytes with any number of threads.
+/// Fits a head on a log. The same log and options give the same bytes with any number of threads.
 ///
 /// # Errors
 ///
-/// [`Error::Data`] where the log has no event; the errors of `engine`; and where its scores are not finite.
-pub fn fit_head(log: &EventLog<'_>, engine: Option<EngineScores>, options: &FitOptions) -> Result<Head> {
+/// [`Error::Data`] where the log has no event.
+pub fn fit_head(log: &EventLog<'_>, options: &FitOptions) -> Result<Head> {
     if log.is_empty() {
-        let help = "a head is fitted on past events: give at least one";
-        return Err(Error::data("the events", "there is none to fit the head of the history on", help));
+        let help = "give at least one event";
+        return Err(Error::data("the events", "there are none to fit the head of the history on", help));
     }
     let pairs = sample_pairs(log, &options.sampling);
     let queries: Vec<Query> = pairs.iter().map(|pair| pair.query).collect();
-    let mut inputs = input_rows(&prequential_usage(log, &queries));
-    let scale = match engine {
-        Some(engine) => set_engine_inputs(engine, &queries, &mut inputs)?,
-        None => EngineScale::default(),
-    };
+    let inputs = input_rows(&prequential_usage(log, &queries));
     let labels: Vec<f32> = pairs.iter().map(|pair| f32::from(u8::from(pair.is_event))).collect();
     let weights: Vec<f32> = pairs.iter().map(|pair| pair.weight).collect();
     let data = FitData { inputs: &inputs, labels: &labels, weights: &weights };
     let mut parameters = vec![0.0; NUM_PARAMETERS];
     fit_network(&data, options, &mut parameters[..NUM_FITTED]);
     parameters[Part::ClosedWeight.range()].fill(options.closed_weight);
-    parameters[Part::EngineScale.range()].fill(scale.scale);
-    parameters[Part::EngineMean.range()].fill(scale.mean);
     Head::from_parameters(parameters).ok_or_else(|| {
-        let help = "no setting leads here: report it with the events";
+        let help = "no setting causes this: report it with the events";
         Error::data("the events", "a weight of the head that was fitted on them is not finite", help)
     })
 }
 
-/// The inputs of pairs, `[pairs, ROW]`, without the engine's.
+/// The inputs of pairs, `[pairs, ROW]`: each row is padded with zeros.
 pub(super) fn input_rows(usages: &[Usage]) -> Vec<[f32; ROW]> {
     use rayon::prelude::*;
     let mut rows = vec![[0.0; ROW]; usages.len()];
     let blocks = rows.par_chunks_mut(BLOCK_PAIRS).zip(usages.par_chunks(BLOCK_PAIRS));
     blocks.for_each_init(Box::<InputBlock>::default, |block, (rows, usages)| {
-        block.fill(usages, &[]);
+        block.fill(usages);
         for (pair, row) in rows.iter_mut().enumerate() {
             for (value, column) in row.iter_mut().zip(&block.inputs) {
                 *value = column[pair];
@@ -106,37 +94,6 @@ pub(super) fn input_rows(usages: &[Usage]) -> Vec<[f32; ROW]> {
         }
     });
     rows
-}
-
-/// How the engine's scores become an input of about one.
-#[derive(Clone, Copy, Default)]
-struct EngineScale {
-    scale: f32,
-    mean: f32,
-}
-
-/// Sets the input of the engine's scores, with the scale of the pairs' own spread.
-fn set_engine_inputs(engine: EngineScores, queries: &[Query], inputs: &mut [[f32; ROW]]) -> Result<EngineScale> {
-    let pairs: Vec<(u64, Address)> = queries.iter().map(|query| (query.entity, query.address)).collect();
-    let scores = engine(&pairs)?;
-    assert_eq!(scores.len(), pairs.len(), "a score for each pair");
-    let moment = |of: &dyn Fn(f64) -> f64| {
-        scores.iter().map(|score| of(f64::from(*score))).sum::<f64>() / scores.len() as f64
-    };
-    let mean = moment(&|score| score);
-    let deviation = moment(&|score| (score - mean) * (score - mean)).sqrt();
-    if !deviation.is_finite() {
-        let help = "train the engine again with a lower learning rate";
-        return Err(Error::data("the engine", "a score of it is not finite", help));
-    }
-    if deviation == 0.0 {
-        return Ok(EngineScale::default());
-    }
-    let scale = EngineScale { scale: (1.0 / deviation) as f32, mean: mean as f32 };
-    for (row, score) in inputs.iter_mut().zip(scores) {
-        row[Input::ENGINE_SCORE] = (score - scale.mean) * scale.scale;
-    }
-    Ok(scale)
 }
 
 /// Weights as PyTorch's `nn.Linear` draws them, the last layer's a tenth of that; the linear part begins as the closed form.

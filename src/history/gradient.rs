@@ -22,6 +22,12 @@ const WIDTH_1: usize = (HIDDEN_1 + 1).next_multiple_of(16);
 /// Units of the second layer as they are computed.
 const WIDTH_2: usize = HIDDEN_2.next_multiple_of(16);
 
+/// Rows of the first layer's weights as they are computed: the inputs, then zeros.
+const PADDED_INPUTS: usize = NUM_INPUTS.next_multiple_of(TILE);
+
+/// Rows of a product that are computed together.
+const TILE: usize = 4;
+
 /// Where the linear part is among the units of the first layer.
 const LINEAR: usize = HIDDEN_1;
 
@@ -59,7 +65,8 @@ impl GradientPass {
         let mut loss = 0.0;
         for part in rows.chunks(BLOCK) {
             let scale = 1.0 / rows.len() as f32;
-            loss += pulp::Arch::new().dispatch(BlockPass { weights, gradients, block, data, rows: part, scale });
+            loss +=
+                pulp::Arch::new().dispatch(BlockPass { weights, gradients, block, data, rows: part, scale });
         }
         gradients.get(&mut gradient[..NUM_FITTED]);
         loss
@@ -70,7 +77,7 @@ impl GradientPass {
 #[derive(Clone)]
 struct Padded {
     /// The linear part is one of the units of the first layer.
-    first: [[f32; WIDTH_1]; NUM_INPUTS],
+    first: [[f32; WIDTH_1]; PADDED_INPUTS],
     first_bias: [f32; WIDTH_1],
     second: [[f32; WIDTH_2]; HIDDEN_1],
     second_bias: [f32; WIDTH_2],
@@ -82,7 +89,7 @@ struct Padded {
 
 impl Padded {
     const ZEROS: Self = Self {
-        first: [[0.0; WIDTH_1]; NUM_INPUTS],
+        first: [[0.0; WIDTH_1]; PADDED_INPUTS],
         first_bias: [0.0; WIDTH_1],
         second: [[0.0; WIDTH_2]; HIDDEN_1],
         second_bias: [0.0; WIDTH_2],
@@ -113,14 +120,16 @@ impl Padded {
     }
 
     fn get(&self, parameters: &mut [f32]) {
-        for (i, row) in self.first.iter().enumerate() {
-            parameters[Part::FirstWeight.range()][i * HIDDEN_1..][..HIDDEN_1].copy_from_slice(&row[..HIDDEN_1]);
+        for (i, row) in self.first[..NUM_INPUTS].iter().enumerate() {
+            parameters[Part::FirstWeight.range()][i * HIDDEN_1..][..HIDDEN_1]
+                .copy_from_slice(&row[..HIDDEN_1]);
             parameters[Part::SkipWeight.range()][i] = row[LINEAR];
         }
         parameters[Part::FirstBias.range()].copy_from_slice(&self.first_bias[..HIDDEN_1]);
         parameters[Part::SkipBias.range()][0] = self.first_bias[LINEAR];
         for (j, row) in self.second.iter().enumerate() {
-            parameters[Part::SecondWeight.range()][j * HIDDEN_2..][..HIDDEN_2].copy_from_slice(&row[..HIDDEN_2]);
+            parameters[Part::SecondWeight.range()][j * HIDDEN_2..][..HIDDEN_2]
+                .copy_from_slice(&row[..HIDDEN_2]);
         }
         parameters[Part::SecondBias.range()].copy_from_slice(&self.second_bias[..HIDDEN_2]);
         parameters[Part::OutputWeight.range()].copy_from_slice(&self.output[..HIDDEN_2]);
@@ -260,12 +269,11 @@ struct Strided<'a> {
     stride: [usize; 2],
 }
 
-/// `sums += a b`: `[rows, N]`, `[rows, inner]` and `[inner, N]`, with `rows` a multiple of four.
+/// `sums += a b`: `[rows, N]`, `[rows, inner]` and `[inner, N]`, with `rows` a multiple of [`TILE`].
 #[inline(always)]
 fn add_product<S: Simd, const N: usize>(simd: S, a: Strided, b: &[[f32; N]], sums: &mut [[f32; N]]) {
-    const TILE: usize = 4;
     const { assert!(N.is_multiple_of(16)) };
-    debug_assert!(sums.len().is_multiple_of(TILE));
+    assert!(sums.len().is_multiple_of(TILE), "{} rows", sums.len());
     let [row_stride, column_stride] = a.stride;
     let values = &a.values[..(sums.len() - 1) * row_stride + (b.len() - 1) * column_stride + 1];
     for (tile, sums) in sums.as_chunks_mut::<TILE>().0.iter_mut().enumerate() {

@@ -1,21 +1,20 @@
 //! The head: one small function for all accounts, from what a history knows of a pair to a score; high = usual.
 //!
 //! ```text
-//! x       = the inputs of `features`                      [60]
+//! x       = the inputs of `features`                      [59]
 //! h       = relu(relu(x W1 + b1) W2 + b2)                 [20], then [12]
 //! network = h w3 + b3 + x w + b
 //! score   = network + c · sum of r_l                      r_l: the log ratios of the closed form
 //! ```
 //!
-//! The closed form has a weight c of its own, which the fit does not see: it is what a head that was fitted on few accounts
-//! does not get far from. [`HeadModule`](super::HeadModule) is the definition. This is the host's form: 64 pairs at a time, whose
-//! inputs are columns, so that a vector of the instruction set holds one input of several pairs.
+//! The closed form has a fixed weight c, which the fit does not see: it limits how far a head that was fitted on few
+//! accounts departs from the closed form. [`HeadModule`](super::HeadModule) defines the network. This is the form for the
+//! host: blocks of 64 pairs whose inputs are columns, so that a SIMD vector holds one input of several pairs.
 
 use pulp::Simd;
 use rayon::prelude::*;
 
 use super::feature_block::{BLOCK_PAIRS, Column, InputBlock};
-use super::features::NUM_INPUTS;
 use super::network::{HIDDEN_1, HIDDEN_2, NUM_PARAMETERS, Part};
 use super::usage::Usage;
 
@@ -25,7 +24,7 @@ pub struct Head {
     parameters: Vec<f32>,
 }
 
-/// What a score is made of; the two add up to it.
+/// The two parts of a score, which add up to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct HeadParts {
     /// The closed form's weight times the sum of its log ratios.
@@ -34,11 +33,11 @@ pub struct HeadParts {
     pub network: f32,
 }
 
-/// Pairs that one core scores at a time.
+/// Pairs of one task of a core.
 const PAIRS_PER_TASK: usize = 1024;
 
 impl Head {
-    /// A head of parameters that lie as [`Part::range`] says; `None` where their number is not that of a head's or one is
+    /// A head with these parameters, in the order of [`Part::range`]; `None` where their number is wrong or one of them is
     /// not finite.
     pub fn from_parameters(parameters: Vec<f32>) -> Option<Self> {
         let is_sound = parameters.len() == NUM_PARAMETERS && parameters.iter().all(|value| value.is_finite());
@@ -60,75 +59,49 @@ impl Head {
         self.part(Part::ClosedWeight)[0]
     }
 
-    /// Whether the head was fitted with the engine's scores, and wants them.
-    pub fn has_engine(&self) -> bool {
-        self.part(Part::EngineScale)[0] != 0.0
-    }
-
     /// The scores of pairs, on all cores; high = usual.
     ///
     /// # Shapes
     ///
-    /// - `usages`: `[pairs]`, what is known of each
-    /// - `engine`: `[pairs]`, the engine's dot products; or nothing, then each counts as their mean
+    /// - `usages`: `[pairs]`, the counts of each
     /// - `scores`: `[pairs]`
     ///
     /// # Panics
     ///
     /// Where lengths differ.
-    pub fn scores(&self, usages: &[Usage], engine: &[f32], scores: &mut [f32]) {
+    pub fn scores(&self, usages: &[Usage], scores: &mut [f32]) {
         assert_eq!(usages.len(), scores.len(), "a score for each pair");
-        scores.par_chunks_mut(PAIRS_PER_TASK).enumerate().for_each(|(task, scores)| {
-            let range = task * PAIRS_PER_TASK..task * PAIRS_PER_TASK + scores.len();
-            let engine = if engine.is_empty() { engine } else { &engine[range.clone()] };
-            self.score_on_one_core(&usages[range], engine, scores);
-        });
+        let tasks = scores.par_chunks_mut(PAIRS_PER_TASK).zip(usages.par_chunks(PAIRS_PER_TASK));
+        tasks.for_each(|(scores, usages)| self.score_on_one_core(usages, scores));
     }
 
     /// [`Head::scores`] on the calling thread.
-    pub fn score_on_one_core(&self, usages: &[Usage], engine: &[f32], scores: &mut [f32]) {
+    pub fn score_on_one_core(&self, usages: &[Usage], scores: &mut [f32]) {
         assert_eq!(usages.len(), scores.len(), "a score for each pair");
         let mut buffers = Box::<Buffers>::default();
-        for (block, scores) in scores.chunks_mut(BLOCK_PAIRS).enumerate() {
-            let start = block * BLOCK_PAIRS;
-            let engine = if engine.is_empty() { engine } else { &engine[start..start + scores.len()] };
-            self.block(&usages[start..start + scores.len()], engine, &mut buffers);
-            let sums = buffers.network.iter().zip(&buffers.closed_form);
-            for (score, (network, closed_form)) in scores.iter_mut().zip(sums) {
-                *score = network + closed_form;
+        for (usages, scores) in usages.chunks(BLOCK_PAIRS).zip(scores.chunks_mut(BLOCK_PAIRS)) {
+            pulp::Arch::new().dispatch(ScoreBlock { head: self, usages, buffers: &mut buffers });
+            for (score, parts) in scores.iter_mut().zip(buffers.parts()) {
+                *score = parts.network + parts.closed_form;
             }
         }
     }
 
-    /// What each score is made of, `[pairs]`; otherwise as [`Head::scores`].
-    pub fn parts(&self, usages: &[Usage], engine: &[f32]) -> Vec<HeadParts> {
+    /// The parts of each score, `[pairs]`.
+    pub fn parts(&self, usages: &[Usage]) -> Vec<HeadParts> {
         let mut buffers = Box::<Buffers>::default();
         let mut all = Vec::with_capacity(usages.len());
-        for (block, usages) in usages.chunks(BLOCK_PAIRS).enumerate() {
-            let start = block * BLOCK_PAIRS;
-            let engine = if engine.is_empty() { engine } else { &engine[start..start + usages.len()] };
-            self.block(usages, engine, &mut buffers);
-            let sums = buffers.network.iter().zip(&buffers.closed_form);
-            let parts = sums.map(|(network, closed_form)| HeadParts { network: *network, closed_form: *closed_form });
-            all.extend(parts.take(usages.len()));
+        for usages in usages.chunks(BLOCK_PAIRS) {
+            pulp::Arch::new().dispatch(ScoreBlock { head: self, usages, buffers: &mut buffers });
+            all.extend(buffers.parts().take(usages.len()));
         }
         all
     }
-
-    /// Both parts of the scores of a block of pairs.
-    fn block(&self, usages: &[Usage], engine: &[f32], buffers: &mut Buffers) {
-        let (scale, mean) = (self.part(Part::EngineScale)[0], self.part(Part::EngineMean)[0]);
-        for (scaled, score) in buffers.engine.iter_mut().zip(engine) {
-            *scaled = (score - mean) * scale;
-        }
-        pulp::Arch::new().dispatch(ScoreBlock { head: self, usages, num_engine: engine.len(), buffers });
-    }
 }
 
-/// What the scores of a block need.
+/// The buffers of a block's scores.
 struct Buffers {
     inputs: InputBlock,
-    engine: Column,
     hidden_1: [Column; HIDDEN_1],
     hidden_2: [Column; HIDDEN_2],
     network: Column,
@@ -139,7 +112,6 @@ impl Default for Buffers {
     fn default() -> Self {
         Self {
             inputs: InputBlock::default(),
-            engine: [0.0; BLOCK_PAIRS],
             hidden_1: [[0.0; BLOCK_PAIRS]; HIDDEN_1],
             hidden_2: [[0.0; BLOCK_PAIRS]; HIDDEN_2],
             network: [0.0; BLOCK_PAIRS],
@@ -148,10 +120,18 @@ impl Default for Buffers {
     }
 }
 
+impl Buffers {
+    /// The parts of the block's scores, those past the last pair included.
+    fn parts(&self) -> impl Iterator<Item = HeadParts> {
+        let parts = self.network.iter().zip(&self.closed_form);
+        parts.map(|(network, closed_form)| HeadParts { network: *network, closed_form: *closed_form })
+    }
+}
+
+/// Computes both parts of the scores of a block.
 struct ScoreBlock<'a> {
     head: &'a Head,
     usages: &'a [Usage],
-    num_engine: usize,
     buffers: &'a mut Buffers,
 }
 
@@ -160,8 +140,8 @@ impl pulp::WithSimd for ScoreBlock<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Buffers { inputs, engine, hidden_1, hidden_2, network, closed_form } = self.buffers;
-        inputs.fill_inline(self.usages, &engine[..self.num_engine]);
+        let Buffers { inputs, hidden_1, hidden_2, network, closed_form } = self.buffers;
+        inputs.fill_inline(self.usages);
         let part = |part| self.head.part(part);
         layer(simd, &inputs.inputs, part(Part::FirstWeight), part(Part::FirstBias), hidden_1);
         layer(simd, hidden_1, part(Part::SecondWeight), part(Part::SecondBias), hidden_2);
@@ -175,8 +155,8 @@ impl pulp::WithSimd for ScoreBlock<'_> {
     }
 }
 
-/// `units = relu(weight^T inputs + bias)`, with `weight` `[inputs, units]`. Four units of two vectors of pairs at a time, so that
-/// eight sums are under way.
+/// `units = relu(weight^T inputs + bias)`, with `weight` `[inputs, units]`. A tile is four units by two vectors of pairs:
+/// eight independent sums hide the latency of an addition.
 #[inline(always)]
 fn layer<S: Simd, const OUT: usize>(
     simd: S,
@@ -226,4 +206,4 @@ fn add_scaled<S: Simd>(simd: S, columns: &[Column], weights: &[f32], sums: &mut 
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

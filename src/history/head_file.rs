@@ -31,7 +31,8 @@ impl Head {
         // One key, because the order of several is not fixed.
         let names = format!("{INPUTS_VERSION}: {}", input_names().join(" "));
         let metadata = HashMap::from([(NAMES_KEY.to_string(), names)]);
-        safetensors::serialize(Part::ALL.map(tensor), Some(metadata)).expect("tensors in memory can be written")
+        safetensors::serialize(Part::ALL.map(tensor), Some(metadata))
+            .expect("tensors in memory can be written")
     }
 
     /// Reads what [`Head::to_bytes`] wrote; `name` stands for the file in messages.
@@ -42,8 +43,8 @@ impl Head {
     /// or the head takes other inputs.
     pub fn from_bytes(bytes: &[u8], name: &str) -> Result<Self> {
         let refuse = |what: String| Error::data(name, what, HELP);
-        let (_, header) =
-            SafeTensors::read_metadata(bytes).map_err(|e| refuse(format!("it is no safetensors file: {e}")))?;
+        let (_, header) = SafeTensors::read_metadata(bytes)
+            .map_err(|e| refuse(format!("it is no safetensors file: {e}")))?;
         let wanted = format!("{INPUTS_VERSION}: {}", input_names().join(" "));
         let found = header.metadata().as_ref().and_then(|metadata| metadata.get(NAMES_KEY));
         if found != Some(&wanted) {
@@ -82,7 +83,7 @@ mod tests {
         assert_eq!(bytes, head().to_bytes());
         assert_eq!(Head::from_bytes(&bytes, "x").unwrap(), head());
         let tensors = SafeTensors::deserialize(&bytes).unwrap();
-        assert_eq!(tensors.tensor("head.first.weight").unwrap().shape(), [60, 20]);
+        assert_eq!(tensors.tensor("head.first.weight").unwrap().shape(), [59, 20]);
         assert_eq!(tensors.len(), Part::ALL.len());
     }
 

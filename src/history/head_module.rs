@@ -11,13 +11,13 @@ use super::network::Part;
 /// An MLP of two hidden layers beside a linear part; [`Head`] says what it is for, and computes the same on the host.
 #[derive(Module, Debug)]
 pub struct HeadModule {
-    /// `[60, 20]`.
+    /// `[59, 20]`.
     pub first: Linear,
     /// `[20, 12]`.
     pub second: Linear,
     /// `[12, 1]`.
     pub output: Linear,
-    /// `[60, 1]`, past the hidden layers.
+    /// `[59, 1]`, past the hidden layers.
     pub skip: Linear,
 }
 
@@ -45,11 +45,47 @@ impl HeadModule {
     ///
     /// # Shapes
     ///
-    /// - `inputs`: `[pairs, 60]`
+    /// - `inputs`: `[pairs, 59]`
     /// - output: `[pairs, 1]`
     pub fn forward(&self, inputs: Tensor<2>) -> Tensor<2> {
         let hidden = relu(self.first.forward(inputs.clone()));
         let hidden = relu(self.second.forward(hidden));
         self.output.forward(hidden) + self.skip.forward(inputs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::DeviceChoice;
+    use crate::device::choose;
+    use crate::history::features::NUM_INPUTS;
+    use crate::history::fit::input_rows;
+    use crate::history::head::tests::{head, usages};
+    use crate::tensors::read_floats;
+
+    fn check_parity(device: &Device) {
+        let (head, usages) = (head(3), usages(300, 4));
+        let inputs: Vec<f32> =
+            input_rows(&usages).iter().flat_map(|row| row[..NUM_INPUTS].to_vec()).collect();
+        let inputs = Tensor::from_data(TensorData::new(inputs, [usages.len(), NUM_INPUTS]), device);
+        let networks = read_floats(HeadModule::new(&head, device).forward(inputs)).unwrap();
+        for (i, (found, parts)) in networks.iter().zip(head.parts(&usages)).enumerate() {
+            assert!((found - parts.network).abs() < 2e-5, "pair {i}: {found} by the module, {parts:?}");
+        }
+    }
+
+    #[test]
+    fn the_module_on_ndarray_computes_the_scores_of_the_host() {
+        check_parity(&choose(DeviceChoice::Ndarray).unwrap().device);
+    }
+
+    #[cfg(feature = "wgpu")]
+    #[test]
+    fn the_module_on_wgpu_computes_the_scores_of_the_host() {
+        match choose(DeviceChoice::Wgpu) {
+            Ok(wgpu) => check_parity(&wgpu.device),
+            Err(error) => assert!(std::env::var_os("IPSIGHT_REQUIRE_WGPU").is_none(), "{error}"),
+        }
     }
 }

@@ -31,15 +31,11 @@ pub enum Part {
     SkipBias,
     /// The weight of the closed form, `[1]`.
     ClosedWeight,
-    /// What the engine's scores are multiplied by after their mean was taken off, `[1]`; 0 where a head has no engine.
-    EngineScale,
-    /// The mean of the engine's scores, `[1]`.
-    EngineMean,
 }
 
 impl Part {
     /// All parts, in the order in which they lie.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 9] = [
         Self::FirstWeight,
         Self::FirstBias,
         Self::SecondWeight,
@@ -49,8 +45,6 @@ impl Part {
         Self::SkipWeight,
         Self::SkipBias,
         Self::ClosedWeight,
-        Self::EngineScale,
-        Self::EngineMean,
     ];
 
     /// The name of its tensor in a file.
@@ -65,8 +59,6 @@ impl Part {
             Self::SkipWeight => "head.skip.weight",
             Self::SkipBias => "head.skip.bias",
             Self::ClosedWeight => "head.closed.weight",
-            Self::EngineScale => "head.engine.scale",
-            Self::EngineMean => "head.engine.mean",
         }
     }
 
@@ -106,4 +98,4 @@ impl Part {
 pub const NUM_FITTED: usize = Part::SkipBias.range().end;
 
 /// All parameters of a head.
-pub const NUM_PARAMETERS: usize = Part::EngineMean.range().end;
+pub const NUM_PARAMETERS: usize = Part::ClosedWeight.range().end;

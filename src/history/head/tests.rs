@@ -5,15 +5,14 @@ use super::*;
 use crate::history::features::inputs_reference;
 use crate::history::usage::{LevelUsage, NUM_LEVELS};
 
-fn head(seed: u64) -> Head {
+/// A head with random parameters.
+pub(in crate::history) fn head(seed: u64) -> Head {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let mut parameters: Vec<f32> = (0..NUM_PARAMETERS).map(|_| rng.random_range(-0.4..0.4)).collect();
-    parameters[Part::EngineScale.range()].fill(0.5);
-    parameters[Part::EngineMean.range()].fill(2.0);
-    Head::from_parameters(parameters).unwrap()
+    Head::from_parameters((0..NUM_PARAMETERS).map(|_| rng.random_range(-0.4..0.4)).collect()).unwrap()
 }
 
-fn usages(num_pairs: usize, seed: u64) -> Vec<Usage> {
+/// Counts of pairs as a history could have them.
+pub(in crate::history) fn usages(num_pairs: usize, seed: u64) -> Vec<Usage> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut usage = || {
         let mut own = rng.random_range(0..40);
@@ -49,13 +48,13 @@ fn usages(num_pairs: usize, seed: u64) -> Vec<Usage> {
 }
 
 /// A score in f64, by the formula.
-fn plain(head: &Head, usage: &Usage, engine: f64) -> HeadParts {
+fn plain(head: &Head, usage: &Usage) -> HeadParts {
     let part = |part: Part| head.part(part).iter().copied().map(f64::from).collect::<Vec<f64>>();
-    let (scale, mean) = (part(Part::EngineScale)[0], part(Part::EngineMean)[0]);
-    let (inputs, ratio_sum) = inputs_reference(usage, Some((engine - mean) * scale));
+    let (inputs, ratio_sum) = inputs_reference(usage);
     let layer = |inputs: &[f64], weight: Part, bias: Part| -> Vec<f64> {
         let (weight, bias) = (part(weight), part(bias));
-        let unit = |j: usize| inputs.iter().enumerate().map(|(i, x)| x * weight[i * bias.len() + j]).sum::<f64>();
+        let unit =
+            |j: usize| inputs.iter().enumerate().map(|(i, x)| x * weight[i * bias.len() + j]).sum::<f64>();
         (0..bias.len()).map(|j| unit(j) + bias[j]).collect()
     };
     let relu = |units: Vec<f64>| -> Vec<f64> { units.into_iter().map(|unit| unit.max(0.0)).collect() };
@@ -71,13 +70,12 @@ fn scores_are_those_of_the_formula_and_the_sums_of_their_parts() {
     let head = head(1);
     for num_pairs in [1, BLOCK_PAIRS - 1, BLOCK_PAIRS, 3 * PAIRS_PER_TASK + 5] {
         let usages = usages(num_pairs, num_pairs as u64);
-        let engine: Vec<f32> = (0..num_pairs).map(|i| (i % 7) as f32).collect();
         let mut scores = vec![f32::NAN; num_pairs];
-        head.scores(&usages, &engine, &mut scores);
-        let parts = head.parts(&usages, &engine);
+        head.scores(&usages, &mut scores);
+        let parts = head.parts(&usages);
         for (i, (score, parts)) in scores.iter().zip(&parts).enumerate() {
             assert_eq!(*score, parts.network + parts.closed_form);
-            let expected = plain(&head, &usages[i], engine[i].into());
+            let expected = plain(&head, &usages[i]);
             assert!((parts.closed_form - expected.closed_form).abs() < 1e-4, "{parts:?} {expected:?}");
             assert!((parts.network - expected.network).abs() < 1e-4, "{parts:?} {expected:?}");
         }
@@ -88,20 +86,16 @@ fn scores_are_those_of_the_formula_and_the_sums_of_their_parts() {
 fn a_pair_has_the_same_score_alone_and_among_others() {
     let (head, usages) = (head(2), usages(200, 9));
     let mut scores = vec![0.0; 200];
-    head.scores(&usages, &[], &mut scores);
+    head.scores(&usages, &mut scores);
     for (usage, score) in usages.iter().zip(&scores) {
         let mut alone = [0.0];
-        head.score_on_one_core(std::slice::from_ref(usage), &[], &mut alone);
+        head.score_on_one_core(std::slice::from_ref(usage), &mut alone);
         assert_eq!(alone[0], *score);
     }
-    // Without its scores the engine counts as its mean.
-    let mut of_mean = vec![0.0; 200];
-    head.scores(&usages, &[2.0; 200], &mut of_mean);
-    assert_eq!(of_mean, scores);
 }
 
 #[test]
-fn parameters_that_are_not_a_heads_are_refused() {
+fn wrong_parameters_are_refused() {
     assert!(Head::from_parameters(vec![0.0; NUM_PARAMETERS]).is_some());
     assert!(Head::from_parameters(vec![0.0; NUM_PARAMETERS - 1]).is_none());
     assert!(Head::from_parameters(vec![f32::NAN; NUM_PARAMETERS]).is_none());
