@@ -9,6 +9,7 @@ use tempfile::TempPath;
 use super::base::{History, Pairs};
 use super::build::HistoryBuilder;
 use super::event_log::EventLog;
+use super::fit::{FitOptions, fit_head};
 use super::head::{Head, HeadParts};
 use super::options::Options;
 use super::usage::Usage;
@@ -41,16 +42,7 @@ impl Detector {
     pub fn from_bytes(history: (Bytes, &str), head: (&[u8], &str)) -> Result<Self> {
         let (bytes, name) = history;
         let history = History::from_bytes(bytes, name)?;
-        let (bytes, name) = head;
-        let parameters = bytes.as_chunks::<4>().0.iter().copied().map(f32::from_le_bytes).collect();
-        let is_whole = bytes.len().is_multiple_of(4);
-        let head = Head::from_parameters(parameters).filter(|_| is_whole).ok_or_else(|| {
-            Error::data(
-                name,
-                "it holds no head of this version",
-                "copy the model folder again or train again",
-            )
-        })?;
+        let head = Head::from_bytes(head.0, head.1)?;
         Ok(Self { history, head })
     }
 
@@ -113,7 +105,7 @@ impl FittedDetector {
     /// As [`FittedDetector::count`].
     pub fn fit(log: &EventLog<'_>, seed: u64, options: &Options) -> Result<Self> {
         let history = Self::count(log, options)?;
-        Ok(Self { history, head: Head::fit(log, seed) })
+        Ok(Self { history, head: fit_head(log, &FitOptions::of_seed(seed))? })
     }
 
     /// Counts the log.
@@ -144,11 +136,6 @@ impl FittedDetector {
     pub fn temporary_file(folder: &Path) -> Result<TempPath> {
         let file = tempfile::Builder::new().prefix(crate::durable::TEMPORARY_PREFIX).tempfile_in(folder);
         Ok(file.map_err(Error::io("create a file in", folder))?.into_temp_path())
-    }
-
-    /// The bytes of the head's file: its parameters, 32-bit floats, little-endian.
-    pub fn head_bytes(&self) -> Vec<u8> {
-        self.head.parameters().iter().flat_map(|value| value.to_le_bytes()).collect()
     }
 }
 
