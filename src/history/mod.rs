@@ -35,6 +35,7 @@ mod prefetch;
 mod prequential;
 #[cfg(test)]
 mod reference;
+mod replay;
 mod spill;
 mod table;
 #[cfg(test)]
@@ -53,4 +54,5 @@ pub use event_log::{EventLog, Query};
 pub use head::{CLOSED_FORM_SHARE, Head, HeadModule, HeadParts};
 pub use info::{FamilySummary, days_between};
 pub use prequential::prequential_usage;
+pub use replay::ReplayedEvents;
 pub use usage::{IPV4_LENGTHS, IPV6_LENGTHS, LevelUsage, NUM_LEVELS, Usage};
