@@ -57,7 +57,7 @@ impl Detector {
         }
         scores.par_chunks_mut(PAIRS_PER_TASK).enumerate().for_each(|(task, scores)| {
             let range = task * PAIRS_PER_TASK..task * PAIRS_PER_TASK + scores.len();
-            let usages = self.usages(
+            let usages = self.history.usages_at(
                 &accounts[range.clone()],
                 &addresses[range.clone()],
                 times.map(|times| &times[range]),
@@ -69,14 +69,25 @@ impl Detector {
 
     /// What a pair's score is made of.
     pub fn parts(&self, account: u64, address: Address, time: Option<u32>) -> HeadParts {
-        let usages = self.usages(&[account], &[address], time.as_ref().map(std::slice::from_ref));
+        let usages = self.history.usages_at(&[account], &[address], time.as_ref().map(std::slice::from_ref));
         self.head.parts(&usages)[0]
     }
 
-    fn usages(&self, accounts: &[u64], addresses: &[Address], times: Option<&[u32]>) -> Vec<Usage> {
+    /// The scores of pairs of which this is known, `[pairs]`; see [`Detector::scores`]. On all cores.
+    pub fn scores_of(&self, usages: &[Usage]) -> Vec<f32> {
+        let mut scores = vec![0.0; usages.len()];
+        self.head.scores(usages, &mut scores);
+        scores
+    }
+}
+
+impl History {
+    /// What is known of pairs at `times`, in Unix seconds, one for each pair; without them as of the history's last event.
+    /// On one core, see [`History::usages`].
+    pub fn usages_at(&self, accounts: &[u64], addresses: &[Address], times: Option<&[u32]>) -> Vec<Usage> {
         let mut usages = vec![Usage::default(); accounts.len()];
         let last;
-        let (seconds, time_base) = match (times, self.history.times()) {
+        let (seconds, time_base) = match (times, self.times()) {
             (Some(times), Some(_)) => (Some(times), 0),
             (None, Some((_, end))) => {
                 last = vec![0; accounts.len()];
@@ -84,7 +95,7 @@ impl Detector {
             }
             (_, None) => (None, 0),
         };
-        self.history.usages(&Pairs { accounts, addresses, seconds, time_base }, &mut usages);
+        self.usages(&Pairs { accounts, addresses, seconds, time_base }, &mut usages);
         usages
     }
 }

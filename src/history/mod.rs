@@ -41,6 +41,7 @@ mod prefixes;
 mod prequential;
 #[cfg(test)]
 mod reference;
+mod replay;
 mod spill;
 mod table;
 #[cfg(test)]
@@ -65,4 +66,5 @@ pub use negatives::SamplingOptions;
 pub use network::Part;
 pub use options::Options;
 pub use prequential::prequential_usage;
+pub use replay::ReplayedEvents;
 pub use usage::{IPV4_LENGTHS, IPV6_LENGTHS, LevelUsage, NUM_LEVELS, Usage};
