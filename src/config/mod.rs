@@ -348,13 +348,6 @@ impl Config {
         {
             problems.push(Problem::new(&["training.checkpoint_interval"], what, help));
         }
-        if self.model.addresses == AddressFamilies::Both && self.model.detector == DetectorKind::Engine {
-            problems.push(Problem::new(
-                &["model.addresses", "model.detector"],
-                "the engine's encoder knows IPv4 addresses only",
-                "take detector = \"history\", or addresses = \"ipv4\"",
-            ));
-        }
         let on_bad_row = self.data.on_bad_row.as_str();
         let quarantine = on_bad_row.strip_prefix("quarantine=").is_some_and(|file| !file.is_empty());
         if !quarantine && !["fail", "skip"].contains(&on_bad_row) {

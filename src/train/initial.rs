@@ -120,10 +120,11 @@ fn find(path: &Path) -> Result<PathBuf> {
 }
 
 /// Keys that say how the weights lie.
-const SHAPE_KEYS: [&str; 3] = [
+const SHAPE_KEYS: [&str; 4] = [
     "hyperparameters.num_entity_vectors",
     "hyperparameters.vector_dim",
     "hyperparameters.num_ip_encoder_layers",
+    "model.addresses",
 ];
 
 /// What differs among [`SHAPE_KEYS`].
