@@ -6,19 +6,22 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use clap::Parser;
+use ipsight::event::AddressFamilies;
+use ipsight::model::families;
+use ipsight_kernels::addresses::Addresses;
 use ipsight_kernels::bits::bits_on_slices;
-use ipsight_kernels::first_layer::{FirstLayer, first_layer_gradient_reference, first_layer_reference};
+use ipsight_kernels::first_layer::{FirstLayer, first_layer_gradients_reference, first_layer_reference};
 use ipsight_kernels::folded::{FoldedInputs, folded_on_slices, folded_reference};
 use ipsight_kernels::folded_step::{ShardMut, folded_step_on_slices};
 use ipsight_kernels::gather::{gather_on_slices, gather_reference};
-use ipsight_kernels::negatives::{Negatives, pair_reference, pairs_on_slices};
+use ipsight_kernels::negatives::{Negatives, Positives, donors, pair_reference, pairs_on_slices};
 use ipsight_kernels::pair_loss::{RowLoss, pair_reference as loss_reference};
 use ipsight_kernels::row_adam::{AdamStep, RowsMut, TouchedRows, row_adam_on_slices, row_adam_reference};
 use ipsight_kernels::scores::{
     PairsToScore, ScoreInputs, fold_on_slices, fold_reference, score_reference, scores_on_slices,
     tables_on_slices,
 };
-use ipsight_kernels::shape::ModelShape;
+use ipsight_kernels::shape::{Families, ModelShape};
 use ipsight_kernels::uniform::{Uniform, uniform_on_slices, uniform_reference};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -32,6 +35,9 @@ use support::*;
 struct Options {
     #[command(flatten)]
     shared: SharedOptions,
+    /// Addresses of IPv4, or of one family and the other in turn: ipv4 or both
+    #[arg(long, value_name = "FAMILIES", default_value = "ipv4")]
+    addresses: AddressFamilies,
 }
 
 /// The work of `training`'s middle case.
@@ -52,13 +58,18 @@ fn main() -> Outcome<()> {
         floors.bandwidth / 1e9,
         floors.flops / 1e9
     );
-    let rows = kernels(&bench, shared, &floors);
+    let rows = kernels(&bench, shared, &floors, families(options.addresses));
     print(&rows);
     let path = shared.json.clone().unwrap_or_else(|| default_path("kernels"));
     std::fs::create_dir_all(path.parent().unwrap_or(".".as_ref()))?;
     let floors = json!({ "bytes_per_second": floors.bandwidth, "flop_per_second": floors.flops });
-    let document =
-        json!({ "benchmark": "kernels", "threads": shared.threads, "floors": floors, "kernels": rows });
+    let document = json!({
+        "benchmark": "kernels",
+        "addresses": options.addresses,
+        "threads": shared.threads,
+        "floors": floors,
+        "kernels": rows,
+    });
     std::fs::write(&path, serde_json::to_string_pretty(&document)? + "\n")?;
     eprintln!("results: {}", path.display());
     Ok(())
@@ -233,6 +244,7 @@ fn print(rows: &[Row]) {
 struct Data {
     shape: ModelShape,
     parameters: Vec<f32>,
+    /// Words.
     ips: Vec<u32>,
     /// In turn, or their rows would stay in the cache.
     batches: Vec<Batch>,
@@ -249,9 +261,18 @@ struct Batch {
 
 const NUM_BATCHES: usize = 16;
 
+/// Words of random addresses, one of each family in turn where there are both.
+fn random_ips(random: &mut ChaCha8Rng, num: usize, families: Families) -> Vec<u32> {
+    let mut address = |i: usize| match families == Families::Both && i % 2 == 1 {
+        true => random.random::<u64>() | 1 << 61,
+        false => random.random::<u32>().into(),
+    };
+    ipsight_kernels::addresses::words((0..num).map(&mut address), families)
+}
+
 impl Batch {
-    fn new(random: &mut ChaCha8Rng) -> Self {
-        let ips: Vec<u32> = (0..NUM_POSITIVES).map(|_| random.random()).collect();
+    fn new(random: &mut ChaCha8Rng, families: Families) -> Self {
+        let ips = random_ips(random, NUM_POSITIVES, families);
         let mut touched: Vec<i32> =
             (0..NUM_POSITIVES).map(|_| random.random_range(0..NUM_ROWS as i32)).collect();
         touched.sort_unstable();
@@ -264,8 +285,10 @@ impl Batch {
         }
         segments.push(NUM_POSITIVES as i32);
         let units = NUM_POSITIVES * NUM_PAIRS;
-        let (mut pair_ips, mut mask) = (vec![0; units], vec![0.0; units]);
-        pairs_on_slices(&Negatives::training(1, 1, 0, 0, 0), &ips, &mut pair_ips, &mut mask);
+        let (mut pair_ips, mut mask) = (vec![0; units * families.num_words()], vec![0.0; units]);
+        let ips = Addresses::new(&ips, families);
+        let positives = Positives { ips, donors: &donors(ips) };
+        pairs_on_slices(&Negatives::training(1, 1, 0, 0, 0), positives, &mut pair_ips, &mut mask);
         Self { rows, segments, pair_ips, mask }
     }
 
@@ -274,7 +297,7 @@ impl Batch {
         let pairs = self.segments[num_rows] as usize * NUM_PAIRS;
         FoldedInputs {
             segments: &self.segments[..=num_rows],
-            pair_ips: &self.pair_ips[..pairs],
+            pair_ips: Addresses::new(&self.pair_ips, data.shape.families).slice(0..pairs),
             mask: &self.mask[..pairs],
             parameters: &data.parameters,
             shape: data.shape,
@@ -288,16 +311,20 @@ impl Batch {
 }
 
 impl Data {
-    fn new() -> Self {
-        let shape = ModelShape::new(D, 1);
+    fn new(families: Families) -> Self {
+        let shape = ModelShape::new(D, 1, families);
         let mut random = ChaCha8Rng::seed_from_u64(1);
         let mut floats =
             |n: usize| (0..n).map(|_| 0.1 * (random.random::<f32>() - 0.5)).collect::<Vec<f32>>();
         let parameters = floats(shape.num_parameters());
         let table = [floats(NUM_ROWS * D), vec![0.0; NUM_ROWS * D], vec![0.0; NUM_ROWS * D]];
-        let ips: Vec<u32> = (0..NUM_POSITIVES).map(|_| random.random()).collect();
-        let batches = (0..NUM_BATCHES).map(|_| Batch::new(&mut random)).collect();
+        let ips = random_ips(&mut random, NUM_POSITIVES, families);
+        let batches = (0..NUM_BATCHES).map(|_| Batch::new(&mut random, families)).collect();
         Self { shape, parameters, ips, batches, table }
+    }
+
+    fn ips(&self) -> Addresses<'_> {
+        Addresses::new(&self.ips, self.shape.families)
     }
 
     /// Mini-batches in turn, for ever.
@@ -307,8 +334,8 @@ impl Data {
     }
 }
 
-fn kernels(bench: &Bench, shared: &SharedOptions, floors: &Floors) -> Vec<Row> {
-    let data = Data::new();
+fn kernels(bench: &Bench, shared: &SharedOptions, floors: &Floors, families: Families) -> Vec<Row> {
+    let data = Data::new(families);
     let mut rows = Vec::new();
     let mut add = |name: &str, measure: &mut dyn FnMut(&Data) -> Row| {
         if shared.wants(name) {
@@ -339,12 +366,19 @@ fn on_one_thread(name: &'static str, unit: &'static str, units: usize, bytes: f6
 }
 
 fn bits(bench: &Bench, floors: &Floors, data: &Data) -> Row {
-    let mut out = vec![0.0; 32 * NUM_POSITIVES];
+    let families = data.shape.families;
+    let mut out = vec![0.0; families.num_bits() * NUM_POSITIVES];
     let mut same = out.clone();
-    let twin = || bits_on_slices(&data.ips, black_box(&mut out));
+    let twin = || bits_on_slices(data.ips(), families, black_box(&mut out));
     // The twin is its own reference.
-    let reference = || bits_on_slices(&data.ips, black_box(&mut same));
-    let work = on_one_thread("bits", "address", NUM_POSITIVES, 132.0, 0.0);
+    let reference = || bits_on_slices(data.ips(), families, black_box(&mut same));
+    let work = on_one_thread(
+        "bits",
+        "address",
+        NUM_POSITIVES,
+        (4 * (families.num_bits() + families.num_words())) as f64,
+        0.0,
+    );
     bench.row(floors, work, twin, (NUM_POSITIVES, reference))
 }
 
@@ -360,14 +394,22 @@ fn uniform(bench: &Bench, floors: &Floors) -> Row {
 fn negatives(bench: &Bench, floors: &Floors, data: &Data) -> Row {
     let negatives = Negatives::training(1, 1, 0, 0, 0);
     let units = NUM_POSITIVES * NUM_PAIRS;
-    let (mut pair_ips, mut mask) = (vec![0; units], vec![0.0; units]);
-    let twin = || pairs_on_slices(&negatives, &data.ips, black_box(&mut pair_ips), &mut mask);
+    let num_words = data.shape.families.num_words();
+    let (mut pair_ips, mut mask) = (vec![0; units * num_words], vec![0.0; units]);
+    let donors = donors(data.ips());
+    let positives = Positives { ips: data.ips(), donors: &donors };
+    let twin = || pairs_on_slices(&negatives, positives, black_box(&mut pair_ips), &mut mask);
     let reference = || {
         for i in 0..units {
-            black_box(pair_reference(&negatives, &data.ips, i / NUM_PAIRS, i % NUM_PAIRS));
+            black_box(pair_reference(&negatives, positives, i / NUM_PAIRS, i % NUM_PAIRS));
         }
     };
-    bench.row(floors, work("negatives", "pair", units, 8.0, 0.0), twin, (units, reference))
+    bench.row(
+        floors,
+        work("negatives", "pair", units, (4 + 4 * num_words) as f64, 0.0),
+        twin,
+        (units, reference),
+    )
 }
 
 fn gather(bench: &Bench, floors: &Floors, data: &Data) -> Row {
@@ -388,32 +430,36 @@ fn first_layer(bench: &Bench, floors: &Floors, data: &Data) -> Row {
     let mut out = vec![0.0; NUM_POSITIVES * D];
     let reference = || {
         for i in 0..100 * D {
-            black_box(first_layer_reference(layer.weight, layer.bias, data.ips[i / D], i % D));
+            black_box(first_layer_reference(layer, data.ips().get(i / D), i % D));
         }
     };
-    let work = on_one_thread("first_layer", "address", NUM_POSITIVES, 4.0 * D as f64, 16.0 * D as f64);
-    bench.row(floors, work, || layer.encode(&data.ips, black_box(&mut out)), (100, reference))
+    let work =
+        on_one_thread("first_layer", "address", NUM_POSITIVES, 4.0 * D as f64, flop_of_first_layer(data));
+    bench.row(floors, work, || layer.encode(data.ips(), black_box(&mut out)), (100, reference))
 }
 
 fn first_layer_backward(bench: &Bench, floors: &Floors, data: &Data) -> Row {
     let layer = FirstLayer::of_encoder(&data.shape, &data.parameters);
     let gradients: Vec<f32> = (0..NUM_POSITIVES * D).map(|i| (i % 13) as f32).collect();
-    let twin = || drop(black_box(layer.gradients(&data.ips, &gradients)));
-    let reference = || {
-        for k in 0..D {
-            (0..32).for_each(|bit| {
-                black_box(first_layer_gradient_reference(
-                    &data.ips[..100],
-                    &gradients[..100 * D],
-                    Some(bit),
-                    k,
-                ));
-            });
-        }
-    };
-    let work =
-        on_one_thread("first_layer_backward", "address", NUM_POSITIVES, 4.0 * D as f64, 16.0 * D as f64);
+    let twin = || drop(black_box(layer.gradients(data.ips(), &gradients)));
+    let few = data.ips().slice(0..100);
+    let reference = || drop(black_box(first_layer_gradients_reference(layer, few, &gradients[..100 * D])));
+    let flop = flop_of_first_layer(data);
+    let work = on_one_thread("first_layer_backward", "address", NUM_POSITIVES, 4.0 * D as f64, flop);
     bench.row(floors, work, twin, (100, reference))
+}
+
+/// Additions of an address, those that a fused multiply-add would leave out counted too.
+fn flop_of_first_layer(data: &Data) -> f64 {
+    2.0 * (num_digits(data.shape.families) * D) as f64
+}
+
+/// Nibbles of an address, on average.
+fn num_digits(families: Families) -> usize {
+    match families {
+        Families::Ipv4 => 8,
+        Families::Both => 12,
+    }
 }
 
 fn pair_loss(bench: &Bench, floors: &Floors, data: &Data) -> Row {
@@ -457,8 +503,8 @@ fn row_adam(bench: &Bench, floors: &Floors, data: &Data) -> Row {
 }
 
 /// Three products with the output layer, and for each pair the first layer and the pass over the pairs.
-fn flop_of_a_positive() -> f64 {
-    (6 * D * D + NUM_PAIRS * (8 + 8 + 5) * D) as f64
+fn flop_of_a_positive(data: &Data) -> f64 {
+    (6 * D * D + NUM_PAIRS * (2 * num_digits(data.shape.families) + 5) * D) as f64
 }
 
 /// Rows that the slow references get.
@@ -471,7 +517,7 @@ fn folded(bench: &Bench, floors: &Floors, data: &Data) -> Row {
     let twin = || drop(black_box(folded_on_slices(batch.inputs(data, batch.rows.len()), &vectors)));
     let few = batch.inputs(data, FEW_ROWS);
     let reference = || drop(black_box(folded_reference(few, &vectors[..FEW_ROWS * D])));
-    let work = work("folded", "positive", NUM_POSITIVES, 8.0 * D as f64, flop_of_a_positive());
+    let work = work("folded", "positive", NUM_POSITIVES, 8.0 * D as f64, flop_of_a_positive(data));
     bench.row(floors, work, twin, (batch.segments[FEW_ROWS] as usize, reference))
 }
 
@@ -494,7 +540,7 @@ fn folded_step(bench: &Bench, floors: &Floors, data: &Data) -> Row {
         let [w, m, v] = &mut tables;
         row_adam_reference(RowsMut { w, m, v }, touched, &adam);
     };
-    let work = work("folded_step", "positive", NUM_POSITIVES, 24.0 * D as f64, flop_of_a_positive());
+    let work = work("folded_step", "positive", NUM_POSITIVES, 24.0 * D as f64, flop_of_a_positive(data));
     bench.row(floors, work, twin, (batch.segments[FEW_ROWS] as usize, reference))
 }
 
@@ -516,17 +562,18 @@ fn scores(bench: &Bench, floors: &Floors, data: &Data) -> Row {
     let tables = tables_on_slices(&data.shape, &data.parameters);
     let mut random = ChaCha8Rng::seed_from_u64(2);
     let rows: Vec<i32> = (0..UNITS).map(|_| random.random_range(0..NUM_ROWS as i32)).collect();
-    let ips: Vec<u32> = (0..UNITS).map(|_| random.random()).collect();
+    let ips = random_ips(&mut random, UNITS, data.shape.families);
+    let ips = Addresses::new(&ips, data.shape.families);
     let inputs =
         ScoreInputs { folded: &folded, tables: &tables, parameters: &data.parameters, shape: data.shape };
-    let pairs = PairsToScore { rows: &rows, ips: &ips };
+    let pairs = PairsToScore { rows: &rows, ips };
     let columns = data.shape.folded_width();
     let mut out = vec![0.0; UNITS];
     let twin = || scores_on_slices(inputs, pairs, black_box(&mut out));
     let reference = || {
         for i in 0..200 {
             let row = &folded[rows[i] as usize * columns..][..columns];
-            black_box(score_reference(&data.shape, &data.parameters, row, ips[i]));
+            black_box(score_reference(&data.shape, &data.parameters, row, ips.get(i)));
         }
     };
     let work = work("scores", "pair", UNITS, (4 * (D + 1)) as f64, 6.0 * D as f64);

@@ -6,9 +6,10 @@ use std::time::Instant;
 
 use clap::Parser;
 use ipsight::Config;
-use ipsight::config::{DeviceChoice, Hyperparameters};
+use ipsight::config::{DeviceChoice, Hyperparameters, ModelConfig};
 use ipsight::data::MiniBatch;
 use ipsight::device::{self, MemoryPlan};
+use ipsight::event::{Address, AddressFamilies};
 use ipsight::model::IpInsightsConfig;
 use ipsight::train::TrainState;
 use ipsight_kernels::negatives::Negatives;
@@ -47,6 +48,8 @@ struct Case {
     mini_batch_size: usize,
     num_random: usize,
     num_shuffled: usize,
+    /// With both, one event of each family in turn.
+    addresses: AddressFamilies,
     /// How many times the twin's speed it should have.
     target: Option<f64>,
 }
@@ -59,7 +62,7 @@ fn main() -> Outcome<()> {
     let cases = if options.gpu { gpu_cases(&options) } else { cpu_cases(&options) };
     let mut names: Vec<&str> = cases.iter().map(|case| case.name.as_str()).collect();
     if !options.gpu {
-        names.push(GROWTH);
+        names.extend([GROWTH, FAMILIES]);
     }
     options.shared.check_cases(&names)?;
 
@@ -69,6 +72,9 @@ fn main() -> Outcome<()> {
     }
     if !options.gpu && options.shared.wants(GROWTH) {
         measure_growth(&options, &cases, &mut report)?;
+    }
+    if !options.gpu && options.shared.wants(FAMILIES) {
+        measure_families(&options, &mut report)?;
     }
     report.finish()
 }
@@ -87,7 +93,17 @@ impl Options {
     fn case(&self, name: String, num_entity_vectors: usize) -> Case {
         let device = self.device().to_string();
         let (mini_batch_size, num_random, num_shuffled, target) = (10_000, 1, 1, None);
-        Case { name, device, num_entity_vectors, mini_batch_size, num_random, num_shuffled, target }
+        let addresses = AddressFamilies::Ipv4;
+        Case {
+            name,
+            device,
+            num_entity_vectors,
+            mini_batch_size,
+            num_random,
+            num_shuffled,
+            addresses,
+            target,
+        }
     }
 }
 
@@ -96,6 +112,11 @@ const GROWTH: &str = "growth";
 const GROWTH_FROM: &str = "20k";
 const GROWTH_TO: &str = "1M";
 const GROWTH_TARGET: f64 = 1.4;
+
+/// The case that compares our speed on events of both families, half of each, with that on IPv4 alone, and what it is
+/// to reach at least.
+const FAMILIES: &str = "families";
+const FAMILIES_TARGET: f64 = 0.85;
 
 /// The case whose peak memory has a target, in bytes.
 const MEMORY_CASE: &str = "1M";
@@ -207,6 +228,33 @@ fn measure_growth(options: &Options, cases: &[Case], report: &mut Report) -> Out
     Ok(())
 }
 
+/// Positives a second of both families over those of IPv4 alone: two of our own sides, in turn.
+fn measure_families(options: &Options, report: &mut Report) -> Outcome<()> {
+    eprintln!("{FAMILIES}: starting ours with both families and with IPv4 alone");
+    let start = |addresses| {
+        let case = options.case(FAMILIES.into(), 200_000);
+        Side::ours(&options.shared, &Case { addresses, ..case })
+    };
+    let [mut both, mut ipv4] = [start(AddressFamilies::Both)?, start(AddressFamilies::Ipv4)?];
+    let train = |steps| Request::Train { steps };
+    let steps = ipv4.count_for(options.shared.round_seconds(), train)?;
+    both.count_for(0.0, train)?;
+    let mut sides = [(&mut both, train(steps)), (&mut ipv4, train(steps))];
+    let rounds = interleave(options.shared.num_rounds(), &mut sides)?;
+    report.push(Measurement {
+        name: "speed on both families over IPv4 alone".into(),
+        unit: Unit::Times,
+        ours: ratios(&rounds[1].seconds, &rounds[0].seconds),
+        peer: None,
+        ratio: None,
+        target: Some(Target::AtLeast(FAMILIES_TARGET)),
+        has_peer: false,
+        others_share: rounds[0].others_share,
+        details: json!({ "both": rounds[0], "ipv4": rounds[1] }),
+    });
+    Ok(())
+}
+
 fn start_peer(options: &Options, case: &Case) -> Outcome<Started> {
     let arguments = [
         ("num-entity-vectors", case.num_entity_vectors),
@@ -230,6 +278,7 @@ fn serve_case(case: &Case) -> Outcome<()> {
             num_ip_encoder_layers: 1,
             ..Hyperparameters::default()
         },
+        model: ModelConfig { addresses: case.addresses, ..ModelConfig::default() },
         ..Config::default()
     };
     let plan = MemoryPlan::for_training(&config, &chosen.limits)?;
@@ -251,10 +300,20 @@ fn serve_case(case: &Case) -> Outcome<()> {
     })
 }
 
-/// Uniformly random (row, IP) pairs: no cache helps, and hardly a row comes twice in a mini-batch.
+/// Uniformly random (row, address) pairs: no cache helps, and hardly a row comes twice in a mini-batch.
 fn mini_batches(case: &Case) -> Vec<MiniBatch> {
     let mut rng = ChaCha8Rng::seed_from_u64(0);
-    let mut pair = || (rng.random_range(0..case.num_entity_vectors as u32), rng.random());
+    let mut is_ipv6 = false;
+    let mut pair = || {
+        is_ipv6 = !is_ipv6 && case.addresses == AddressFamilies::Both;
+        let row = rng.random_range(0..case.num_entity_vectors as u32);
+        // Any of IPv4, or of 2000::/3.
+        let address = match is_ipv6 {
+            true => Address::from_bits(1 << 61 | rng.random::<u64>() >> 3),
+            false => Address::from_ipv4(rng.random()),
+        };
+        (row, address)
+    };
     let mut batch = || MiniBatch::sorted(std::iter::repeat_with(&mut pair).take(case.mini_batch_size));
     (0..NUM_MINI_BATCHES).map(|_| batch()).collect()
 }

@@ -3,7 +3,6 @@
 use burn::tensor::Device;
 #[cfg(feature = "wgpu")]
 use burn::tensor::{DeviceKind, wgpu::wgpu};
-use ipsight_kernels::first_layer::NUM_BUCKETS;
 use ipsight_kernels::folded::{CHUNKS_AT_ONCE, MIN_POSITIVES_PER_CHUNK, ROWS_PER_BLOCK};
 use ipsight_kernels::shape::ModelShape;
 use serde::Serialize;
@@ -329,8 +328,9 @@ impl StepMemory {
     fn new(config: &Config, on_gpu: bool) -> Self {
         let (h, shape) = (&config.hyperparameters, model_shape(config));
         let num_pairs = 1 + h.random_negative_sampling_rate + h.shuffled_negative_sampling_rate;
-        // Addresses, mask, logits, gradients and rows of the pairs are such a tensor each, at most.
+        // Mask, logits, gradients and rows of the pairs are such a tensor each, at most, and each word of addresses.
         let pairs = 4 * (h.mini_batch_size * num_pairs) as u64;
+        let num_words = shape.families.num_words() as u64;
         // Entity rows, their gradients, q and s are such a tensor each, at most, where every positive has a row of its
         // own.
         let widest = shape.vector_dim.max(shape.output_width()) + 1;
@@ -341,17 +341,24 @@ impl StepMemory {
             let kept = if h.num_ip_encoder_layers > 1 { pairs * h.vector_dim as u64 } else { 0 };
             const SLICES: u64 = 2 * (16 << 20);
             return Self {
-                largest_tensor: pairs.max(rows).max(encoder).max(kept),
-                total: 5 * pairs + 4 * rows + 4 * encoder + kept * h.num_ip_encoder_layers as u64 + SLICES,
+                largest_tensor: (num_words * pairs).max(rows).max(encoder).max(kept),
+                total: (4 + num_words) * pairs
+                    + 4 * rows
+                    + 4 * encoder
+                    + kept * h.num_ip_encoder_layers as u64
+                    + SLICES,
             };
         }
         // Parameters, moments, gradient; each layer packed two ways; and a gradient a chunk.
-        let buckets = 4 * (NUM_BUCKETS * h.vector_dim) as u64;
+        let buckets = 4 * (shape.families.num_nibble_rows() * h.vector_dim) as u64;
         let chunks = h.mini_batch_size.div_ceil(MIN_POSITIVES_PER_CHUNK).min(CHUNKS_AT_ONCE) as u64 + 1;
         // And what a thread keeps of a block of rows: e, dE, Q and S.
         let of_block = 2 * (h.vector_dim + shape.output_width()).next_multiple_of(16);
         let blocks = 4 * (ROWS_PER_BLOCK * of_block * rayon::current_num_threads()) as u64;
-        Self { largest_tensor: rows, total: 5 * pairs + 6 * encoder + chunks * (encoder + buckets) + blocks }
+        Self {
+            largest_tensor: rows,
+            total: (4 + num_words) * pairs + 6 * encoder + chunks * (encoder + buckets) + blocks,
+        }
     }
 }
 

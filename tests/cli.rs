@@ -228,8 +228,8 @@ fn ipv6_is_refused_or_skipped_by_name_and_held_ipv4_addresses_are_taken() {
     };
     train("plain.csv", "plain_run", &[]).expect(0, &[]);
     train("mapped.csv", "mapped_run", &[]).expect(0, &[]);
-    train("mapped.arrow", "both_run", &["--set", "model.addresses=both"]).expect(0, &[]);
-    for run in ["mapped_run", "both_run"] {
+    train("mapped.arrow", "prepared_run", &[]).expect(0, &[]);
+    for run in ["mapped_run", "prepared_run"] {
         let weights = |run: &str| file(&format!("{run}/model/model.safetensors"));
         assert!(weights(run) == weights("plain_run"), "{run}");
     }

@@ -9,8 +9,8 @@ use std::sync::LazyLock;
 
 use burn::tensor::Device;
 use ipsight::config::DeviceChoice;
-use ipsight::event::Address;
-use ipsight::inference::explain::{NETWORK_LENGTH, explain};
+use ipsight::event::{Address, AddressFamilies};
+use ipsight::inference::explain::{explain, network_length};
 use ipsight::model::{IpInsights, IpInsightsConfig};
 use ipsight::{Event, Scorer, device};
 use ipsight_kernels::philox::philox4x32_10;
@@ -91,8 +91,47 @@ fn means_along_the_address_and_of_networks_are_those_of_its_scores() {
         assert!(usual.nearest.iter().all(|network| network.mean_score > 0.0), "{at}: {usual:?}");
         assert_eq!(usual.nearest.len(), usual.num_usual.min(3), "{at}");
         for network in usual.highest.iter().chain(&usual.nearest) {
-            assert_eq!(network.network.length(), NETWORK_LENGTH);
+            assert_eq!(network.network.length(), network_length(event.address));
         }
+    }
+}
+
+/// A model of both families explains IPv6 by networks of IPv6, and IPv4 as a model of IPv4 alone does.
+#[test]
+fn means_of_ipv6_are_those_of_its_scores() {
+    for num_layers in [0, 1, 2] {
+        let at = format!("L = {num_layers}");
+        let half = |_: &str, values: &mut [f32]| values.iter_mut().for_each(|v| *v *= 0.5);
+        let config = config(num_layers).with_addresses(AddressFamilies::Both);
+        let scorer = scorer(model(&config, &ndarray(), half));
+        let event = Event { address: Address::from_bits(0x2A01_04F8_1234_5678), ..events()[0] };
+        let explanation = explain(&scorer, event).unwrap();
+        assert_eq!(explanation, explain(&scorer, event).unwrap(), "the same every time");
+        let steps = &explanation.along_address;
+        let prefixes: Vec<String> = steps.iter().map(|step| step.prefix.to_string()).collect();
+        let expected =
+            ["2000::/3", "2a01::/16", "2a01:4f8::/32", "2a01:4f8:1234::/48", "2a01:4f8:1234:5678::/64"];
+        assert_eq!(prefixes, expected);
+        // A /48 has 2^16 addresses, which are all taken here.
+        let first = event.address.bits() & !0xFFFF;
+        let all: Vec<Event> =
+            (0..1 << 16).map(|rest| Event { address: Address::from_bits(first | rest), ..event }).collect();
+        let scores = scorer.dot_products(&all).unwrap();
+        let mean = scores.iter().map(|score| f64::from(*score)).sum::<f64>() / scores.len() as f64;
+        let squares = scores.iter().map(|score| (f64::from(*score) - mean).powi(2)).sum::<f64>();
+        let deviation = (squares / scores.len() as f64).sqrt();
+        let error = (steps[3].mean_score - mean).abs();
+        assert!(error < 5.0 * deviation / 32.0, "{at}: {error} from 1,024 of deviation {deviation}");
+        assert_eq!(steps[4].mean_score, f64::from(explanation.dot_product));
+
+        let usual = &explanation.usual_networks;
+        assert!(usual.nearest.is_sorted_by(|a, b| a.shared_bits >= b.shared_bits), "{at}: {usual:?}");
+        assert_eq!((usual.highest.len(), usual.nearest.len()), (5, usual.num_usual.min(3)), "{at}");
+        for network in usual.highest.iter().chain(&usual.nearest) {
+            let text = network.network.to_string();
+            assert!(text.ends_with("::/19") && (text.starts_with('2') || text.starts_with('3')), "{text}");
+        }
+        assert_eq!(explain(&scorer, events()[0]).unwrap().along_address.len(), 5);
     }
 }
 
@@ -240,7 +279,7 @@ fn thresholds_are_told_as_score_tells_them() {
 
 #[test]
 fn what_is_wrong_is_said() {
-    explained("run/model", &["user_1", "2001:db8::1"]).expect(2, &["<IP>", "IPv6"]);
+    explained("run/model", &["user_1", "2001:db8::1"]).expect(2, &["IP", "model.addresses"]);
     explained("run/model", &["user_1", "[::1]:443"]).expect(2, &["<IP>", "IPv6"]);
     for ip in ["1.2.3", "1.2.3.256", "01.2.3.4", "1.2.3.4:80", "1.2.3.0/24", "", "x"] {
         explained("run/model", &["user_1", ip]).expect(2, &["IP", "four numbers from 0 to 255"]);

@@ -5,29 +5,63 @@ mod support;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use ipsight::model::index_tensor;
 use ipsight::tensors::{ip_tensor, read_floats};
+use ipsight_kernels::addresses::Addresses;
 use ipsight_kernels::bits::{bits_on_slices, ip_bits};
-use ipsight_kernels::first_layer::{FirstLayer, first_layer_gradient_reference, first_layer_reference};
+use ipsight_kernels::first_layer::{FirstLayer, first_layer_gradients_reference, first_layer_reference};
 use ipsight_kernels::folded::{FoldedInputs, Pairs, folded, folded_on_slices, folded_reference};
 use ipsight_kernels::folded_step::{ShardMut, folded_step_on_slices};
 use ipsight_kernels::gather::{gather, gather_reference};
-use ipsight_kernels::negatives::{Negatives, pair_reference, pairs};
+use ipsight_kernels::negatives::{Negatives, Positives, donors, pair_reference, pairs, pairs_on_slices};
 use ipsight_kernels::num_table_copies;
 use ipsight_kernels::pair_loss::{RowLoss, pair_reference as loss_reference};
 use ipsight_kernels::philox::philox4x32_10;
 use ipsight_kernels::row_adam::{AdamStep, RowsMut, TouchedRows, row_adam, row_adam_reference};
 use ipsight_kernels::scores::{fold, fold_reference, lookup_tables, score_reference, scores};
-use ipsight_kernels::shape::ModelShape;
+use ipsight_kernels::shape::{Families, ModelShape};
 use ipsight_kernels::uniform::{Uniform, uniform, uniform_reference};
 use proptest::prelude::*;
 use support::{Mismatches, devices};
 
-fn read_ips(tensor: Tensor<2, Int>) -> Vec<u32> {
+const FAMILIES: [Families; 2] = [Families::Ipv4, Families::Both];
+
+fn read_words(tensor: Tensor<2, Int>) -> Vec<u32> {
     tensor.try_into_data().unwrap().try_to_vec::<u32>().unwrap()
+}
+
+fn read_ips(tensor: Tensor<2, Int>, families: Families) -> Vec<u64> {
+    Addresses::new(&read_words(tensor), families).iter().collect()
+}
+
+fn words_of(ips: &[u64], families: Families) -> Vec<u32> {
+    ipsight_kernels::addresses::words(ips.iter().copied(), families)
+}
+
+/// The pairs of addresses, and their mask.
+fn pairs_of(ips: &[u64], families: Families, negatives: Negatives, device: &Device) -> (Vec<u64>, Vec<f32>) {
+    let words = words_of(ips, families);
+    let mut donors = donors(Addresses::new(&words, families));
+    if donors.is_empty() {
+        donors.push(0);
+    }
+    let (pair_ips, mask) = pairs(ip_tensor(words, device), ip_tensor(donors, device), families, negatives);
+    (read_ips(pair_ips, families), read_floats(mask).unwrap())
 }
 
 /// Numbers that are not random but look it; floats in -1..1.
 fn words(n: usize, stream: u32) -> Vec<u32> {
     (0..n as u32).map(|i| philox4x32_10([i, 0, 0, stream], [1, 2])[0]).collect()
+}
+
+/// Addresses: of IPv4, or about half of each family and, of IPv6, some with a low or a high word alone.
+fn addresses(n: usize, stream: u32, families: Families) -> Vec<u64> {
+    let low = words(n, stream).into_iter().map(u64::from);
+    let other = words(n, stream + 1000).into_iter().map(u64::from);
+    let address = |(low, other): (u64, u64)| match (families, other % 8) {
+        (Families::Ipv4, _) | (Families::Both, 0..4) => low,
+        (Families::Both, 4) => (other | 1) << 32,
+        _ => (other | 1) << 32 | low,
+    };
+    low.zip(other).map(address).collect()
 }
 
 fn floats(n: usize, stream: u32) -> Vec<f32> {
@@ -61,18 +95,23 @@ fn philox_equals_an_independent_implementation() {
 fn pairs_are_the_same_integers_on_every_backend() {
     for (name, device) in devices() {
         for (num_rows, random, shuffled) in [(1, 1, 0), (7, 0, 3), (257, 5, 1), (1000, 1, 1), (33, 9, 2)] {
-            for seed in [0, 3, u64::MAX] {
+            for (seed, families) in [0, 3, u64::MAX].into_iter().flat_map(|seed| FAMILIES.map(|f| (seed, f)))
+            {
                 let negatives = Negatives::training(random, shuffled, seed, 2, 5);
                 // Few distinct addresses, so that shuffled negatives meet their own positive.
-                let ips: Vec<u32> = words(num_rows, 1).into_iter().map(|word| word % 16).collect();
-                poison(&device, num_rows * negatives.num_pairs());
-                let (pair_ips, mask) = pairs(ip_tensor(ips.clone(), &device), negatives);
-                let (pair_ips, mask) = (read_ips(pair_ips), read_floats(mask).unwrap());
+                let ips: Vec<u64> =
+                    addresses(num_rows, 1, families).into_iter().map(|ip| ip & 0xF_0000_000F).collect();
+                poison(&device, num_rows * negatives.num_pairs() * families.num_words());
+                let (pair_ips, mask) = pairs_of(&ips, families, negatives, &device);
+                let words = words_of(&ips, families);
+                let ips = Addresses::new(&words, families);
+                let positives = Positives { ips, donors: &donors(ips) };
                 for row in 0..num_rows {
                     for column in 0..negatives.num_pairs() {
                         let i = row * negatives.num_pairs() + column;
-                        let expected = pair_reference(&negatives, &ips, row, column);
-                        assert_eq!((pair_ips[i], mask[i]), expected, "{name}: row {row}, column {column}");
+                        let expected = pair_reference(&negatives, positives, row, column);
+                        let at = format!("{name}, {families:?}: row {row}, column {column}");
+                        assert_eq!((pair_ips[i], mask[i]), expected, "{at}");
                     }
                 }
             }
@@ -83,11 +122,11 @@ fn pairs_are_the_same_integers_on_every_backend() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Each shuffled column is a permutation of the mini-batch's addresses; exactly the negatives that
-    /// equal their own positive are masked.
+    /// Each shuffled column is a permutation of the mini-batch's addresses, random ones are of the positive's family;
+    /// exactly the negatives that equal their own positive are masked.
     #[test]
     fn counts_and_masks_of_negatives(
-        ips in prop::collection::vec(0u32..50, 1..200),
+        ips in prop::collection::vec(prop_oneof![0u64..50, (1u64 << 61..(1 << 61) + 20)], 1..200),
         random in 0usize..4,
         shuffled in 0usize..4,
         seed: u64,
@@ -95,9 +134,11 @@ proptest! {
     ) {
         let negatives = Negatives::training(random, shuffled, seed, 1, step);
         let device = &devices()[0].1;
-        let (pair_ips, mask) = pairs(ip_tensor(ips.clone(), device), negatives);
-        prop_assert_eq!(pair_ips.dims(), [ips.len(), 1 + random + shuffled]);
-        let (pair_ips, mask) = (read_ips(pair_ips), read_floats(mask).unwrap());
+        let (pair_ips, mask) = pairs_of(&ips, Families::Both, negatives, device);
+        prop_assert_eq!(pair_ips.len(), ips.len() * (1 + random + shuffled));
+        for pairs in pair_ips.chunks(negatives.num_pairs()) {
+            prop_assert!(pairs[1..1 + random].iter().all(|ip| (ip >> 32 == 0) == (pairs[0] >> 32 == 0)));
+        }
         let num_pairs = negatives.num_pairs();
         let column = |c: usize| pair_ips.iter().skip(c).step_by(num_pairs).copied().collect::<Vec<_>>();
         prop_assert_eq!(column(0), ips.clone());
@@ -118,9 +159,9 @@ proptest! {
 #[test]
 fn steps_epochs_and_columns_draw_different_negatives() {
     let device = &devices()[0].1;
-    let ips = words(500, 9);
+    let ips = addresses(500, 9, Families::Both);
     let draw = |seed, epoch, step| {
-        read_ips(pairs(ip_tensor(ips.clone(), device), Negatives::training(2, 2, seed, epoch, step)).0)
+        pairs_of(&ips, Families::Both, Negatives::training(2, 2, seed, epoch, step), device).0
     };
     let first = draw(1, 0, 0);
     assert_eq!(first, draw(1, 0, 0));
@@ -136,33 +177,105 @@ fn steps_epochs_and_columns_draw_different_negatives() {
 #[test]
 fn random_negatives_are_uniform_in_every_octet() {
     let device = &devices()[0].1;
-    let (pair_ips, _) = pairs(ip_tensor(vec![0; 50_000], device), Negatives::training(4, 0, 1, 0, 0));
-    let mut counts = [[0i32; 256]; 4];
-    for pairs in read_ips(pair_ips).chunks(5) {
-        for ip in &pairs[1..] {
-            for (octet, value) in ip.to_be_bytes().into_iter().enumerate() {
-                counts[octet][value as usize] += 1;
+    for families in FAMILIES {
+        let (pair_ips, _) = pairs_of(&[0; 50_000], families, Negatives::training(4, 0, 1, 0, 0), device);
+        let mut counts = [[0i32; 256]; 4];
+        for pairs in pair_ips.chunks(5) {
+            for ip in &pairs[1..] {
+                for (octet, value) in u32::try_from(*ip).unwrap().to_be_bytes().into_iter().enumerate() {
+                    counts[octet][value as usize] += 1;
+                }
             }
         }
-    }
-    for (octet, counts) in counts.iter().enumerate() {
-        for (value, count) in counts.iter().enumerate() {
-            assert!((count - 781).abs() < 167, "octet {octet} is {value} in {count} of 200,000");
+        for (octet, counts) in counts.iter().enumerate() {
+            for (value, count) in counts.iter().enumerate() {
+                assert!((count - 781).abs() < 167, "octet {octet} is {value} in {count} of 200,000");
+            }
         }
     }
 }
 
+/// The random negatives of IPv4 addresses do not depend on whether the model knows IPv6.
+#[test]
+fn random_negatives_of_ipv4_are_the_same_beside_ipv6() {
+    let device = &devices()[0].1;
+    let both = addresses(500, 9, Families::Both);
+    let ipv4: Vec<u64> = both.iter().map(|ip| ip & u64::from(u32::MAX)).collect();
+    let negatives = Negatives::training(3, 1, 7, 1, 2);
+    let [(alone, _), (beside, _)] = [(&ipv4, Families::Ipv4), (&both, Families::Both)]
+        .map(|(ips, families)| pairs_of(ips, families, negatives, device));
+    let rows = alone.chunks(5).zip(beside.chunks(5));
+    let num_equal = rows.filter(|(alone, beside)| alone[1..4] == beside[1..4]).count();
+    let num_ipv4 = both.iter().filter(|ip| *ip >> 32 == 0).count();
+    assert!(num_ipv4 > 200 && num_equal == num_ipv4, "{num_equal} of {num_ipv4}");
+}
+
+/// An IPv6 negative has the first 24 bits at least of a positive's address; each length comes as often, and behind it
+/// bits are as often 0 as 1.
+#[test]
+fn random_ipv6_negatives_share_prefixes_with_positives() {
+    let device = &devices()[0].1;
+    // Two donors of four: of the others, one is IPv4.
+    let donor = 0x2A01_04F8_1234_5678u64;
+    let ips: Vec<u64> = (0..20_000).map(|row| if row % 2 == 0 { donor } else { 7 }).collect();
+    let (pair_ips, _) = pairs_of(&ips, Families::Both, Negatives::training(2, 0, 1, 0, 0), device);
+    let mut counts = [0i32; 65];
+    let mut last_bits = 0i32;
+    for pairs in pair_ips.chunks(3).step_by(2) {
+        for ip in &pairs[1..] {
+            let shared = (ip ^ donor).leading_zeros() as usize;
+            assert!(shared >= 24, "{ip:x}");
+            counts[shared] += 1;
+            last_bits += (ip & 0xF).count_ones() as i32;
+        }
+    }
+    // A prefix of l bits is followed by another bit in half of the draws: P(shared = s) = sum over l of 2^-(s - l + 1).
+    let expected = |shared: usize| -> f64 {
+        let lengths = 24..=shared.min(60);
+        let tail = |l: usize| {
+            if shared == 64 { 0.5f64.powi(64 - l as i32) } else { 0.5f64.powi((shared - l) as i32 + 1) }
+        };
+        lengths.map(tail).sum::<f64>() / 37.0 * 20_000.0
+    };
+    for (shared, count) in counts.iter().enumerate().skip(24) {
+        let expected = expected(shared);
+        assert!(
+            (f64::from(*count) - expected).abs() < 6.0 * expected.sqrt() + 1.0,
+            "{shared}: {count}, {expected}"
+        );
+    }
+    // The donor's last nibble has one bit of four; it is kept in 0 of the draws, wholly drawn in all.
+    assert!((last_bits - 40_000).abs() < 6 * 141, "{last_bits}");
+}
+
 #[test]
 fn bits_are_the_same_on_every_backend() {
-    let mut ips = words(301, 3);
-    ips.extend([0, 1, 1 << 31, u32::MAX]);
-    let mut expected = vec![0.0; ips.len() * 32];
-    bits_on_slices(&ips, &mut expected);
-    assert_eq!(expected[(ips.len() - 2) * 32..][..2], [1.0, -1.0], "the most significant bit comes first");
-    for (name, device) in devices() {
-        poison(&device, expected.len());
-        assert_eq!(read_floats(ip_bits(ip_tensor(ips.clone(), &device))).unwrap(), expected, "{name}");
+    for families in FAMILIES {
+        let mut ips = addresses(301, 3, families);
+        ips.extend([0, 1, 1 << 31, u32::MAX.into()]);
+        let n = families.num_bits();
+        let words = words_of(&ips, families);
+        let mut expected = vec![0.0; ips.len() * n];
+        bits_on_slices(Addresses::new(&words, families), families, &mut expected);
+        let first = &expected[(ips.len() - 2) * n..][..n];
+        assert_eq!(first[..2], [1.0, -1.0], "the most significant bit comes first");
+        assert!(first[32..].iter().all(|bit| *bit == 0.0));
+        for (name, device) in devices() {
+            poison(&device, expected.len());
+            let found = read_floats(ip_bits(ip_tensor(words.clone(), &device), families)).unwrap();
+            assert_eq!(found, expected, "{name}, {families:?}");
+        }
     }
+    let mut bits = [7.0; 96];
+    let ip = 0x2000_0000_0000_0001u64;
+    bits_on_slices(
+        Addresses::new(&[ip as u32, (ip >> 32) as u32], Families::Both),
+        Families::Both,
+        &mut bits,
+    );
+    let set: Vec<usize> = (0..96).filter(|k| bits[*k] == 1.0).collect();
+    assert_eq!(set, [34, 95]);
+    assert!(bits[..32].iter().all(|bit| *bit == 0.0) && bits[32..].iter().all(|bit| bit.abs() == 1.0));
 }
 
 #[test]
@@ -265,6 +378,7 @@ struct FoldedCase {
     num_pairs: usize,
     rows: Vec<f32>,
     segments: Vec<i32>,
+    /// Words.
     pair_ips: Vec<u32>,
     mask: Vec<f32>,
     parameters: Vec<f32>,
@@ -274,7 +388,7 @@ impl FoldedCase {
     fn inputs(&self) -> FoldedInputs<'_> {
         FoldedInputs {
             segments: &self.segments,
-            pair_ips: &self.pair_ips,
+            pair_ips: Addresses::new(&self.pair_ips, self.shape.families),
             mask: &self.mask,
             parameters: &self.parameters,
             shape: self.shape,
@@ -299,7 +413,7 @@ impl FoldedCase {
             num_pairs,
             rows: scaled(counts.len() * shape.vector_dim, 20),
             segments,
-            pair_ips: words(num_activations, 21),
+            pair_ips: words_of(&addresses(num_activations, 21, shape.families), shape.families),
             mask: words(num_activations, 22).into_iter().enumerate().map(counts_if).collect(),
             parameters: scaled(shape.num_parameters(), 23),
         }
@@ -311,7 +425,8 @@ impl FoldedCase {
         let upload = |values: &[f32], shape: [usize; 2]| {
             Tensor::<2>::from_data(TensorData::new(values.to_vec(), shape), device)
         };
-        let pair_ips = ip_tensor(self.pair_ips.clone(), device).reshape([num_positives, self.num_pairs]);
+        let num_words = self.num_pairs * self.shape.families.num_words();
+        let pair_ips = ip_tensor(self.pair_ips.clone(), device).reshape([num_positives, num_words]);
         let rows = upload(&self.rows, [num_rows, self.shape.vector_dim]);
         let parameters = upload(&self.parameters, [1, self.parameters.len()]);
         let pairs = Pairs {
@@ -348,8 +463,9 @@ fn the_folded_step_is_the_same_on_every_backend_and_every_time() {
         (257, 1, &[2, 1, 5], 5),
         (4096, 1, &[2, 1], 3),
     ];
-    for (vector_dim, num_hidden, counts, num_pairs) in cases {
-        let shape = ModelShape::new(vector_dim, num_hidden);
+    for (case, families) in cases.into_iter().flat_map(|case| FAMILIES.map(|families| (case, families))) {
+        let (vector_dim, num_hidden, counts, num_pairs) = case;
+        let shape = ModelShape::new(vector_dim, num_hidden, families);
         let case = FoldedCase::new(shape, counts, num_pairs);
         let inputs = case.inputs();
         let (logits, gradients, expected) = folded_on_slices(inputs, &case.rows);
@@ -373,26 +489,28 @@ fn the_folded_step_is_the_same_on_every_backend_and_every_time() {
 #[test]
 fn the_first_layer_equals_its_reference_forward_and_backward() {
     let mut mismatches = Mismatches::default();
-    for (vector_dim, num) in [(16, 1), (112, 37), (128, 301), (4096, 9)] {
-        let shape = ModelShape::new(vector_dim, 1);
+    let sizes = [(16, 1), (112, 37), (128, 301), (4096, 9)];
+    for ((vector_dim, num), families) in sizes.into_iter().flat_map(|size| FAMILIES.map(|f| (size, f))) {
+        let at = format!("d = {vector_dim}, {families:?}");
+        let shape = ModelShape::new(vector_dim, 1, families);
         let parameters = floats(shape.num_parameters(), 21);
-        let mut ips = words(num, 22);
-        ips[0] = u32::MAX;
+        let mut ips = addresses(num, 22, families);
+        ips[0] = if families == Families::Both { u64::MAX } else { u32::MAX.into() };
+        let words = words_of(&ips, families);
+        let words = Addresses::new(&words, families);
         let layer = FirstLayer::of_encoder(&shape, &parameters);
         let mut found = vec![f32::NAN; num * vector_dim];
-        layer.encode(&ips, &mut found);
-        let reference =
-            |i: usize| first_layer_reference(layer.weight, layer.bias, ips[i / vector_dim], i % vector_dim);
+        layer.encode(words, &mut found);
+        let reference = |i: usize| first_layer_reference(layer, ips[i / vector_dim], i % vector_dim);
         let expected: Vec<f32> = (0..found.len()).map(|i| reference(i) as f32).collect();
-        mismatches.check(&format!("d = {vector_dim}: activations"), &found, &expected, 1e-5);
+        mismatches.check(&format!("{at}: activations"), &found, &expected, 1e-5);
 
         let gradients = floats(num * vector_dim, 23);
-        let (dw, db) = layer.gradients(&ips, &gradients);
-        let of = |bit, k| first_layer_gradient_reference(&ips, &gradients, bit, k) as f32;
-        let expected: Vec<f32> = (0..dw.len()).map(|i| of(Some(i / vector_dim), i % vector_dim)).collect();
-        mismatches.check(&format!("d = {vector_dim}: weights"), &dw, &expected, 1e-4);
-        let expected: Vec<f32> = (0..vector_dim).map(|k| of(None, k)).collect();
-        mismatches.check(&format!("d = {vector_dim}: biases"), &db, &expected, 1e-4);
+        let (dw, db) = layer.gradients(words, &gradients);
+        let (expected_dw, expected_db) = first_layer_gradients_reference(layer, words, &gradients);
+        let single = |values: Vec<f64>| values.into_iter().map(|value| value as f32).collect::<Vec<_>>();
+        mismatches.check(&format!("{at}: weights"), &dw, &single(expected_dw), 1e-4);
+        mismatches.check(&format!("{at}: biases"), &db, &single(expected_db), 1e-4);
     }
     mismatches.assert_none();
 }
@@ -458,13 +576,14 @@ fn scores_equal_their_reference_on_every_backend() {
     let mut mismatches = Mismatches::default();
     for (name, device) in devices() {
         let sizes = [(4, 0), (100, 0), (4, 1), (100, 1), (128, 1), (4096, 1), (100, 2), (16, 3)];
-        for (vector_dim, num_hidden) in sizes {
-            let shape = ModelShape::new(vector_dim, num_hidden);
+        for (size, families) in sizes.into_iter().flat_map(|size| FAMILIES.map(|families| (size, families))) {
+            let (vector_dim, num_hidden) = size;
+            let shape = ModelShape::new(vector_dim, num_hidden, families);
             let small = |n, stream| floats(n, stream).into_iter().map(|f| 0.2 * f).collect::<Vec<f32>>();
             let parameters = small(shape.num_parameters(), 51);
             let table = small(37 * vector_dim, 52);
             let rows: Vec<i32> = words(1203, 53).into_iter().map(|word| (word % 37) as i32).collect();
-            let ips = words(1203, 54);
+            let ips = addresses(1203, 54, families);
             let upload = |values: &[f32], shape: [usize; 2]| {
                 Tensor::<2>::from_data(TensorData::new(values.to_vec(), shape), &device)
             };
@@ -486,7 +605,8 @@ fn scores_equal_their_reference_on_every_backend() {
             );
 
             let tables = lookup_tables(flat.clone(), shape);
-            let pairs = (index_tensor(rows.clone(), &device), ip_tensor(ips.clone(), &device));
+            let ip_words = ip_tensor(words_of(&ips, families), &device);
+            let pairs = (index_tensor(rows.clone(), &device), ip_words);
             poison(&device, 1203);
             let found = read_floats(scores(folded, pairs, tables, flat, shape)).unwrap();
             let reference = |i: usize| {
@@ -518,8 +638,9 @@ fn the_folded_step_equals_the_plain_form_in_float64() {
         (16, 1, &[1, 3, 1], 1001),
         (257, 1, &[2, 1, 5], 5),
     ];
-    for (vector_dim, num_hidden, counts, num_pairs) in cases {
-        let shape = ModelShape::new(vector_dim, num_hidden);
+    for (case, families) in cases.into_iter().flat_map(|case| FAMILIES.map(|families| (case, families))) {
+        let (vector_dim, num_hidden, counts, num_pairs) = case;
+        let shape = ModelShape::new(vector_dim, num_hidden, families);
         let case = FoldedCase::new(shape, counts, num_pairs);
         let inputs = case.inputs();
         let found = folded_on_slices(inputs, &case.rows);
@@ -542,7 +663,9 @@ fn the_folded_step_equals_the_plain_form_in_float64() {
 /// The number of threads must not show: pairs, weights and updates are the same bits.
 #[test]
 fn one_thread_and_many_give_the_same_bits() {
-    let ips = words(5000, 2);
+    let ips = words_of(&addresses(5000, 2, Families::Both), Families::Both);
+    let ips = Addresses::new(&ips, Families::Both);
+    let positives = Positives { ips, donors: &donors(ips) };
     let d = 16;
     let gradients = floats(1667 * d, 4);
     let rows: Vec<u32> = (0..5000).map(|i| i / 3).collect();
@@ -552,8 +675,8 @@ fn one_thread_and_many_give_the_same_bits() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(num_threads).build().unwrap();
         pool.install(|| {
             let negatives = Negatives::training(3, 2, 1, 0, 0);
-            let (mut pair_ips, mut mask) = (vec![0; 5000 * 6], vec![0.0; 5000 * 6]);
-            ipsight_kernels::negatives::pairs_on_slices(&negatives, &ips, &mut pair_ips, &mut mask);
+            let (mut pair_ips, mut mask) = (vec![0; 5000 * 6 * 2], vec![0.0; 5000 * 6]);
+            pairs_on_slices(&negatives, positives, &mut pair_ips, &mut mask);
             let (mut w, mut m, mut v) = (floats(1667 * d, 5), vec![0.0; 1667 * d], vec![0.0; 1667 * d]);
             let touched =
                 TouchedRows { rows: &unique, segments: &segments, gradients: &gradients, vector_dim: d };
@@ -573,8 +696,9 @@ fn a_step_on_shards_is_its_parts_whatever_its_memory_held() {
     let counts: Vec<i32> = (0..700).map(|i| 1 + 300 / (1 + i * i)).collect();
     let adam = AdamStep::at(3, 0.01, 1e-3);
     let mut mismatches = Mismatches::default();
-    for (width, num_hidden) in [(20, 1), (16, 2), (9, 0)] {
-        let shape = ModelShape::new(width, num_hidden);
+    let sizes = [(20, 1), (16, 2), (9, 0)];
+    for ((width, num_hidden), families) in sizes.into_iter().flat_map(|size| FAMILIES.map(|f| (size, f))) {
+        let shape = ModelShape::new(width, num_hidden, families);
         let case = FoldedCase::new(shape, &counts, 3);
         let inputs = case.inputs();
         let nan = vec![f32::NAN; case.rows.len()];
@@ -624,8 +748,8 @@ fn a_step_on_shards_is_its_parts_whatever_its_memory_held() {
 #[test]
 fn a_step_on_one_thread_and_on_many_gives_the_same_bits() {
     let counts: Vec<i32> = (0..900).map(|i| 1 + 400 / (1 + i * i)).collect();
-    for num_hidden in [0, 1, 2] {
-        let shape = ModelShape::new(36, num_hidden);
+    for (num_hidden, families) in [0, 1, 2].into_iter().flat_map(|l| FAMILIES.map(|families| (l, families))) {
+        let shape = ModelShape::new(36, num_hidden, families);
         let case = FoldedCase::new(shape, &counts, 4);
         let len = 2000 * shape.vector_dim;
         let rows: Vec<i32> = (0..900).map(|u| 2 * u + 1).collect();
@@ -649,10 +773,10 @@ fn a_permutation_is_the_same_on_the_device() {
     // Shuffled pairs of the addresses 0..n show the permutation itself.
     for (name, device) in devices() {
         for n in [1u32, 2, 5, 64, 65, 1000] {
-            let ips: Vec<u32> = (0..n).collect();
+            let ips: Vec<u64> = (0..n.into()).collect();
             let negatives = Negatives::training(0, 1, 5, 0, 0);
-            let (pair_ips, _) = pairs(ip_tensor(ips.clone(), &device), negatives);
-            let mut image: Vec<u32> = read_ips(pair_ips).chunks(2).map(|pair| pair[1]).collect();
+            let (pair_ips, _) = pairs_of(&ips, Families::Ipv4, negatives, &device);
+            let mut image: Vec<u64> = pair_ips.chunks(2).map(|pair| pair[1]).collect();
             image.sort_unstable();
             assert_eq!(image, ips, "{name}: {n}");
         }

@@ -7,12 +7,12 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use ipsight::Event;
 use ipsight::config::Hyperparameters;
 use ipsight::data::{MiniBatch, segments};
-use ipsight::event::Address;
+use ipsight::event::{Address, AddressFamilies};
 use ipsight::inference::Scorer;
-use ipsight::model::{IpInsights, IpInsightsConfig, VECTORS};
-use ipsight::tensors::{ip_tensor, read_floats};
+use ipsight::model::{IpInsights, IpInsightsConfig, VECTORS, address_tensor, families};
+use ipsight::tensors::read_floats;
 use ipsight::train::TrainState;
-use ipsight_kernels::negatives::{Negatives, pairs};
+use ipsight_kernels::negatives::Negatives;
 use ipsight_kernels::num_table_copies;
 use ipsight_kernels::philox::philox4x32_10;
 use serde_json::Value;
@@ -24,12 +24,16 @@ struct Golden(Value);
 impl Golden {
     fn all() -> Vec<Golden> {
         let cases: Vec<Value> = serde_json::from_str(include_str!("golden/model.json")).unwrap();
-        assert!(cases.len() >= 4, "L = 0, 1 and more");
+        assert!(cases.len() >= 7, "L = 0, 1 and more, of IPv4 and of both families");
         cases.into_iter().map(Golden).collect()
     }
 
     fn name(&self) -> String {
-        format!("L = {}, d = {}", self.0["num_layers"], self.0["vector_dim"])
+        format!("L = {}, d = {}, {}", self.0["num_layers"], self.0["vector_dim"], self.0["addresses"])
+    }
+
+    fn addresses(&self) -> AddressFamilies {
+        self.0["addresses"].as_str().unwrap().parse().unwrap()
     }
 
     fn number(&self, key: &str) -> usize {
@@ -50,6 +54,7 @@ impl Golden {
     fn config(&self) -> IpInsightsConfig {
         let h = self.hyperparameters();
         IpInsightsConfig::new(h.num_entity_vectors, h.vector_dim, h.num_ip_encoder_layers, usize::MAX)
+            .with_addresses(self.addresses())
     }
 
     fn model(&self, device: &Device, max_rows_per_shard: usize) -> IpInsights {
@@ -64,14 +69,17 @@ impl Golden {
 
     fn batch(&self, step: usize, device: &Device) -> (MiniBatch, Tensor<2, Int>, Tensor<2>) {
         let batch = &self.0["batches"][step];
-        let ips: Vec<u32> = rows(&batch["ips"]).iter().flat_map(integers::<u32>).collect();
+        let ips = rows(&batch["ips"]).iter().flat_map(integers::<u64>).map(Address::from_bits);
+        let ips: Vec<Address> = ips.collect();
         let mask: Vec<f32> = rows(&batch["mask"]).iter().flat_map(floats).collect();
         let entity_rows: Vec<u32> = integers(&batch["entity_rows"]);
         let shape = [entity_rows.len(), ips.len() / entity_rows.len()];
-        let positives = ips.chunks(shape[1]).map(|pairs| pairs[0]).collect();
+        let addresses = ips.chunks(shape[1]).map(|pairs| pairs[0]).collect();
+        let families = families(self.addresses());
+        let words = address_tensor(ips.into_iter(), families, device);
         (
-            MiniBatch { entity_rows, ips: positives },
-            ip_tensor(ips, device).reshape(shape),
+            MiniBatch { entity_rows, addresses },
+            words.reshape([shape[0], shape[1] * families.num_words()]),
             Tensor::from_data(TensorData::new(mask, shape), device),
         )
     }
@@ -223,7 +231,12 @@ fn in_table(batch: &MiniBatch, gradients: &[f32], num_rows: usize) -> Vec<f32> {
     table
 }
 
-fn small_model(num_layers: usize) -> (IpInsightsConfig, Hyperparameters) {
+/// Numbers of layers, each with both choices of families.
+fn layers_and_addresses(num_layers: &[usize]) -> impl Iterator<Item = (usize, AddressFamilies)> {
+    num_layers.iter().flat_map(|num_layers| AddressFamilies::ALL.map(|addresses| (*num_layers, addresses)))
+}
+
+fn small_model(num_layers: usize, addresses: AddressFamilies) -> (IpInsightsConfig, Hyperparameters) {
     let hyperparameters = Hyperparameters {
         num_entity_vectors: 50,
         vector_dim: 16,
@@ -231,24 +244,32 @@ fn small_model(num_layers: usize) -> (IpInsightsConfig, Hyperparameters) {
         learning_rate: 0.01,
         ..Hyperparameters::default()
     };
-    (IpInsightsConfig::new(50, 16, num_layers, usize::MAX).with_seed(11), hyperparameters)
+    let config = IpInsightsConfig::new(50, 16, num_layers, usize::MAX).with_seed(11);
+    (config.with_addresses(addresses), hyperparameters)
 }
 
 /// A model whose weights are not those that it starts with.
 fn trained(config: &IpInsightsConfig, device: &Device) -> IpInsights {
-    let (_, hyperparameters) = small_model(config.num_ip_encoder_layers);
+    let (_, hyperparameters) = small_model(config.num_ip_encoder_layers, config.addresses);
     let mut state = TrainState::new(config, &hyperparameters, device);
-    (0..3).for_each(|step| drop(state.step(&batch_at(step), Negatives::training(1, 1, 5, 0, step))));
+    let batch = |step| batch_at(step, config.addresses);
+    (0..3).for_each(|step| drop(state.step(&batch(step), Negatives::training(1, 1, 5, 0, step))));
     state.into_model()
 }
 
-/// 64 events of 50 entities, each at home in one /16.
-fn batch_at(step: u32) -> MiniBatch {
+/// 64 events of 50 entities, each at home in one /16 and, where the model takes IPv6, in half of its events in one /48.
+fn batch_at(step: u32, addresses: AddressFamilies) -> MiniBatch {
     let key = [3, 4];
     MiniBatch::sorted((0..64).map(|i| {
         let words = philox4x32_10([i, step, 0, 0], key);
         let entity = words[0] % 50;
-        let ip = (entity.wrapping_mul(2_654_435_761) & 0xFFFF_0000) | (words[1] & 0xFFFF);
+        let home = entity.wrapping_mul(2_654_435_761);
+        let ip = match (addresses, words[2] % 2) {
+            (AddressFamilies::Both, 0) => {
+                Address::from_bits(0x2A01 << 48 | u64::from(home) << 16 | u64::from(words[1] & 0xFFFF))
+            }
+            _ => Address::from_ipv4((home & 0xFFFF_0000) | (words[1] & 0xFFFF)),
+        };
         (entity, ip)
     }))
 }
@@ -264,11 +285,14 @@ fn the_folded_step_equals_the_plain_modules() {
         for (vector_dim, num_layers) in
             [(4, 0), (100, 0), (4, 1), (100, 1), (128, 1), (128, 2), (20, 3), (widest, 1)]
         {
-            for (what, batch) in skewed_batches(if vector_dim > 1000 { 9 } else { 700 }) {
-                let (config, hyperparameters) = small_model(num_layers);
-                let config = IpInsightsConfig { num_entity_vectors: 1000, vector_dim, ..config };
-                let at = format!("{name}: d = {vector_dim}, L = {num_layers}, {what}");
-                check_folded(&device, (&config, &hyperparameters), &batch, &at, &mut mismatches);
+            for addresses in AddressFamilies::ALL {
+                let num = if vector_dim > 1000 { 9 } else { 700 };
+                for (what, batch) in skewed_batches(num, addresses) {
+                    let (config, hyperparameters) = small_model(num_layers, addresses);
+                    let config = IpInsightsConfig { num_entity_vectors: 1000, vector_dim, ..config };
+                    let at = format!("{name}: d = {vector_dim}, L = {num_layers}, {addresses}, {what}");
+                    check_folded(&device, (&config, &hyperparameters), &batch, &at, &mut mismatches);
+                }
             }
         }
     }
@@ -276,8 +300,12 @@ fn the_folded_step_equals_the_plain_modules() {
 }
 
 /// Rows that are all different, all the same, and as Zipf has them; numbers that are no multiple of anything.
-fn skewed_batches(num: u32) -> [(&'static str, MiniBatch); 3] {
-    let ip = |i: u32| philox4x32_10([i, 0, 0, 0], [8, 9])[0];
+fn skewed_batches(num: u32, addresses: AddressFamilies) -> [(&'static str, MiniBatch); 3] {
+    let ip = |i: u32| {
+        let [low, high, ..] = philox4x32_10([i, 0, 0, 0], [8, 9]);
+        let is_ipv6 = addresses == AddressFamilies::Both && i.is_multiple_of(3);
+        Address::from_bits(if is_ipv6 { u64::from(high | 1) << 32 } else { 0 } | u64::from(low))
+    };
     let batch =
         |row: &dyn Fn(u32) -> u32| MiniBatch::sorted((0..num + 3).map(|i| (row(i), ip(i % (num / 2)))));
     [
@@ -295,10 +323,8 @@ fn check_folded(
     mismatches: &mut Mismatches,
 ) {
     let model = config.init(&device.clone().autodiff());
-    let ips = ip_tensor(batch.ips.clone(), device);
-    let (pair_ips, mask) = pairs(ips, Negatives::training(2, 1, 3, 0, 0));
-
     let state = TrainState::new(config, hyperparameters, device);
+    let (pair_ips, mask) = state.pairs(batch, Negatives::training(2, 1, 3, 0, 0));
     let found = state.gradients(batch, pair_ips.clone(), mask.clone());
 
     let index = model.entity_embedding.index(&batch.entity_rows);
@@ -341,13 +367,13 @@ fn check_folded(
 #[test]
 fn ndarray_and_wgpu_agree_after_200_steps_of_one_seed() {
     let Some(wgpu) = support::wgpu() else { return };
-    for num_layers in [0, 1, 2] {
-        let (config, hyperparameters) = small_model(num_layers);
+    for (num_layers, addresses) in layers_and_addresses(&[0, 1, 2]) {
+        let (config, hyperparameters) = small_model(num_layers, addresses);
         let losses = [devices().remove(0).1, wgpu.clone()].map(|device| {
             let mut state = TrainState::new(&config, &hyperparameters, &device);
             let mut losses = Vec::new();
             for step in 0..200 {
-                let sums = state.step(&batch_at(step), Negatives::training(2, 2, 5, 0, step)).sums;
+                let sums = state.step(&batch_at(step, addresses), Negatives::training(2, 2, 5, 0, step)).sums;
                 losses.push(sums);
             }
             losses.into_iter().map(|sums| read_floats(sums).unwrap()).map(|s| s[0] / s[2]).collect::<Vec<_>>()
@@ -355,19 +381,26 @@ fn ndarray_and_wgpu_agree_after_200_steps_of_one_seed() {
         let [first, last] = [0, 199].map(|step| losses.each_ref().map(|l| l[step]));
         assert!(last[0] < 0.8 * first[0], "it learns: {first:?} to {last:?}");
         for (step, (cpu, gpu)) in losses[0].iter().zip(&losses[1]).enumerate() {
-            assert!((cpu - gpu).abs() < 1e-4 * cpu, "L = {num_layers}, step {step}: {cpu} and {gpu}");
+            assert!(
+                (cpu - gpu).abs() < 1e-4 * cpu,
+                "L = {num_layers}, {addresses}, step {step}: {cpu} and {gpu}"
+            );
         }
     }
 }
 
 #[test]
 fn the_first_cross_entropy_is_ln_2() {
-    for (num_layers, vector_dim) in [(0, 16), (1, 16), (2, 16), (100, 16), (0, 4), (0, 4096), (1, 4096)] {
-        let (mut config, hyperparameters) = small_model(num_layers);
+    let sizes = [(0, 16), (1, 16), (2, 16), (100, 16), (0, 4), (0, 4096), (1, 4096)];
+    for ((num_layers, vector_dim), addresses) in
+        sizes.into_iter().flat_map(|size| AddressFamilies::ALL.map(|addresses| (size, addresses)))
+    {
+        let (mut config, hyperparameters) = small_model(num_layers, addresses);
         config.vector_dim = vector_dim;
         let (_, device) = devices().remove(0);
         let mut state = TrainState::new(&config, &hyperparameters, &device);
-        let sums = read_floats(state.step(&batch_at(0), Negatives::training(2, 2, 5, 0, 0)).sums).unwrap();
+        let sums = read_floats(state.step(&batch_at(0, addresses), Negatives::training(2, 2, 5, 0, 0)).sums)
+            .unwrap();
         let loss = (sums[0] / sums[2]) as f64;
         assert!(
             (loss / std::f64::consts::LN_2 - 1.0).abs() < 0.01,
@@ -381,16 +414,17 @@ fn the_first_cross_entropy_is_ln_2() {
 #[test]
 fn steps_touch_only_their_rows_and_copy_no_table() {
     for (name, device) in devices() {
-        let (mut config, hyperparameters) = small_model(1);
+        let both = AddressFamilies::Both;
+        let (mut config, hyperparameters) = small_model(1, both);
         config.num_entity_vectors = 20_000;
         let before = num_table_copies();
         let mut state = TrainState::new(&config, &hyperparameters, &device);
         let initial = tensor_of(&state.snapshot(), "entity_embedding.weight");
         for step in 0..5 {
-            state.step(&batch_at(step), Negatives::training(1, 1, 5, 0, step));
+            state.step(&batch_at(step, both), Negatives::training(1, 1, 5, 0, step));
         }
         assert_eq!(num_table_copies(), before, "{name}");
-        let touched: Vec<u32> = (0..5).flat_map(|step| batch_at(step).entity_rows).collect();
+        let touched: Vec<u32> = (0..5).flat_map(|step| batch_at(step, both).entity_rows).collect();
         let trained = tensor_of(&state.into_model(), "entity_embedding.weight");
         for row in 0..20_000u32 {
             let elements = row as usize * 16..(row as usize + 1) * 16;
@@ -421,13 +455,16 @@ fn a_step_makes_few_launches_and_keeps_no_memory() {
         return;
     }
     let Some(device) = support::wgpu() else { return };
-    for (num_layers, num_launches_wanted) in [(0, 11), (1, 14), (2, 21), (3, 26)] {
-        let (config, hyperparameters) = small_model(num_layers);
+    let launches = [(0, 11), (1, 14), (2, 21), (3, 26)];
+    for ((num_layers, num_launches_wanted), addresses) in
+        launches.into_iter().flat_map(|launches| AddressFamilies::ALL.map(|addresses| (launches, addresses)))
+    {
+        let (config, hyperparameters) = small_model(num_layers, addresses);
         let mut state = TrainState::new(&config, &hyperparameters, &device);
         let mut num_allocations = Vec::new();
         for _ in 0..20 {
             let before = ipsight_kernels::num_launches();
-            let sums = state.step(&batch_at(0), Negatives::training(2, 1, 5, 0, 0)).sums;
+            let sums = state.step(&batch_at(0, addresses), Negatives::training(2, 1, 5, 0, 0)).sums;
             let num_launches = ipsight_kernels::num_launches() - before;
             assert_eq!(num_launches, num_launches_wanted, "L = {num_layers}");
             read_floats(sums).unwrap();
@@ -444,7 +481,7 @@ fn a_step_makes_few_launches_and_keeps_no_memory() {
 fn no_events_have_no_scores() {
     for (_, device) in devices() {
         for max_rows_per_shard in [17, 50] {
-            let (mut config, _) = small_model(1);
+            let (mut config, _) = small_model(1, AddressFamilies::Ipv4);
             config.max_rows_per_shard = max_rows_per_shard;
             let model = || config.init(&device);
             for scorer in [Scorer::new(&model(), vec![1; 50]), Scorer::of_training(model(), vec![1; 50])] {
@@ -459,20 +496,17 @@ fn no_events_have_no_scores() {
 fn scores_while_training_equal_those_of_the_finished_model() {
     let mut mismatches = Mismatches::default();
     for (name, device) in devices() {
-        for num_layers in [0, 1, 2] {
-            let (config, _) = small_model(num_layers);
+        for (num_layers, addresses) in layers_and_addresses(&[0, 1, 2]) {
+            let (config, _) = small_model(num_layers, addresses);
             let model = || trained(&config, &device);
-            let batch = batch_at(0);
+            let batch = batch_at(0, addresses);
             let events: Vec<Event> = (0..64)
-                .map(|i| Event {
-                    entity: batch.entity_rows[i].into(),
-                    address: Address::from_ipv4(batch.ips[i]),
-                })
+                .map(|i| Event { entity: batch.entity_rows[i].into(), address: batch.addresses[i] })
                 .collect();
             let [found, expected] =
                 [Scorer::of_training(model(), vec![1; 50]), Scorer::new(&model(), vec![1; 50])]
                     .map(|scorer| scorer.dot_products(&events).unwrap());
-            mismatches.check(&format!("{name}, L = {num_layers}"), &found, &expected, 1e-7);
+            mismatches.check(&format!("{name}, L = {num_layers}, {addresses}"), &found, &expected, 1e-7);
         }
     }
     mismatches.assert_none();
@@ -481,22 +515,59 @@ fn scores_while_training_equal_those_of_the_finished_model() {
 #[test]
 fn scores_in_batches_equal_single_scores() {
     for (name, device) in devices() {
-        for num_layers in [0, 1, 3] {
-            let (mut config, _) = small_model(num_layers);
+        for (num_layers, addresses) in layers_and_addresses(&[0, 1, 3]) {
+            let (mut config, _) = small_model(num_layers, addresses);
             config.max_rows_per_shard = 17;
             let scorer = Scorer::new(&trained(&config, &device), vec![1; 50]);
-            let batch = batch_at(0);
+            let batch = batch_at(0, addresses);
             let events: Vec<Event> = (0..64)
-                .map(|i| Event {
-                    entity: batch.entity_rows[63 - i].into(),
-                    address: Address::from_ipv4(batch.ips[i]),
-                })
+                .map(|i| Event { entity: batch.entity_rows[63 - i].into(), address: batch.addresses[i] })
                 .collect();
             let together = scorer.dot_products(&events).unwrap();
             let alone: Vec<f32> = events.iter().map(|event| scorer.score(*event).unwrap()).collect();
             let mut mismatches = Mismatches::default();
-            mismatches.check(&format!("{name}, L = {num_layers}"), &together, &alone, 1e-7);
+            mismatches.check(&format!("{name}, L = {num_layers}, {addresses}"), &together, &alone, 1e-7);
             mismatches.assert_none();
         }
+    }
+}
+
+/// Where the readers did not refuse it, the model does.
+#[test]
+fn a_model_of_ipv4_refuses_ipv6_with_a_hint() {
+    let (_, device) = devices().remove(0);
+    let (config, _) = small_model(1, AddressFamilies::Ipv4);
+    let scorer = Scorer::new(&config.init(&device), vec![1; 50]);
+    let ipv6 = Event { entity: 1, address: Address::from_bits(0x2001_0db8 << 32) };
+    let ipv4 = Event { entity: 1, address: Address::from_ipv4(7) };
+    for events in [vec![ipv6], vec![ipv4, ipv6], [vec![ipv4; 5000], vec![ipv6]].concat()] {
+        let error = scorer.dot_products(&events).unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{error}");
+        let hint = error.help().unwrap();
+        assert!(error.to_string().contains("2001:db8::") && hint.contains("\"both\""), "{error}: {hint}");
+    }
+    assert!(scorer.dot_products(&[ipv4]).is_ok());
+}
+
+/// A model of both families begins with IPv4's first layer as a model of IPv4 alone has it.
+#[test]
+fn initial_weights_of_ipv4_do_not_depend_on_ipv6() {
+    let (_, device) = devices().remove(0);
+    for num_layers in [0, 1, 2] {
+        let [ipv4, both] = AddressFamilies::ALL.map(|addresses| {
+            let model = small_model(num_layers, addresses).0.init(&device);
+            model
+                .named_tensors()
+                .into_iter()
+                .map(|tensor| tensor_of(&model, &tensor.name))
+                .collect::<Vec<_>>()
+        });
+        assert_eq!(ipv4.len(), both.len());
+        for (i, (ipv4, both)) in ipv4.iter().zip(&both).enumerate() {
+            let num = if i == 1 { 32 * 16 } else { both.len() };
+            assert_eq!(ipv4[..], both[..num], "L = {num_layers}, tensor {i}");
+        }
+        assert_eq!(both[1].len(), 96 * 16);
+        assert!(both[1][32 * 16..].iter().all(|weight| weight.abs() <= 4.0 / 8.0));
     }
 }

@@ -116,7 +116,7 @@ fn it_begins_as_good_as_the_model_is() {
     let (from_nothing, last) = (losses("old", "batch")[0], *losses("old", "epoch").last().unwrap());
     for run in ["again", "whole", "onward"] {
         let begun = losses(run, "batch")[0];
-        assert!(begun < 0.3 * from_nothing && begun < 1.3 * last, "{run}: {begun}, {from_nothing}, {last}");
+        assert!(begun < 0.4 * from_nothing && begun < 1.3 * last, "{run}: {begun}, {from_nothing}, {last}");
     }
 }
 
@@ -285,7 +285,7 @@ fn before_the_first_step_it_is_the_model_in_any_number_of_shards() {
         let num_shards = trained.model.entity_embedding.shards.len();
         assert_eq!(num_shards > 1, rows_per_shard.is_some(), "{num_shards} shards");
         let tensors = trained.model.named_tensors();
-        assert!(tensors.len() >= 6);
+        assert!(tensors.len() >= 5);
         for tensor in tensors {
             let values: Vec<u8> = tensor
                 .parts

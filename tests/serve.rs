@@ -328,7 +328,7 @@ fn a_bad_record_is_named_with_its_mend() {
     let json = |records: &str| format!("{{\"instances\":[{{\"features\":[\"a\",\"1.2.3.4\"]}},{records}]}}");
     let cases = [
         ("a,1.2.3.4\n\nb,::1".to_string(), "record 1", "IPv6"),
-        ("a,1.2.3.4\nb".to_string(), "record 1", "expected entity,ipv4"),
+        ("a,1.2.3.4\nb".to_string(), "record 1", "expected entity,address"),
         ("a,1.2.3.4\n,1.2.3.4".to_string(), "record 1", "empty entity"),
         ("a,1.2.3.4\n\"b,1.2.3.4".to_string(), "record 1", "close the quote"),
         ("a,1.2.3.4\nb,01.2.3.4".to_string(), "record 1", "leading zeros"),
@@ -345,8 +345,8 @@ fn a_bad_record_is_named_with_its_mend() {
         (r#"{"instances":7}"#.to_string(), "the body", "list of records"),
         (r#"{"instances":[]} x"#.to_string(), "the body", "trailing"),
         (r#"{"instances":[],"instances":[]}"#.to_string(), "the body", "twice"),
-        (String::new(), "no record", "entity,ipv4"),
-        ("[".repeat(100_000), "record 0", "expected entity,ipv4"),
+        (String::new(), "no record", "entity,address"),
+        ("[".repeat(100_000), "record 0", "expected entity,address"),
     ];
     for (body, place, mend) in cases {
         for path in ["/invocations", "/endpoints/e/invocations", "/endpoints/e/invocations-response-stream"] {
@@ -410,7 +410,7 @@ fn our_own_api_says_what_the_verbs_say() {
 
     let found = server.get("/v1/model").json();
     assert_eq!((&found["name"], found["thresholds"][0]["name"].as_str()), (&json!("wide"), Some("step_up")));
-    assert_eq!(found["manifest"]["vector_dim"], 8);
+    assert_eq!(found["manifest"]["vector_dim"], 16);
     let parameters = server.get("/execution-parameters").json();
     let expected =
         json!({ "MaxConcurrentTransforms": 4, "BatchStrategy": "MULTI_RECORD", "MaxPayloadInMB": 6 });
@@ -663,7 +663,7 @@ fn several_models_are_served_by_name() {
         server.post("/models", &[], json!({ "model_name": name, "url": url }).to_string())
     };
     for url in ["..", "", "/etc", "../wide", "/opt/ml/models/wide", "."] {
-        load("wide", url).expect_refusal(404, "ResourceNotFound", &["--model"]);
+        load("wide", url).expect_refusal(404, "ResourceNotFound", &["no such model"]);
     }
     for (name, url) in [("wide", "wide"), ("other", "models/wide/")] {
         assert_eq!(load(name, url).status, 200, "{name} {url}");

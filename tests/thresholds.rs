@@ -325,7 +325,7 @@ fn the_file_keeps_other_names_and_the_same_run_gives_the_same_bytes() {
     for row in read("choose.csv").lines() {
         let fields: Vec<&str> = row.split(',').collect();
         bytes.extend(hash_entity(fields[0].as_bytes()).to_le_bytes());
-        bytes.extend(parse_ipv4(fields[1].as_bytes()).unwrap().to_le_bytes());
+        bytes.extend(u64::from(parse_ipv4(fields[1].as_bytes()).unwrap()).to_le_bytes());
         bytes.push(u8::from(is_attack(row)));
     }
     assert_eq!(second["calibration"]["data_digest"], blake3::hash(&bytes).to_hex().as_str());

@@ -143,26 +143,34 @@ fn scores_of_the_mean(folder: &Path, ips: &[u32]) -> Vec<f32> {
     logits.into_data().try_into_vec::<f32>().unwrap()
 }
 
-/// Of users that were held out, the prior tells logins from attacks far better than whatever their rows hold.
+/// Of users that were held out, the counts of all accounts tell logins from attacks better than rows of other users.
 #[test]
-fn the_prior_tells_the_logins_of_strangers_better_than_the_rows_of_others() {
-    let auc = |unseen: &str| {
-        let args =
-            ["evaluate", "--model", "run/model", "--data", "unseen.csv", "--device", "ndarray", "--json"];
+fn a_history_tells_the_logins_of_strangers_better_than_the_rows_of_others() {
+    let history = ["--set", "model.detector=history", "--output", "history_run"];
+    run(&[&["train", "--config", "small.toml"][..], &history].concat(), "").expect(0, &[]);
+    let auc = |model: &str, unseen: &str| {
+        let args = ["evaluate", "--model", model, "--data", "unseen.csv", "--device", "ndarray", "--json"];
         let evaluation = run(&[&args[..], &["--unseen", unseen]].concat(), "").expect(0, &[]).json();
         let figures = &evaluation["detectors"]["ipsight"];
         assert_eq!(figures["by_seen"]["seen"]["num_ordinary"], 0);
         figures["auc"].as_f64().unwrap()
     };
-    let (prior, row) = (auc("prior"), auc("flag"));
-    assert!(prior > row + 0.02, "{prior} and {row}");
+    let (counts, row) = (auc("history_run/model", "score"), auc("run/model", "flag"));
+    assert!(counts > row + 0.04, "{counts} and {row}");
+    // Each kind of model refuses the choices of the other.
+    let refused = |model: &str, unseen: &str| {
+        run(&["score", "--model", model, "--unseen", unseen], "user_1,1.2.3.4\n")
+            .expect(2, &["--unseen", unseen])
+    };
+    refused("history_run/model", "prior");
+    refused("run/model", "score");
 }
 
 #[test]
 fn an_unseen_entity_is_an_error_where_that_is_wanted() {
     let rows = "user_2,1.2.3.4\nuser_4,1.2.3.4\nuser_1,1.2.3.4\nuser_3,1.2.3.4\n";
     score("run", &["--unseen", "error"], rows)
-        .expect(3, &["stdin:3", "not trained on this entity", "--unseen prior"]);
+        .expect(3, &["stdin:3", "not trained on this entity", "leave out --unseen"]);
     score("run", &["--unseen", "error", "--input", "seen.csv"], "").expect(0, &[]);
     fs::write(root().join("some.csv"), rows).unwrap();
     let out = ["--unseen", "error", "--input", "some.csv", "--output", "never.jsonl"];

@@ -6,7 +6,7 @@ use burn_cubecl::tensor::CubeTensor;
 pub(crate) struct DevicePairs {
     /// `[U + 1]`: positives `segments[u]..segments[u + 1]` belong to unique row u.
     pub segments: CubeTensor,
-    /// `[B, P]`: addresses, the positive's own first.
+    /// `[B, P · words]`: addresses, the positive's own first.
     pub ips: CubeTensor,
     /// `[B, P]`: 0 where a pair does not count, else 1.
     pub mask: CubeTensor,

@@ -19,6 +19,7 @@ use burn::backend::{
 };
 use burn::tensor::{Int, Tensor};
 
+use crate::addresses::Addresses;
 use crate::folded::{ChunkRows, FoldedInputs, FoldedOutputs, Pairs, run_chunks};
 use crate::host::{f32_array, i32_array, slice, slice_mut, table_array, tensor, u32_array};
 use crate::prefetch::prefetch;
@@ -167,7 +168,7 @@ pub fn folded_step(
     adam: AdamStep,
 ) -> Stepped {
     let num_rows: usize = shards.iter().map(|shard| shard.rows.dims()[0]).sum();
-    pairs.check(num_rows);
+    pairs.check(num_rows, shape.families);
     assert_eq!(parameters.dims(), [1, shape.num_parameters()]);
     let shards = shards.into_iter().map(|shard| TouchedShard {
         w: shard.table.0.into_dispatch(),
@@ -300,7 +301,7 @@ impl FoldedStepBackend for burn_ndarray::NdArray {
         });
         let inputs = FoldedInputs {
             segments: slice(&segments),
-            pair_ips: slice(&pair_ips),
+            pair_ips: Addresses::new(slice(&pair_ips), shape.families),
             mask: slice(&mask),
             parameters: slice(&parameters),
             shape,

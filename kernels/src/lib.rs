@@ -10,9 +10,10 @@
 //! | [`shape`] | how the encoder's parameters lie in their tensor | all below |
 //! | [`philox`] | counter-based random numbers, the same integers everywhere | `negatives`, `uniform`, epoch order |
 //! | [`permutation`] | a keyed permutation of `0..n` without memory | `negatives`, epoch order |
-//! | [`bits`] | IPv4 addresses as 32 floats, -1 or +1 | the plain modules, references |
+//! | [`addresses`] | addresses of one family or of both as words of 32 bits | all below |
+//! | [`bits`] | addresses as floats, -1 or +1 | the plain modules, references |
 //! | [`uniform`] | reproducible uniform initial weights | the model's init |
-//! | [`negatives`] | a mini-batch's pairs: its own IPs, random IPv4, shuffled IPs, and their mask | the step |
+//! | [`negatives`] | a mini-batch's pairs: its own IPs, random and shuffled ones, and their mask | the step |
 //! | [`gather`] | rows of the table | the step, scoring |
 //! | `matrix` | products of a block of rows, and sums over rows | all below |
 //! | [`first_layer`] | the encoder's first layer by lookup, forward and backward | `folded`, `scores` |
@@ -28,6 +29,7 @@
     reason = "burn-ndarray 0.22 is marked so in favour of burn-flex; this project uses it as its CPU backend"
 )]
 
+pub mod addresses;
 pub mod bits;
 #[cfg(feature = "wgpu")]
 mod device_pairs;

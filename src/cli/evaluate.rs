@@ -1,17 +1,21 @@
+use std::fmt::Display;
 use std::path::PathBuf;
 
 use clap::Args;
 use ipsight::data::{Input, ReadOptions, Row, load_events, read_rows, resolve_inputs};
 use ipsight::evaluate::report::{Subject, write_html, write_plots};
-use ipsight::evaluate::{EvaluateOptions, EvaluatedEvent, Evaluation, Evaluator, Figures, History};
+use ipsight::evaluate::{
+    EvaluateOptions, EvaluatedEvent, Evaluation, Evaluator, Figures, PastEvents, TimeSplit,
+};
 use ipsight::event::hash_entity;
 use ipsight::inference::LoadedModel;
 use ipsight::thresholds::{Criterion, THRESHOLDS, Thresholds, WantedThreshold};
-use ipsight::{Error, Event, Result, Scorer};
+use ipsight::{At, Error, Event, Result, Scorer};
 
 use super::attack_args::AttackArgs;
 use super::common_args::{DeviceArg, UnseenArg, check_seen};
 use super::evaluation_text;
+use super::held_rows::HeldRows;
 use super::output;
 use super::read_args::{ReadArgs, parse_fraction, talk_about};
 use super::training::{check_stdin, end_with_stdin};
@@ -30,12 +34,21 @@ pub struct EvaluateArgs {
     /// The column of the attacks' kinds, by which the figures are broken down
     #[arg(long, value_name = "COLUMN", requires = "labels")]
     kind_column: Option<String>,
-    /// The column of the times (Unix seconds or RFC 3339), for alerts per day
+    /// The column of the times (Unix seconds or RFC 3339), for alerts per day, --split and --online
     #[arg(long, value_name = "COLUMN")]
     time_column: Option<String>,
-    /// The training events, for the baselines: tables of addresses and subnets, and a ratio of likelihoods
+    /// The training events, for the baselines: tables of addresses and subnets, a ratio of likelihoods, and the closed form
+    /// of a usage history
     #[arg(long, value_name = "PATH", num_args = 1..)]
     history: Vec<String>,
+    /// Evaluate only what is behind this share of the events, in the order of their times; the events before are the past
+    /// that --history names otherwise, and what the model should have been trained on
+    #[arg(long, value_name = "SHARE", value_parser = parse_share, conflicts_with_all = ["history", "truth"])]
+    split: Option<f64>,
+    /// Count each ordinary event after it was scored, in the order of their times, so that what the model's usage history
+    /// and the baselines know moves with the events, as in a service that counts the logins it accepts
+    #[arg(long)]
+    online: bool,
     /// The true likelihood ratios of the events, for the best possible detector: CSV with the columns `label` and
     /// `log_likelihood_ratio` (high for attacks), and `log_likelihood_ratio_KIND` for each kind of attack where it
     /// is known, a row for each event in the same order
@@ -94,17 +107,30 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
     let LoadedModel { manifest, config, mut scorer, thresholds, .. } = load(&args.model, &device)?;
     args.unseen.apply(&mut scorer)?;
     let read = ReadOptions { addresses: config.model.addresses, ..read };
-    let history = read_history(&args.history, &read)?;
+    let held = args.split.map(|share| hold(&args, &read, share)).transpose()?;
+    let past = match &held {
+        Some((rows, split)) => Some(PastEvents::new(&rows.past(split))?),
+        None => read_history(&args.history, &read)?,
+    };
+    if args.online && past.is_none() && scorer.detector().is_none() {
+        let help = "name the training events, for the baselines: history";
+        return Err(Error::config(At::option("online"), "this model counts no events", help));
+    }
     let options = EvaluateOptions {
         attacks,
         seed: args.attacks.seed,
-        history: history.as_ref(),
+        past: past.as_ref(),
+        is_online: args.online,
         tpr_targets: args.max_fpr_at_tpr.iter().map(|(tpr, _)| *tpr).collect(),
         truth_kinds: truth.as_ref().map(|truth| truth.kinds().to_vec()).unwrap_or_default(),
         calibrates: true,
         thresholds: wanted,
     };
-    let evaluation = evaluate(&args, read, &scorer, options, truth)?;
+    let evaluator = Evaluator::new(&scorer, options);
+    let evaluation = match held {
+        Some((rows, split)) => evaluate_held(&rows, split, &scorer, evaluator)?,
+        None => evaluate(&args, &read, &scorer, evaluator, truth)?,
+    };
     // Thresholds, report and gates do not depend on whether somebody reads on.
     output::even_unread(match args.json {
         true => output::json(&evaluation),
@@ -121,27 +147,68 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
     check_gates(&args, &evaluation)
 }
 
+/// Holds all rows of the data, and finds where they are cut.
+fn hold(args: &EvaluateArgs, read: &ReadOptions, share: f64) -> Result<(HeldRows, TimeSplit)> {
+    let mut rows = HeldRows::default();
+    read_events(args, read, None, &mut |event, place| rows.push(&event, place))?;
+    let split = rows.split(share)?;
+    talk!("split: {split}");
+    Ok((rows, split))
+}
+
+/// Evaluates the model on what is behind a cut.
+fn evaluate_held(
+    rows: &HeldRows,
+    split: TimeSplit,
+    scorer: &Scorer,
+    mut evaluator: Evaluator<'_>,
+) -> Result<Evaluation> {
+    if let Some(leak) = split.leak(scorer) {
+        talk!("these figures are too good, because {leak}");
+    }
+    for (number, event) in rows.evaluated(split) {
+        check_seen(scorer, event.event, format_args!("event {number}"))?;
+        evaluator.push(event)?;
+    }
+    evaluator.finish()
+}
+
 /// Reads the events and evaluates the model on them.
 fn evaluate(
     args: &EvaluateArgs,
-    read: ReadOptions,
+    read: &ReadOptions,
     scorer: &Scorer,
-    options: EvaluateOptions<'_>,
-    mut truth: Option<Truth>,
+    mut evaluator: Evaluator<'_>,
+    truth: Option<Truth>,
 ) -> Result<Evaluation> {
-    let mut evaluator = Evaluator::new(scorer, options);
+    read_events(args, read, truth, &mut |event, place| {
+        check_seen(scorer, event.event, place)?;
+        evaluator.push(event)
+    })?;
+    evaluator.finish()
+}
+
+/// Calls `on_event` for each event of the data, with its place.
+fn read_events(
+    args: &EvaluateArgs,
+    read: &ReadOptions,
+    mut truth: Option<Truth>,
+    on_event: &mut dyn FnMut(EvaluatedEvent<'_>, &dyn Display) -> Result<()>,
+) -> Result<()> {
     let options = ReadOptions {
         kind_column: args.kind_column.clone(),
         time_column: args.time_column.clone(),
-        ..args.attacks.read_options(read)
+        ..args.attacks.read_options(read.clone())
     };
     let inputs = resolve_inputs(&args.data)?;
     let report = if !args.attacks.labels && args.time_column.is_none() && are_prepared(&inputs)? {
         // They have all that such events need.
         let (events, report) = load_events(&inputs, &options)?;
         events.iter().enumerate().try_for_each(|(index, event)| {
-            check_seen(scorer, event, format_args!("event {index} (from 0)"))?;
-            evaluator.push_event(event, events.time(index))
+            let seconds = events.time(index).map(i64::from);
+            let (is_attack, kind, log_likelihood_ratios) = (false, None, &[][..]);
+            let event = EvaluatedEvent { event, is_attack, kind, seconds, log_likelihood_ratios };
+            on_event(event, &format_args!("event {index} (from 0)"))
         })?;
         report
     } else {
@@ -150,16 +217,14 @@ fn evaluate(
                 Some(truth) => truth.next_of(&row, options.addresses)?,
                 None => &[],
             };
-            let evaluated = evaluated(&row, log_likelihood_ratios);
-            check_seen(scorer, evaluated.event, place)?;
-            evaluator.push(evaluated)
+            on_event(evaluated(&row, log_likelihood_ratios), &place)
         })?
     };
     if let Some(truth) = truth {
         truth.finish()?;
     }
     talk_about(&report);
-    evaluator.finish()
+    Ok(())
 }
 
 fn write_reports(args: &EvaluateArgs, evaluation: &Evaluation, subject: &Subject<'_>) -> Result<()> {
@@ -208,14 +273,14 @@ fn wanted_thresholds(args: &EvaluateArgs) -> Result<Vec<WantedThreshold>> {
     Ok(wanted)
 }
 
-fn read_history(paths: &[String], read: &ReadOptions) -> Result<Option<History>> {
+fn read_history(paths: &[String], read: &ReadOptions) -> Result<Option<PastEvents>> {
     if paths.is_empty() {
         return Ok(None);
     }
     let on_bad_row = read.on_bad_row.of_part("history");
     let (events, report) = load_events(&resolve_inputs(paths)?, &ReadOptions { on_bad_row, ..read.clone() })?;
     talk_about(&report);
-    Ok(Some(History::new(&events)))
+    PastEvents::new(&events).map(Some)
 }
 
 /// All gates are checked before any is told, so that one run says everything.
@@ -232,6 +297,13 @@ fn check_gates(args: &EvaluateArgs, evaluation: &Evaluation) -> Result<()> {
         }
     }
     if missed.is_empty() { Ok(()) } else { Err(Error::Gate(missed.join("; "))) }
+}
+
+fn parse_share(text: &str) -> std::result::Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(share) if 0.0 < share && share < 1.0 => Ok(share),
+        _ => Err("a number above 0 and below 1".into()),
+    }
 }
 
 fn parse_gate(text: &str) -> std::result::Result<(f64, f64), String> {

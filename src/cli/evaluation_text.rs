@@ -1,7 +1,7 @@
 //! What `evaluate` tells people: the model's figures, and a table of all detectors.
 
 use ipsight::evaluate::report::points_lost;
-use ipsight::evaluate::{Detector, Evaluation, Figures, OperatingPoint};
+use ipsight::evaluate::{Breakdown, Detector, Evaluation, Figures, OperatingPoint};
 use ipsight::thresholds::Threshold;
 
 use super::output::count;
@@ -17,13 +17,16 @@ pub fn text(evaluation: &Evaluation) -> String {
             match evaluation.attacks {
                 "labelled" => "labelled attacks",
                 "added" => "added attacks",
-                _ => "random IPv4 addresses",
+                _ => "random addresses",
             }
         ),
         format!("AUC {:.6}{}", evaluation.auc, interval(&model.all)),
         format!("average precision {:.6}", model.all.average_precision.unwrap_or_default()),
         format!("at anomaly score > 0: TPR {:.6}, FPR {:.6}", evaluation.tpr, evaluation.fpr),
     ];
+    if evaluation.online {
+        lines.push("online: each ordinary event was counted after it was scored".into());
+    }
     lines.push(String::new());
     lines.extend(table(&detector_rows(evaluation)));
     lines.extend(
@@ -31,11 +34,9 @@ pub fn text(evaluation: &Evaluation) -> String {
             format!("{name} is better by more than the intervals: {}", points.join("; "))
         }),
     );
-    for (title, parts) in parts(model) {
-        if parts.iter().filter(|(_, figures)| figures.auc.is_some()).count() > 0 {
-            lines.push(String::new());
-            lines.extend(table(&part_rows(title, parts)));
-        }
+    for Breakdown { title, parts, .. } in model.breakdowns().iter().filter(|breakdown| breakdown.says_more) {
+        lines.push(String::new());
+        lines.extend(table(&part_rows(title, parts)));
     }
     if let Some(reliability) = &evaluation.reliability {
         lines.push(String::new());
@@ -68,14 +69,6 @@ fn interval(figures: &Figures) -> String {
 
 fn threshold(point: &OperatingPoint) -> String {
     point.threshold.map_or("none".into(), |threshold| format!("{threshold:.4}"))
-}
-
-fn parts(detector: &Detector) -> [(&'static str, &[(String, Figures)]); 3] {
-    [
-        ("kind of attack", &detector.by_kind),
-        ("entity in training", &detector.by_seen),
-        ("training events", &detector.by_history),
-    ]
 }
 
 fn detector_rows(evaluation: &Evaluation) -> Vec<Vec<String>> {

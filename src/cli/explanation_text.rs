@@ -60,7 +60,7 @@ fn step_rows(steps: &[Step]) -> Vec<Vec<String>> {
     rows.extend(steps.iter().map(|step| {
         let name = match step.prefix.length() {
             0 => "  any address".into(),
-            32 => "  the address itself".into(),
+            _ if step.prefix.is_address() => "  the address itself".into(),
             _ => format!("  {}", step.prefix),
         };
         let change = step.change.map_or("-".into(), |change| format!("{change:+.3}"));

@@ -20,6 +20,7 @@ mod explain;
 mod explanation_text;
 mod flags;
 mod generate;
+mod held_rows;
 mod import;
 mod inspect;
 mod inspect_history;

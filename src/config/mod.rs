@@ -386,13 +386,6 @@ impl Config {
         {
             problems.push(Problem::new(&["training.checkpoint_interval"], what, help));
         }
-        if self.model.addresses == AddressFamilies::Both && self.model.detector == DetectorKind::Engine {
-            problems.push(Problem::new(
-                &["model.addresses", "model.detector"],
-                "the engine's encoder knows IPv4 addresses only",
-                "take detector = \"history\", or addresses = \"ipv4\"",
-            ));
-        }
         if self.model.max_networks_per_entity.is_some() && self.model.detector == DetectorKind::Engine {
             problems.push(Problem::new(
                 &["model.max_networks_per_entity", "model.detector"],

@@ -119,7 +119,7 @@ fn an_unknown_name_at_every_level_is_named_with_its_line_and_the_nearest_name() 
 
     let (at, what, help) = refusal("[training]\nseed = 1\n[hyperparameter]\nepochs = 3\n", &[]);
     assert_eq!((at.as_str(), what.as_str()), ("c.toml:3: hyperparameter", "unknown table `hyperparameter`"));
-    assert_eq!(help, "did you mean `hyperparameters`? valid tables: hyperparameters, training, data");
+    assert_eq!(help, "did you mean `hyperparameters`? valid tables: hyperparameters, model, training, data");
 
     let (at, what, help) = refusal("[data.generated]\nuser = 1", &[]);
     assert_eq!((at.as_str(), what.as_str()), ("c.toml:2: data.generated.user", "unknown key `user`"));
@@ -138,7 +138,10 @@ fn an_unknown_name_at_every_level_is_named_with_its_line_and_the_nearest_name() 
 fn a_key_in_the_wrong_table_is_sent_to_the_right_one() {
     let (at, what, help) = refusal("epochs = 3", &[]);
     assert_eq!((at.as_str(), what.as_str()), ("c.toml:1: epochs", "unknown key `epochs`"));
-    assert_eq!(help, "`epochs` belongs in [hyperparameters]; valid here: hyperparameters, training, data");
+    assert_eq!(
+        help,
+        "`epochs` belongs in [hyperparameters]; valid here: hyperparameters, model, training, data"
+    );
     let (_, _, help) = refusal("[hyperparameters]\nseed = 3", &[]);
     assert!(help.starts_with("`seed` belongs in [training]"), "{help}");
 }

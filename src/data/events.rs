@@ -87,18 +87,6 @@ impl Events {
         self.columns.len == 0
     }
 
-    /// Whether all addresses are IPv4.
-    pub fn are_ipv4(&self) -> bool {
-        self.columns.chunks.iter().all(|chunk| chunk.events().all(|event| event.address.is_ipv4()))
-    }
-
-    /// The events with IPv4 addresses, in their order and without their times, in memory.
-    pub fn of_ipv4(&self) -> Events {
-        let events = self.iter().filter(|event| event.address.is_ipv4());
-        let (entities, addresses) = events.map(|event| (event.entity, event.address)).unzip();
-        Events::from_columns(entities, addresses)
-    }
-
     /// Whether it is known when they happened.
     pub fn have_times(&self) -> bool {
         self.columns.chunks.first().is_some_and(|chunk| chunk.time.is_some())

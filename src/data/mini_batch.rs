@@ -2,7 +2,7 @@ use std::ops::Range;
 
 use super::events::Events;
 use super::order::EpochOrder;
-use crate::event::entity_row;
+use crate::event::{Address, entity_row};
 
 /// Positive pairs for one step, sorted by entity row (the loss does not depend on their order, and sorted
 /// rows make the gradients of one entity neighbours and the parts of a sharded table contiguous).
@@ -11,15 +11,11 @@ pub struct MiniBatch {
     /// `[B]`, ascending.
     pub entity_rows: Vec<u32>,
     /// `[B]`
-    pub ips: Vec<u32>,
+    pub addresses: Vec<Address>,
 }
 
 impl MiniBatch {
     /// Gathers the events at `positions` of an epoch.
-    ///
-    /// # Panics
-    ///
-    /// When one of them has an IPv6 address; [`super::Events`] are asked before.
     pub fn gather(
         events: &Events,
         order: &EpochOrder,
@@ -28,27 +24,26 @@ impl MiniBatch {
     ) -> Self {
         Self::sorted(positions.map(|position| {
             let event = events.get(order.event_at(position));
-            let ip = event.address.ipv4().expect("a training takes IPv4 addresses only");
-            (entity_row(event.entity, num_entity_vectors), ip)
+            (entity_row(event.entity, num_entity_vectors), event.address)
         }))
     }
 
-    /// Sorts (entity row, IP) by row; those of one row keep their order.
-    pub fn sorted(positives: impl Iterator<Item = (u32, u32)>) -> Self {
-        let mut positives: Vec<(u32, u32)> = positives.collect();
+    /// Sorts (entity row, address) by row; those of one row keep their order.
+    pub fn sorted(positives: impl Iterator<Item = (u32, Address)>) -> Self {
+        let mut positives: Vec<(u32, Address)> = positives.collect();
         positives.sort_by_key(|(row, _)| *row);
-        let (entity_rows, ips) = positives.into_iter().unzip();
-        MiniBatch { entity_rows, ips }
+        let (entity_rows, addresses) = positives.into_iter().unzip();
+        MiniBatch { entity_rows, addresses }
     }
 
     /// B, the number of positive pairs.
     pub fn len(&self) -> usize {
-        self.ips.len()
+        self.addresses.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.ips.is_empty()
+        self.addresses.is_empty()
     }
 }
 
@@ -69,13 +64,13 @@ pub fn segments(rows: &[u32]) -> (Vec<u32>, Vec<i32>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Address;
 
     #[test]
     fn rows_are_sorted_and_pairs_stay_together() {
-        let batch = MiniBatch::sorted([(5, 50), (1, 10), (5, 51), (1, 11), (0, 1)].into_iter());
+        let positives = [(5, 50), (1, 10), (5, 51 << 32), (1, 11), (0, 1)];
+        let batch = MiniBatch::sorted(positives.into_iter().map(|(row, ip)| (row, Address::from_bits(ip))));
         assert_eq!(batch.entity_rows, [0, 1, 1, 5, 5]);
-        assert_eq!(batch.ips, [1, 10, 11, 50, 51]);
+        assert_eq!(batch.addresses, [1, 10, 11, 50, 51 << 32].map(Address::from_bits));
     }
 
     #[test]
@@ -90,11 +85,13 @@ mod tests {
         let entities: Vec<u64> = (0..1003).map(|i| i * 7).collect();
         let events = Events::from_columns(entities, (0..1003).map(Address::from_ipv4).collect());
         let order = EpochOrder::new(events.len(), 3, 1);
-        let mut ips: Vec<u32> = (0..1003)
+        let mut addresses: Vec<Address> = (0..1003)
             .step_by(100)
-            .flat_map(|start| MiniBatch::gather(&events, &order, start..(start + 100).min(1003), 50).ips)
+            .flat_map(|start| {
+                MiniBatch::gather(&events, &order, start..(start + 100).min(1003), 50).addresses
+            })
             .collect();
-        ips.sort_unstable();
-        assert!(ips.into_iter().eq(0..1003));
+        addresses.sort_unstable();
+        assert!(addresses.into_iter().eq((0..1003).map(Address::from_ipv4)));
     }
 }

@@ -1,16 +1,23 @@
 //! The figures of one detector, of all events and of parts of them, from one walk over its scores.
 
+use super::breakdown::{DaysBucket, HistoryBucket};
 use super::curve::{CurveBuilder, DetectorCurve};
 use super::evaluation::Detector;
 use super::figures::{Figures, FiguresBuilder, Targets};
-use super::scores::{Code, HistoryBucket, SortedScores, Tie};
+use super::options::{Family, NamedKind};
+use super::scores::{Code, SortedScores, Tie};
 use crate::{Error, Result};
 
 /// Which events a part of the figures is about.
 pub(super) type Part<'a> = Box<dyn Fn(Code) -> bool + 'a>;
 
-pub(super) fn is_kind_or_ordinary(code: Code, kind: usize) -> bool {
-    !code.is_attack() || code.is_of_kind(kind as u8)
+/// The attacks of a kind and the ordinary events that they are held against.
+pub(super) fn of_kind(index: usize, kind: &NamedKind) -> Part<'static> {
+    let family = kind.family;
+    Box::new(move |code| match code.is_attack() {
+        true => code.is_of_kind(index as u8),
+        false => family.is_none_or(|family| code.is_of_family(family)),
+    })
 }
 
 /// The figures of each part, from one walk over the scores; `on_tie` sees every tie of all events.
@@ -43,6 +50,42 @@ pub(super) struct Found {
     pub(super) above_zero: (f64, f64),
 }
 
+/// Named parts, of which each has figures.
+type Parts<'a> = Vec<(String, Part<'a>)>;
+
+fn kinds<'a>(kinds: &'a [NamedKind], codes: &'a [(Code, u64)]) -> Parts<'a> {
+    // Kinds that were asked for and found no event of their family are left out.
+    let is_there = |index: usize| codes.iter().any(|(code, _)| code.is_of_kind(index as u8));
+    let of = |(index, kind): (usize, &NamedKind)| (kind.name.clone(), of_kind(index, kind));
+    kinds.iter().enumerate().filter(|(index, _)| is_there(*index)).map(of).collect()
+}
+
+fn families<'a>() -> Parts<'a> {
+    let of = |family: Family| -> Part<'a> { Box::new(move |code| code.is_of_family(family)) };
+    Family::ALL.map(|family| (family.name().into(), of(family))).into()
+}
+
+fn seen_and_unseen<'a>() -> Parts<'a> {
+    let of = |is_seen: bool| -> Part<'a> { Box::new(move |code| code.is_seen() == is_seen) };
+    [("seen", true), ("unseen", false)].map(|(name, is_seen)| (name.into(), of(is_seen))).into()
+}
+
+fn histories<'a>() -> Parts<'a> {
+    let of = |bucket: HistoryBucket| -> Part<'a> { Box::new(move |code| code.is_of_history(bucket)) };
+    HistoryBucket::ALL.map(|bucket| (bucket.name().into(), of(bucket))).into()
+}
+
+fn days<'a>() -> Parts<'a> {
+    let of = |bucket: DaysBucket| -> Part<'a> { Box::new(move |code| code.is_after(bucket)) };
+    DaysBucket::ALL.map(|bucket| (bucket.name().into(), of(bucket))).into()
+}
+
+/// What of the parts is of entities that were seen.
+fn of_seen<'a>(parts: Parts<'a>) -> Parts<'a> {
+    let seen = |part: Part<'a>| -> Part<'a> { Box::new(move |code| code.is_seen() && part(code)) };
+    parts.into_iter().map(|(name, part)| (name, seen(part))).collect()
+}
+
 /// All figures of a detector, and what is drawn of it.
 ///
 /// # Errors
@@ -51,24 +94,28 @@ pub(super) struct Found {
 pub(super) fn examine(
     name: &str,
     sorted: &SortedScores,
-    kinds: &[String],
+    named_kinds: &[NamedKind],
     targets: &Targets,
 ) -> Result<Found> {
-    let Tie { num_attacks: m, num_ordinary: n, .. } = Tie::of(0.0, &sorted.codes(), |_| true);
+    let codes = sorted.codes();
+    let Tie { num_attacks: m, num_ordinary: n, .. } = Tie::of(0.0, &codes, |_| true);
     if m == 0 || n == 0 {
         let missing = if m == 0 { "attacks (label 1)" } else { "ordinary events (label 0)" };
         return Err(Error::data("events", format!("there are no {missing}"), "an AUC needs both classes"));
     }
-    let mut parts: Vec<Part<'_>> = vec![Box::new(|_| true)];
-    for kind in 0..kinds.len() {
-        parts.push(Box::new(move |code| is_kind_or_ordinary(code, kind)));
-    }
-    for is_seen in [true, false] {
-        parts.push(Box::new(move |code| code.is_seen() == is_seen));
-    }
-    for bucket in HistoryBucket::ALL {
-        parts.push(Box::new(move |code| code.is_of_history(bucket)));
-    }
+    let breakdowns = [
+        kinds(named_kinds, &codes),
+        families(),
+        seen_and_unseen(),
+        of_seen(kinds(named_kinds, &codes)),
+        of_seen(families()),
+        histories(),
+        days(),
+    ];
+    let lengths = breakdowns.each_ref().map(Vec::len);
+    let everything: Part<'_> = Box::new(|_| true);
+    let (names, parts): (Vec<String>, Vec<Part<'_>>) = breakdowns.into_iter().flatten().unzip();
+    let parts: Vec<Part<'_>> = std::iter::once(everything).chain(parts).collect();
     let mut curve = CurveBuilder::new(m, n, sorted.range().unwrap_or_default());
     let mut above = [0, 0];
     let figures = walk(sorted, &parts, targets, |tie| {
@@ -79,13 +126,19 @@ pub(super) fn examine(
     });
     let mut figures = figures.into_iter();
     let all = figures.next().unwrap_or_default();
-    let mut named = |names: Vec<String>| names.into_iter().zip(figures.by_ref()).collect();
+    let mut named = names.into_iter().zip(figures);
+    let [by_kind, by_family, by_seen, seen_by_kind, seen_by_family, by_history, by_days] =
+        lengths.map(|length| named.by_ref().take(length).collect());
     Ok(Found {
         detector: Detector {
             all,
-            by_kind: named(kinds.to_vec()),
-            by_seen: named(["seen", "unseen"].map(String::from).to_vec()),
-            by_history: named(HistoryBucket::ALL.map(|bucket| bucket.name().into()).to_vec()),
+            by_kind,
+            by_family,
+            by_seen,
+            seen_by_kind,
+            seen_by_family,
+            by_history,
+            by_days,
         },
         curve: curve.finish(name),
         above_zero: (above[0] as f64 / m as f64, above[1] as f64 / n as f64),

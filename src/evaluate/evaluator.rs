@@ -2,16 +2,21 @@
 
 use rayon::prelude::*;
 
-use super::attacks::{AttackKind, OtherUsers, neighbour, random_address};
+use super::attacks::{AddedAttacks, AttackKind, random_address};
+use super::baselines::{self, BASELINES};
+use super::breakdown::{DaysBucket, HistoryBucket};
 use super::calibrate::{Calibrated, ChosenOn, Reliability, calibrate, choose};
-use super::detector::{Found, Part, examine, is_kind_or_ordinary, walk};
+use super::detector::{Found, Part, examine, of_kind, walk};
 use super::evaluation::{BAYES, Detector, Evaluation, MODEL};
 use super::figures::{FPR_TARGETS, TPR_TARGETS, Targets};
-use super::history::BASELINES;
-use super::options::{Attacks, EvaluateOptions, EvaluatedEvent};
-use super::scores::{Code, HistoryBucket, Scores, SortedScores};
+use super::online::{MovingCounts, Timeline};
+use super::options::{Attacks, EvaluateOptions, EvaluatedEvent, Family, NamedKind};
+use super::other_users::{OtherUsers, Waiting};
+use super::past::{self, PastEvents};
+use super::scores::{Code, Scores, SortedScores};
 use super::times::Times;
 use crate::event::hash_entity;
+use crate::history::{History, Usage};
 use crate::inference::{PAIRS_PER_BATCH, Scorer, anomaly_score};
 use crate::thresholds::Threshold;
 use crate::thresholds::calibration::Calibration;
@@ -22,7 +27,7 @@ use crate::{At, Error, Event, Result};
 pub struct Evaluator<'a> {
     scorer: &'a Scorer,
     options: EvaluateOptions<'a>,
-    kinds: Vec<String>,
+    kinds: Vec<NamedKind>,
     pending: Vec<Pending>,
     num_positions: u64,
     other_users: OtherUsers,
@@ -40,15 +45,38 @@ pub struct Evaluator<'a> {
 
 /// An event that waits to be scored.
 #[derive(Clone, Copy)]
-struct Pending {
-    event: Event,
+pub(super) struct Pending {
+    pub(super) event: Event,
     /// Unix seconds, where they are known.
-    seconds: Option<u32>,
+    pub(super) seconds: Option<u32>,
+    /// Its position in the data; of an attack that was added, that of the event beside it.
+    pub(super) position: u64,
     /// The index of the attack's kind.
-    kind: Option<u8>,
+    pub(super) kind: Option<u8>,
     /// Whether it is kept aside, to try on it the calibration that is made from the others.
     is_kept_aside: bool,
 }
+
+/// What is known of events before each of them.
+#[derive(Default)]
+struct Known {
+    /// By the model's usage history.
+    model: Option<Vec<Usage>>,
+    /// By the past events.
+    past: Option<Vec<Usage>>,
+}
+
+impl Known {
+    /// As [`Known::default`], with what `look_up` finds in each history that there is.
+    fn of(evaluator: &Evaluator<'_>, look_up: impl Fn(&History) -> Result<Vec<Usage>>) -> Result<Self> {
+        let model = evaluator.scorer.detector().map(|detector| look_up(&detector.history)).transpose()?;
+        let past = evaluator.options.past.map(|past| look_up(past.history())).transpose()?;
+        Ok(Self { model, past })
+    }
+}
+
+/// Pairs whose counts are looked up together where they move: some 200 MB.
+const PAIRS_PER_LOOKUP: usize = 1 << 19;
 
 /// What the model's scores mean.
 struct Meaning {
@@ -58,8 +86,8 @@ struct Meaning {
 }
 
 impl<'a> Evaluator<'a> {
-    /// For events without labels: each is scored against one random IPv4 address of the same entity, the same for
-    /// the same `seed` and position.
+    /// For events without labels: each is scored against one random address of its family and the same entity, the same
+    /// for the same `seed` and position.
     pub fn against_random_ipv4(scorer: &'a Scorer, seed: u64) -> Self {
         Self::new(scorer, EvaluateOptions::figures_alone(Attacks::RandomIpv4, seed))
     }
@@ -103,40 +131,44 @@ impl<'a> Evaluator<'a> {
     /// [`Error::Device`] where scoring fails, [`Error::Data`] where there are more than 255 kinds of attacks.
     pub fn push(&mut self, row: EvaluatedEvent<'_>) -> Result<()> {
         let kind = if row.is_attack { Some(self.kind_index(row.kind)?) } else { None };
-        let is_kept_aside = is_kept_aside(self.num_positions);
+        let position = self.num_positions;
         let seconds = row.seconds.and_then(|seconds| u32::try_from(seconds).ok());
-        self.pending.push(Pending { event: row.event, seconds, kind, is_kept_aside });
+        let is_kept_aside = is_kept_aside(position);
+        let event = Pending { event: row.event, seconds, position, kind, is_kept_aside };
+        self.pending.push(event);
         self.truths.extend(row.log_likelihood_ratios);
         if !row.is_attack {
             self.times.add(row.event.entity, row.seconds);
         }
-        self.add_attacks(row.event, seconds);
+        self.add_attacks(&event);
         self.num_positions += 1;
-        if self.pending.len() >= PAIRS_PER_BATCH { self.score_pending() } else { Ok(()) }
+        let is_full = self.pending.len() >= PAIRS_PER_BATCH && !self.options.is_online;
+        if is_full { self.score_pending() } else { Ok(()) }
     }
 
-    fn add_attacks(&mut self, event: Event, seconds: Option<u32>) {
-        let (seed, position) = (self.options.seed, self.num_positions);
-        let is_kept_aside = is_kept_aside(position);
-        let mut add = |kind, address| {
-            let event = Event { address, ..event };
-            self.pending.push(Pending { event, seconds, kind: Some(kind), is_kept_aside });
+    /// Adds the attacks that belong beside an event.
+    fn add_attacks(&mut self, own: &Pending) {
+        let (seed, position, event) = (self.options.seed, own.position, own.event);
+        let attack = |kind: usize, address| Pending {
+            event: Event { address, ..event },
+            kind: Some(kind as u8),
+            ..*own
         };
-        let random = random_address(seed, position, event.address);
         match &self.options.attacks {
             Attacks::Labelled => {}
-            Attacks::RandomIpv4 => add(0, random),
+            Attacks::RandomIpv4 => {
+                let kind = Family::of(event.address) as usize;
+                self.pending.push(attack(kind, random_address(seed, position, event.address)));
+            }
             Attacks::Added(added) => {
                 if added.iter().any(|added| added.kind == AttackKind::OtherUsers) {
                     self.other_users.add(event);
                 }
-                for (index, added) in added.iter().enumerate().filter(|(_, added)| added.hits(seed, position))
-                {
-                    let kind = index as u8;
-                    match added.kind {
-                        AttackKind::UniformIpv4 => add(kind, random),
-                        AttackKind::Neighbour => add(kind, neighbour(seed, position, event.address)),
-                        AttackKind::OtherUsers => self.other_users.wait(event, seconds, position),
+                let hits = |(_, added): &(usize, &AddedAttacks)| added.hits(seed, position, event.address);
+                for (kind, added) in added.iter().enumerate().filter(hits) {
+                    match added.address(seed, position, event.address) {
+                        Some(address) => self.pending.push(attack(kind, address)),
+                        None => self.other_users.wait(Waiting { event, seconds: own.seconds, position }),
                     }
                 }
             }
@@ -149,8 +181,8 @@ impl<'a> Evaluator<'a> {
             Some(kind) => String::from_utf8_lossy(kind),
         };
         // There are few of them.
-        let index = self.kinds.iter().position(|known| *known == kind).unwrap_or_else(|| {
-            self.kinds.push(kind.into_owned());
+        let index = self.kinds.iter().position(|known| known.name == kind).unwrap_or_else(|| {
+            self.kinds.push(NamedKind { name: kind.into_owned(), family: None });
             self.kinds.len() - 1
         });
         u8::try_from(index).ok().filter(|_| index < Code::MAX_KINDS).ok_or_else(|| {
@@ -169,8 +201,13 @@ impl<'a> Evaluator<'a> {
     /// [`Error::Data`] where one of the two classes is missing or a score is not a number, and
     /// [`Error::Device`] where scoring fails.
     pub fn finish(mut self) -> Result<Evaluation> {
-        self.score_pending()?;
-        self.score_other_users()?;
+        if !self.options.is_online {
+            self.score_pending()?;
+        }
+        self.add_other_users()?;
+        if self.options.is_online {
+            self.score_online()?;
+        }
         self.check_truths()?;
         let targets = self.targets();
         let truths_of_kinds = self.bayes.split_off(1);
@@ -202,8 +239,9 @@ impl<'a> Evaluator<'a> {
             attacks: self.options.attacks.name(),
             tpr,
             fpr,
-            history: if self.options.history.is_some() { "history" } else { "model" },
-            num_history_events: self.options.history.map(|history| history.len() as u64),
+            history: if self.options.past.is_some() { "history" } else { "model" },
+            num_history_events: self.options.past.map(PastEvents::num_events),
+            online: self.options.is_online,
             num_days: self.times.num_days(),
             num_users: self.times.num_users(),
             detectors,
@@ -240,7 +278,7 @@ impl<'a> Evaluator<'a> {
     /// The scores of each detector that there is, by its name: the model first, the best possible one last.
     fn sorted_scores(&mut self) -> Result<Vec<(&'static str, SortedScores)>> {
         let baselines = BASELINES.into_iter().zip(std::mem::take(&mut self.baselines));
-        let baselines = baselines.filter(|_| self.options.history.is_some());
+        let baselines = baselines.filter(|_| self.options.past.is_some());
         let bayes = self.bayes.drain(..).map(|scores| (BAYES, scores)).filter(|_| self.num_truths > 0);
         let model = (MODEL, std::mem::take(&mut self.model));
         let all = std::iter::once(model).chain(baselines).chain(bayes);
@@ -270,81 +308,134 @@ impl<'a> Evaluator<'a> {
     /// Puts, against each kind of attacks whose true ratio is known by itself, the figures of that ratio.
     fn add_own_ratios(&self, bayes: &mut Detector, ratios: Vec<Scores>, targets: &Targets) -> Result<()> {
         for (kind, ratios) in self.options.truth_kinds.iter().zip(ratios) {
-            let Some(i) = self.kinds.iter().position(|known| known == kind) else { continue };
-            let part: [Part<'_>; 1] = [Box::new(move |code| is_kind_or_ordinary(code, i))];
-            bayes.by_kind[i].1 = walk(&ratios.sort(BAYES)?, &part, targets, |_| ()).remove(0);
+            let Some(i) = self.kinds.iter().position(|known| known.name == *kind) else { continue };
+            let part: [Part<'_>; 1] = [of_kind(i, &self.kinds[i])];
+            let Some((_, figures)) = bayes.by_kind.iter_mut().find(|(name, _)| name == kind) else {
+                continue;
+            };
+            *figures = walk(&ratios.sort(BAYES)?, &part, targets, |_| ()).remove(0);
         }
         Ok(())
     }
 
-    fn score_other_users(&mut self) -> Result<()> {
+    /// Adds the attacks with addresses of other entities, and scores them where their order makes no difference.
+    fn add_other_users(&mut self) -> Result<()> {
         let Attacks::Added(added) = &self.options.attacks else { return Ok(()) };
         let Some(kind) = added.iter().position(|added| added.kind == AttackKind::OtherUsers) else {
             return Ok(());
         };
         let attacks = std::mem::take(&mut self.other_users).attacks(self.options.seed)?;
-        for events in attacks.chunks(PAIRS_PER_BATCH) {
-            for (event, seconds) in events {
-                // They have no position left, but a place among themselves.
+        for attacks in attacks.chunks(PAIRS_PER_BATCH) {
+            for Waiting { event, seconds, position } in attacks.iter().copied() {
+                // No event of the data has this place.
                 let is_kept_aside = is_kept_aside(self.num_positions);
-                let (event, seconds, kind) = (*event, *seconds, Some(kind as u8));
-                self.pending.push(Pending { event, seconds, kind, is_kept_aside });
+                self.pending.push(Pending {
+                    event,
+                    seconds,
+                    position,
+                    kind: Some(kind as u8),
+                    is_kept_aside,
+                });
                 self.num_positions += 1;
             }
-            self.score_pending()?;
+            if !self.options.is_online {
+                self.score_pending()?;
+            }
         }
         Ok(())
     }
 
+    /// Scores what is pending by counts that stand still.
     fn score_pending(&mut self) -> Result<()> {
-        let events: Vec<Event> = self.pending.iter().map(|pending| pending.event).collect();
+        let (pending, truths) = (std::mem::take(&mut self.pending), std::mem::take(&mut self.truths));
+        let events: Vec<Event> = pending.iter().map(|pending| pending.event).collect();
         // Events whose times are not known are scored as of the last one that the model counted.
-        let times: Option<Vec<u32>> = self.pending.iter().map(|pending| pending.seconds).collect();
-        let dot_products = self.scorer.scores_at(&events, times.as_deref())?;
-        let of_history: Vec<[f32; BASELINES.len()]> = match self.options.history {
-            Some(history) => events.par_iter().map(|event| history.scores(*event)).collect(),
-            None => Vec::new(),
-        };
+        let times: Option<Vec<u32>> = pending.iter().map(|pending| pending.seconds).collect();
+        let scores = self.scorer.scores_at(&events, times.as_deref())?;
+        let known = Known::of(self, |history| Ok(past::usages(history, &events, times.as_deref())))?;
+        let has_truths = truths.len() == pending.len() * self.bayes.len();
+        self.add(&pending, if has_truths { &truths } else { &[] }, &scores, &known);
+        Ok(())
+    }
+
+    /// Scores all that is pending, each event and attack by the counts of the events before it.
+    fn score_online(&mut self) -> Result<()> {
+        let (pending, truths) = (std::mem::take(&mut self.pending), std::mem::take(&mut self.truths));
+        let timeline = Timeline::new(&pending);
+        let moving = |history: &History| MovingCounts::new(history, &timeline, &pending);
+        let model = self.scorer.detector().map(|detector| moving(&detector.history)).transpose()?;
+        let past = self.options.past.map(|past| moving(past.history())).transpose()?;
+        let num_ratios = self.bayes.len();
+        let has_truths = truths.len() == pending.len() * num_ratios;
+        for (start, chunk) in (0..).step_by(PAIRS_PER_LOOKUP).zip(pending.chunks(PAIRS_PER_LOOKUP)) {
+            let look_up =
+                |counts: &Option<MovingCounts<'_>>| counts.as_ref().map(|counts| counts.usages(start, chunk));
+            let known = Known { model: look_up(&model), past: look_up(&past) };
+            let scores = match (self.scorer.detector(), &known.model) {
+                (Some(detector), Some(usages)) => detector.scores_of(usages),
+                _ => {
+                    let events: Vec<Event> = chunk.iter().map(|pending| pending.event).collect();
+                    self.scorer.dot_products(&events)?
+                }
+            };
+            let truths = match has_truths {
+                true => &truths[start * num_ratios..(start + chunk.len()) * num_ratios],
+                false => &[],
+            };
+            self.add(chunk, truths, &scores, &known);
+        }
+        Ok(())
+    }
+
+    /// Takes the scores of events, of each detector that there is, and the true likelihood ratios where each of the events
+    /// has them.
+    fn add(&mut self, pending: &[Pending], truths: &[f32], scores: &[f32], known: &Known) {
         if self.options.wants_calibration() {
-            self.digest_pending();
+            self.digest(pending);
         }
         let num_ratios = self.bayes.len();
-        // Where an event has none of its own, `check_truths` finds them missing.
-        let has_truths = self.truths.len() == self.pending.len() * num_ratios;
-        for (i, (pending, dot_product)) in self.pending.iter().zip(dot_products).enumerate() {
-            let code = self.code_of(pending);
-            self.model.push(anomaly_score(dot_product), code);
-            for (scores, score) in self.baselines.iter_mut().zip(of_history.get(i).into_iter().flatten()) {
+        let past = known.past.as_deref().unwrap_or_default();
+        let of_baselines: Vec<[f32; BASELINES.len()]> = (past.par_iter().zip(pending))
+            .map(|(usage, pending)| baselines::scores(usage, Family::of(pending.event.address)))
+            .collect();
+        for (i, (pending, score)) in pending.iter().zip(scores).enumerate() {
+            let code = self.code_of(pending, i, known);
+            self.model.push(anomaly_score(*score), code);
+            let baselines = of_baselines.get(i).into_iter().flatten();
+            for (scores, score) in self.baselines.iter_mut().zip(baselines) {
                 scores.push(*score, code);
             }
-            if has_truths {
-                for (scores, truth) in self.bayes.iter_mut().zip(&self.truths[i * num_ratios..]) {
-                    scores.push(*truth, code);
-                }
-                self.num_truths += 1;
+            for (scores, truth) in self.bayes.iter_mut().zip(truths.iter().skip(i * num_ratios)) {
+                scores.push(*truth, code);
             }
         }
-        self.truths.clear();
-        self.num_events += self.pending.len() as u64;
-        self.pending.clear();
-        Ok(())
+        self.num_truths += (truths.len() / num_ratios) as u64;
+        self.num_events += pending.len() as u64;
     }
 
-    fn code_of(&self, pending: &Pending) -> Code {
+    /// What is known of the event at an index.
+    fn code_of(&self, pending: &Pending, index: usize, known: &Known) -> Code {
         let entity = pending.event.entity;
-        let num_training_events = match self.options.history {
-            Some(history) => history.num_events(entity),
+        let of = |usages: &Option<Vec<Usage>>| usages.as_ref().map(|usages| usages[index]);
+        let (model, past) = (of(&known.model), of(&known.past));
+        let num_past_events = match past.or(model) {
+            Some(usage) => usage.num_events.into(),
             None if self.scorer.entity_seen(entity) => self.scorer.num_row_events(entity).into(),
             None => 0,
         };
-        let bucket = HistoryBucket::of(num_training_events);
-        Code::new(pending.kind, num_training_events > 0, bucket).kept_aside(pending.is_kept_aside)
+        // A history without times knows none.
+        let days = [model, past].into_iter().flatten().map(|usage| usage.days_since_last);
+        let days = days.filter(|_| pending.seconds.is_some()).find(|days| *days >= 0.0);
+        Code::new(pending.kind, num_past_events > 0, HistoryBucket::of(num_past_events))
+            .kept_aside(pending.is_kept_aside)
+            .of_family(Family::of(pending.event.address))
+            .after(days.map_or(DaysBucket::Unknown, DaysBucket::of))
     }
 
     /// See [`Calibration::data_digest`].
-    fn digest_pending(&mut self) {
-        let mut bytes = Vec::with_capacity(17 * self.pending.len());
-        for Pending { event, kind, .. } in &self.pending {
+    fn digest(&mut self, pending: &[Pending]) {
+        let mut bytes = Vec::with_capacity(17 * pending.len());
+        for Pending { event, kind, .. } in pending {
             bytes.extend(event.entity.to_le_bytes());
             bytes.extend(event.address.bits().to_le_bytes());
             bytes.push(u8::from(kind.is_some()));

@@ -1,16 +1,59 @@
 //! What to evaluate, and beside what.
 
 use super::attacks::{AddedAttacks, AttackKind};
-use super::history::History;
+use super::past::PastEvents;
 use crate::Event;
+use crate::event::Address;
 use crate::thresholds::WantedThreshold;
+
+/// A family of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    Ipv4,
+    /// IPv6.
+    Ipv6,
+}
+
+impl Family {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Ipv4, Self::Ipv6];
+
+    /// The family of an address.
+    pub fn of(address: Address) -> Self {
+        if address.is_ipv4() { Self::Ipv4 } else { Self::Ipv6 }
+    }
+
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ipv4 => "ipv4",
+            Self::Ipv6 => "ipv6",
+        }
+    }
+}
+
+/// A kind of attacks, by which figures are broken down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct NamedKind {
+    pub(super) name: String,
+    /// The family of the only events that can have attacks of this kind, and that these are held against.
+    pub(super) family: Option<Family>,
+}
+
+impl From<AttackKind> for NamedKind {
+    fn from(kind: AttackKind) -> Self {
+        Self { name: kind.name().into(), family: kind.family() }
+    }
+}
 
 /// Where attacks come from.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Attacks {
     /// From the data, by their labels.
     Labelled,
-    /// One random IPv4 address beside each event (R = 1, S = 0), as the reference's `discriminator_auc` has it.
+    /// One random address beside each event (R = 1, S = 0), as the reference's `discriminator_auc` has it; of the family
+    /// of the event's own.
     RandomIpv4,
     /// Beside some of the events, whose labels must be false; at most one entry of each kind.
     Added(Vec<AddedAttacks>),
@@ -27,11 +70,13 @@ impl Attacks {
     }
 
     /// The kinds of attacks that are known before any event is: those that are made.
-    pub(super) fn kinds_made(&self) -> Vec<String> {
+    pub(super) fn kinds_made(&self) -> Vec<NamedKind> {
         match self {
             Self::Labelled => Vec::new(),
-            Self::RandomIpv4 => vec![AttackKind::UniformIpv4.name().into()],
-            Self::Added(added) => added.iter().map(|added| added.kind.name().into()).collect(),
+            Self::RandomIpv4 => {
+                [AttackKind::UniformIpv4, AttackKind::UniformIpv6].map(NamedKind::from).into()
+            }
+            Self::Added(added) => added.iter().map(|added| added.kind.into()).collect(),
         }
     }
 }
@@ -43,8 +88,12 @@ pub struct EvaluateOptions<'a> {
     pub attacks: Attacks,
     /// Determines the addresses of attacks that are made, together with the positions of the events.
     pub seed: u64,
-    /// The training events, for the baselines.
-    pub history: Option<&'a History>,
+    /// The events before those that are evaluated, for the baselines.
+    pub past: Option<&'a PastEvents>,
+    /// Whether each ordinary event is counted after it was scored, so that the usage history of the model and what the
+    /// baselines know move with the events. Their order is that of their times, and of the data where these are equal or
+    /// not known. Attacks are never counted. All events are then held in memory.
+    pub is_online: bool,
     /// Detection rates at which the false positive rate is wanted beside those of [`super::TPR_TARGETS`], 0..=1.
     pub tpr_targets: Vec<f64>,
     /// Kinds of attacks for which the true likelihood ratio is known by itself. Against one kind, another ratio is
@@ -67,7 +116,8 @@ impl EvaluateOptions<'_> {
         Self {
             attacks,
             seed,
-            history: None,
+            past: None,
+            is_online: false,
             tpr_targets: Vec::new(),
             truth_kinds: Vec::new(),
             calibrates: false,

@@ -7,6 +7,8 @@ use std::collections::BinaryHeap;
 
 use rayon::slice::ParallelSliceMut;
 
+use super::breakdown::{DaysBucket, HistoryBucket};
+use super::options::Family;
 use crate::{Error, Result};
 
 /// Scores of one chunk (8 MiB).
@@ -20,22 +22,41 @@ impl Code {
     /// Kinds of attacks that a code can hold.
     pub(super) const MAX_KINDS: usize = 255;
 
-    const ASIDE: u16 = 1 << 11;
-    const NUM_CODES: usize = 1 << 12;
+    const SEEN: u32 = 8;
+    const HISTORY: u32 = 9;
+    const ASIDE: u32 = 11;
+    const FAMILY: u32 = 12;
+    const DAYS: u32 = 13;
+    const NUM_CODES: usize = 1 << 16;
 
     /// `kind` is that of an attack, in `0..MAX_KINDS`, or `None` for an ordinary event.
     pub(super) fn new(kind: Option<u8>, is_seen: bool, history: HistoryBucket) -> Self {
         let kind = kind.map_or(0, |kind| u16::from(kind) + 1);
-        Code(kind | u16::from(is_seen) << 8 | (history as u16) << 9)
+        Code(kind | u16::from(is_seen) << Self::SEEN | (history as u16) << Self::HISTORY)
     }
 
     /// The same, of an event that is kept aside from a fit, or not.
     pub(super) fn kept_aside(self, is_kept_aside: bool) -> Self {
-        Code(self.0 & !Self::ASIDE | u16::from(is_kept_aside) << Self::ASIDE.trailing_zeros())
+        self.with(Self::ASIDE, 1, u16::from(is_kept_aside))
+    }
+
+    /// The same, with an address of this family.
+    pub(super) fn of_family(self, family: Family) -> Self {
+        self.with(Self::FAMILY, 1, family as u16)
+    }
+
+    /// The same, at this time since the account's last event.
+    pub(super) fn after(self, days: DaysBucket) -> Self {
+        self.with(Self::DAYS, 3, days as u16)
+    }
+
+    /// Replaces some bits.
+    fn with(self, start: u32, num_bits: u32, value: u16) -> Self {
+        Code(self.0 & !(((1 << num_bits) - 1) << start) | value << start)
     }
 
     pub(super) fn is_kept_aside(self) -> bool {
-        self.0 & Self::ASIDE != 0
+        self.0 >> Self::ASIDE & 1 == 1
     }
 
     pub(super) fn is_attack(self) -> bool {
@@ -43,7 +64,7 @@ impl Code {
     }
 
     pub(super) fn is_seen(self) -> bool {
-        self.0 >> 8 & 1 == 1
+        self.0 >> Self::SEEN & 1 == 1
     }
 
     /// Whether this is an attack of this kind.
@@ -52,38 +73,15 @@ impl Code {
     }
 
     pub(super) fn is_of_history(self, bucket: HistoryBucket) -> bool {
-        self.0 >> 9 & 3 == bucket as u16
-    }
-}
-
-/// How many training events an entity has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum HistoryBucket {
-    None,
-    Below10,
-    Below100,
-    Many,
-}
-
-impl HistoryBucket {
-    pub(super) const ALL: [Self; 4] = [Self::None, Self::Below10, Self::Below100, Self::Many];
-
-    pub(super) fn of(num_events: u64) -> Self {
-        match num_events {
-            0 => Self::None,
-            1..10 => Self::Below10,
-            10..100 => Self::Below100,
-            _ => Self::Many,
-        }
+        self.0 >> Self::HISTORY & 3 == bucket as u16
     }
 
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::None => "0",
-            Self::Below10 => "1-9",
-            Self::Below100 => "10-99",
-            Self::Many => "100+",
-        }
+    pub(super) fn is_of_family(self, family: Family) -> bool {
+        self.0 >> Self::FAMILY & 1 == family as u16
+    }
+
+    pub(super) fn is_after(self, days: DaysBucket) -> bool {
+        self.0 >> Self::DAYS & 7 == days as u16
     }
 }
 
@@ -287,19 +285,17 @@ mod tests {
 
     #[test]
     fn what_a_code_says_does_not_mix() {
-        for (kind, seen, bucket, aside) in [(None, true, 3, true), (Some(254), false, 0, false)] {
-            let bucket = HistoryBucket::ALL[bucket];
+        for (kind, seen, index, aside) in [(None, true, 3, true), (Some(254), false, 0, false)] {
+            let (bucket, days) = (HistoryBucket::ALL[index], DaysBucket::ALL[index]);
+            let family = Family::ALL[index % 2];
             let code = Code::new(kind, seen, bucket).kept_aside(!aside).kept_aside(aside);
+            let code = code.after(DaysBucket::Many).after(days).of_family(Family::Ipv6).of_family(family);
             assert_eq!((code.is_attack(), code.is_seen()), (kind.is_some(), seen));
             assert_eq!((code.is_of_history(bucket), code.is_kept_aside()), (true, aside));
+            assert!(code.is_after(days) && code.is_of_family(family));
+            assert!(!code.is_after(DaysBucket::Many) && !code.is_of_family(Family::ALL[1 - index % 2]));
             assert_eq!(kind.is_some_and(|kind| code.is_of_kind(kind)), kind.is_some());
             assert!(usize::from(code.0) < Code::NUM_CODES);
         }
-    }
-
-    #[test]
-    fn buckets_of_history_have_their_limits() {
-        let names = [0, 1, 9, 10, 99, 100, u64::MAX].map(|count| HistoryBucket::of(count).name());
-        assert_eq!(names, ["0", "1-9", "1-9", "10-99", "10-99", "100+", "100+"]);
     }
 }

@@ -1,16 +1,19 @@
 use proptest::prelude::*;
 use serde_json::Value;
 
+use super::baselines;
+use super::breakdown::HistoryBucket;
 use super::calibrate::{Calibrated, ChosenOn, calibrate, choose};
 use super::detector::figures_of;
 use super::figures::Targets;
-use super::scores::{Code, HistoryBucket, Scores};
+use super::options::Family;
+use super::scores::{Code, Scores};
 use super::times::Times;
-use super::{BASELINES, FPR_TARGETS, History, TPR_TARGETS};
+use super::{BASELINES, FPR_TARGETS, PastEvents, TPR_TARGETS};
+use crate::Result;
 use crate::data::Events;
 use crate::event::Address;
 use crate::thresholds::{Criterion, WantedThreshold};
-use crate::{Event, Result};
 
 /// Values of scikit-learn, SciPy and NumPy; see tests/golden/make_evaluation.py.
 fn golden() -> Value {
@@ -146,25 +149,29 @@ fn alerts_a_day_need_times() {
     assert!(error.help().unwrap().contains("time_column"), "{error:?}");
 }
 
+/// Tables, Freeman's ratio and the closed form over both families; see tests/golden/make_baselines.py.
 #[test]
 fn baselines_are_those_of_a_python_twin() {
-    let golden = golden();
+    let golden: Value = serde_json::from_str(include_str!("../../tests/golden/baselines.json")).unwrap();
     let pairs = |key: &str| {
-        let pairs = golden["baselines"][key].as_array().unwrap().iter();
-        let pair = |pair: &Value| (pair[0].as_u64().unwrap(), pair[1].as_u64().unwrap() as u32);
+        let pairs = golden[key].as_array().unwrap().iter();
+        let pair = |pair: &Value| {
+            (pair[0].as_u64().unwrap(), Address::from_bits(pair[1].as_str().unwrap().parse().unwrap()))
+        };
         pairs.map(pair).collect::<Vec<_>>()
     };
-    let history = pairs("history").into_iter().map(|(entity, ip)| (entity, Address::from_ipv4(ip)));
-    let (entities, addresses) = history.unzip();
-    let history = History::new(&Events::from_columns(entities, addresses));
-    let expected = golden["baselines"]["scores"].as_array().unwrap();
-    assert!(expected.len() >= 100);
-    for ((entity, ip), expected) in pairs("events").into_iter().zip(expected) {
-        let found = history.scores(Event { entity, address: Address::from_ipv4(ip) });
+    let (entities, addresses) = pairs("history").into_iter().unzip();
+    let past = PastEvents::new(&Events::from_columns(entities, addresses)).unwrap();
+    let events = pairs("events");
+    let num_ipv6 = events.iter().filter(|(_, address)| !address.is_ipv4()).count();
+    assert!(num_ipv6 >= 50 && events.len() - num_ipv6 >= 50);
+    for ((entity, address), expected) in events.into_iter().zip(golden["scores"].as_array().unwrap()) {
+        let usage = past.history().usage(entity, address, None);
+        let found = baselines::scores(&usage, Family::of(address));
         for (i, found) in found.iter().enumerate() {
             let expected = expected[i].as_f64().unwrap() as f32;
             let tolerance = if i < 4 { 0.0 } else { 1e-5 };
-            assert!((found - expected).abs() <= tolerance, "{} of {entity}, {ip}", BASELINES[i]);
+            assert!((found - expected).abs() <= tolerance, "{} of {entity}, {address}", BASELINES[i]);
         }
     }
 }

@@ -18,30 +18,12 @@
 
 use super::bits::{BitReader, BitWriter, mask, num_bytes, width};
 use super::chain::{CHAINS, NUM_FAMILIES, shared};
-use super::own::Values;
-use super::trie_read::{BucketReader, MAX_VALUES, Trie};
+use super::clock::Clock;
+use super::own::{Values, Widths};
+use super::trie_read::{BucketReader, Trie};
 use super::trie_write::{Codec, TrieWriter, WIDTH_BITS};
 use super::usage::NUM_LEVELS;
 use crate::event::Address;
-
-/// Seconds of a day.
-pub(super) const DAY: i64 = 86_400;
-
-/// How the times of a history's events are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Clock {
-    /// Whether events have times.
-    pub(super) is_timed: bool,
-    /// Unix seconds of time 0.
-    pub(super) base: i64,
-}
-
-impl Clock {
-    /// Days from 1970-01-01, in UTC, to that of a time.
-    pub(super) fn day(self, time: u32) -> i64 {
-        self.base.saturating_add(i64::from(time)).div_euclid(DAY)
-    }
-}
 
 /// What is counted of one (account, address).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,28 +75,6 @@ pub(super) fn num_shared_before(pairs: &[Pair]) -> impl Iterator<Item = usize> {
 /// Where an account's pairs begin to be IPv6.
 fn start_of_ipv6(pairs: &[Pair]) -> usize {
     pairs.partition_point(|pair| pair.address.is_ipv4())
-}
-
-/// Bits of values that depend on the account.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Widths {
-    pub(super) events: u32,
-    pub(super) seconds: u32,
-}
-
-impl Widths {
-    /// Those of an account's number of events less 1, and of the seconds from its first event to its last.
-    #[inline(always)]
-    fn new(last_event: u32, span: u32) -> Self {
-        Self { events: width(u64::from(last_event)), seconds: width(u64::from(span)) }
-    }
-
-    /// Bytes of each value of a node.
-    #[inline(always)]
-    fn value_bytes(self) -> [u8; MAX_VALUES] {
-        let [events, seconds] = [self.events, self.seconds].map(|width| width.div_ceil(8) as u8);
-        [events, events, seconds]
-    }
 }
 
 struct OwnCodec<'a> {

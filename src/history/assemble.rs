@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::account::Clock;
 use super::base::section;
-use super::build::Options;
+use super::clock::Clock;
 use super::container::SectionWriter;
 use super::info::Info;
+use super::options::Options;
 use super::part::{NUM_PARTITIONS, Part, PartSource, PartWriter, Totals};
 use super::population::Widths;
 use super::population_write::PopulationWriter;

@@ -6,11 +6,11 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use super::account::Clock;
 use super::assemble::{Target, write_history};
 use super::base::{History, Summary};
-use super::build::Options;
+use super::clock::Clock;
 use super::merge::Merge;
+use super::options::Options;
 use super::part::Totals;
 use crate::durable::OutputFile;
 use crate::{Error, Result};

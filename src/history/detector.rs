@@ -7,9 +7,11 @@ use rayon::prelude::*;
 use tempfile::TempPath;
 
 use super::base::{History, Pairs};
-use super::build::{HistoryBuilder, Options};
+use super::build::HistoryBuilder;
 use super::event_log::EventLog;
+use super::fit::{FitOptions, fit_head};
 use super::head::{Head, HeadParts};
+use super::options::Options;
 use super::usage::Usage;
 use crate::event::Address;
 use crate::{Error, Result};
@@ -40,16 +42,7 @@ impl Detector {
     pub fn from_bytes(history: (Bytes, &str), head: (&[u8], &str)) -> Result<Self> {
         let (bytes, name) = history;
         let history = History::from_bytes(bytes, name)?;
-        let (bytes, name) = head;
-        let parameters = bytes.as_chunks::<4>().0.iter().copied().map(f32::from_le_bytes).collect();
-        let is_whole = bytes.len().is_multiple_of(4);
-        let head = Head::from_parameters(parameters).filter(|_| is_whole).ok_or_else(|| {
-            Error::data(
-                name,
-                "it holds no head of this version",
-                "copy the model folder again or train again",
-            )
-        })?;
+        let head = Head::from_bytes(head.0, head.1)?;
         Ok(Self { history, head })
     }
 
@@ -59,12 +52,12 @@ impl Detector {
         let mut scores = vec![0.0; accounts.len()];
         if scores.len() <= PAIRS_PER_TASK {
             // A call of another thread would take longer than the scores.
-            self.head.score_on_one_core(&self.usages(accounts, addresses, times), &mut scores);
+            self.head.score_on_one_core(&self.history.usages_at(accounts, addresses, times), &mut scores);
             return scores;
         }
         scores.par_chunks_mut(PAIRS_PER_TASK).enumerate().for_each(|(task, scores)| {
             let range = task * PAIRS_PER_TASK..task * PAIRS_PER_TASK + scores.len();
-            let usages = self.usages(
+            let usages = self.history.usages_at(
                 &accounts[range.clone()],
                 &addresses[range.clone()],
                 times.map(|times| &times[range]),
@@ -76,14 +69,25 @@ impl Detector {
 
     /// What a pair's score is made of.
     pub fn parts(&self, account: u64, address: Address, time: Option<u32>) -> HeadParts {
-        let usages = self.usages(&[account], &[address], time.as_ref().map(std::slice::from_ref));
+        let usages = self.history.usages_at(&[account], &[address], time.as_ref().map(std::slice::from_ref));
         self.head.parts(&usages)[0]
     }
 
-    fn usages(&self, accounts: &[u64], addresses: &[Address], times: Option<&[u32]>) -> Vec<Usage> {
+    /// The scores of pairs of which this is known, `[pairs]`; see [`Detector::scores`]. On all cores.
+    pub fn scores_of(&self, usages: &[Usage]) -> Vec<f32> {
+        let mut scores = vec![0.0; usages.len()];
+        self.head.scores(usages, &mut scores);
+        scores
+    }
+}
+
+impl History {
+    /// What is known of pairs at `times`, in Unix seconds, one for each pair; without them as of the history's last event.
+    /// On one core, see [`History::usages`].
+    pub fn usages_at(&self, accounts: &[u64], addresses: &[Address], times: Option<&[u32]>) -> Vec<Usage> {
         let mut usages = vec![Usage::default(); accounts.len()];
         let last;
-        let (seconds, time_base) = match (times, self.history.times()) {
+        let (seconds, time_base) = match (times, self.times()) {
             (Some(times), Some(_)) => (Some(times), 0),
             (None, Some((_, end))) => {
                 last = vec![0; accounts.len()];
@@ -91,7 +95,7 @@ impl Detector {
             }
             (_, None) => (None, 0),
         };
-        self.history.usages(&Pairs { accounts, addresses, seconds, time_base }, &mut usages);
+        self.usages(&Pairs { accounts, addresses, seconds, time_base }, &mut usages);
         usages
     }
 }
@@ -112,7 +116,7 @@ impl FittedDetector {
     /// As [`FittedDetector::count`].
     pub fn fit(log: &EventLog<'_>, seed: u64, options: &Options) -> Result<Self> {
         let history = Self::count(log, options)?;
-        Ok(Self { history, head: Head::fit(log, seed) })
+        Ok(Self { history, head: fit_head(log, &FitOptions::of_seed(seed))? })
     }
 
     /// Counts the log.
@@ -143,11 +147,6 @@ impl FittedDetector {
     pub fn temporary_file(folder: &Path) -> Result<TempPath> {
         let file = tempfile::Builder::new().prefix(crate::durable::TEMPORARY_PREFIX).tempfile_in(folder);
         Ok(file.map_err(Error::io("create a file in", folder))?.into_temp_path())
-    }
-
-    /// The bytes of the head's file: its parameters, 32-bit floats, little-endian.
-    pub fn head_bytes(&self) -> Vec<u8> {
-        self.head.parameters().iter().flat_map(|value| value.to_le_bytes()).collect()
     }
 }
 

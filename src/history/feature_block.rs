@@ -98,22 +98,18 @@ impl Counts {
 }
 
 impl InputBlock {
-    /// Sets the inputs of at most [`BLOCK_PAIRS`] pairs; those of the places behind them are finite and mean nothing. `engine`
-    /// has the engine's scores as the head takes them, or nothing.
-    pub fn fill(&mut self, usage: &[Usage], engine: &[f32]) {
-        assert!(usage.len() <= BLOCK_PAIRS && (engine.is_empty() || engine.len() == usage.len()));
-        pulp::Arch::new().dispatch(Fill { block: self, usage, engine });
+    /// Sets the inputs of at most [`BLOCK_PAIRS`] pairs. Columns past the last pair hold finite values without meaning.
+    pub fn fill(&mut self, usage: &[Usage]) {
+        assert!(usage.len() <= BLOCK_PAIRS, "{} pairs in a block", usage.len());
+        pulp::Arch::new().dispatch(Fill { block: self, usage });
     }
 
     /// [`InputBlock::fill`] inside of code that runs with the vectors of an instruction set.
     #[inline(always)]
-    pub(super) fn fill_inline(&mut self, usage: &[Usage], engine: &[f32]) {
+    pub(super) fn fill_inline(&mut self, usage: &[Usage]) {
         for (i, usage) in usage.iter().enumerate() {
             self.counts.set(i, usage);
         }
-        let engine_scores = &mut self.inputs[Input::ENGINE_SCORE];
-        *engine_scores = ZERO;
-        engine_scores[..engine.len()].copy_from_slice(engine);
         self.counts.ratios(&mut self.inputs, &mut self.ratio_sums);
         self.counts.logarithms(&mut self.inputs);
         self.counts.novelty(&mut self.inputs);
@@ -124,7 +120,6 @@ impl InputBlock {
 struct Fill<'a> {
     block: &'a mut InputBlock,
     usage: &'a [Usage],
-    engine: &'a [f32],
 }
 
 impl pulp::WithSimd for Fill<'_> {
@@ -132,7 +127,7 @@ impl pulp::WithSimd for Fill<'_> {
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _: S) {
-        self.block.fill_inline(self.usage, self.engine);
+        self.block.fill_inline(self.usage);
     }
 }
 

@@ -16,7 +16,7 @@ pub(super) const WIDE_LEVELS: [usize; 4] = [0, 2, 4, 6];
 pub(super) const RECENT_LEVELS: [usize; 3] = [2, 4, 6];
 
 /// Number of the inputs.
-pub const NUM_INPUTS: usize = 60;
+pub const NUM_INPUTS: usize = 59;
 
 /// An hour in days: what times are told apart by.
 pub(super) const HOUR: f64 = 1.0 / 24.0;
@@ -40,13 +40,11 @@ impl Input {
     pub const AGE_OF_FIRST: usize = Self::AGE_OF_LAST + 1;
     pub const AGE_AGAINST_LAST: usize = Self::AGE_OF_FIRST + 1;
     pub const EVENTS_SINCE_USE: usize = Self::AGE_AGAINST_LAST + RECENT_LEVELS.len();
-    pub const ENGINE_SCORE: usize = Self::EVENTS_SINCE_USE + RECENT_LEVELS.len();
 }
 
-const _: () = assert!(Input::ENGINE_SCORE + 1 == NUM_INPUTS);
+const _: () = assert!(Input::EVENTS_SINCE_USE + RECENT_LEVELS.len() == NUM_INPUTS);
 
 /// Names of the inputs in their order.
-#[cfg(test)]
 pub fn input_names() -> Vec<String> {
     let of = |name: &'static str, levels: &[usize]| -> Vec<String> {
         levels.iter().map(|level| format!("{name}_{level}")).collect()
@@ -67,14 +65,13 @@ pub fn input_names() -> Vec<String> {
         vec!["age_of_last".into(), "age_of_first".into()],
         of("age_against_last", &RECENT_LEVELS),
         of("events_since_use", &RECENT_LEVELS),
-        vec!["engine_score".into()],
     ]
     .concat()
 }
 
 /// The inputs and the sum of the log ratios in f64: the reference.
 #[cfg(test)]
-pub fn inputs_reference(usage: &Usage, engine_score: Option<f64>) -> ([f64; NUM_INPUTS], f64) {
+pub fn inputs_reference(usage: &Usage) -> ([f64; NUM_INPUTS], f64) {
     let LogRatios { own, events, accounts } = log_ratios(usage);
     let count = |count: f64| count.ln_1p();
     let age = |days: f32| (f64::from(days) + HOUR).ln();
@@ -109,6 +106,5 @@ pub fn inputs_reference(usage: &Usage, engine_score: Option<f64>) -> ([f64; NUM_
         RECENT_LEVELS.map(|l| if has_time(of_use(l)) { 0.3 * (age(of_use(l)) - age(of_last)) } else { 0.0 }),
     );
     inputs.extend(RECENT_LEVELS.map(|l| 0.3 * count(f64::from(level(l).events_since_use).max(0.0))));
-    inputs.push(engine_score.unwrap_or(0.0));
     (inputs.try_into().expect("there are as many as there are names"), own.iter().sum())
 }

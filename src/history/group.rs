@@ -2,7 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::account::{Account, Clock, Pair};
+use super::account::{Account, Pair};
+use super::clock::Clock;
 use super::part::{NUM_PARTITIONS, PartSource, PartWriter, partition, set_distinct};
 use super::usage::NUM_LEVELS;
 use crate::Result;

@@ -1,7 +1,7 @@
 //! Totals of a history, in a section of fixed length.
 
-use super::account::{Clock, DAY};
 use super::chain::NUM_FAMILIES;
+use super::clock::{Clock, DAY};
 use super::container::number_at;
 
 /// Totals of one address family.

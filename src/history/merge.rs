@@ -10,8 +10,9 @@
 
 use std::collections::HashSet;
 
-use super::account::{Account, Clock, Pair, count_distinct};
+use super::account::{Account, Pair, count_distinct};
 use super::base::History;
+use super::clock::Clock;
 use super::part::{PartSource, PartWriter, first_hash};
 use super::usage::NUM_LEVELS;
 use crate::{Error, Result};

@@ -58,7 +58,7 @@ const NEGATIVES: [(Negative, f32); 5] = [
     (Negative::OtherAccount, 0.5),
     (Negative::Uniform, 0.5),
     (Negative::Neighbour, 0.5),
-    (Negative::Network, 0.5),
+    (Negative::Network, 0.25),
 ];
 
 /// Draws of another account's event before it is given up.
@@ -99,7 +99,7 @@ fn pairs_of(
         let drawn = match kind {
             Negative::OtherAccount => families.other_account(log, entity, address, &moment, rng),
             Negative::Uniform => Some(uniform(address, rng)),
-            Negative::Network => families.network(address, rng),
+            Negative::Network => families.network(entity, address, rng),
             Negative::Neighbour => Some(neighbour(address, rng)),
         };
         pairs.extend(drawn.map(|address| pair(address, weight, false)));
@@ -137,25 +137,37 @@ impl Moment {
 /// Events by which the period around an event is longer, so that the first ones have others around them.
 const SLACK: f64 = 20.0;
 
-/// The positions of each family's events, where there are both.
+/// Where negatives of a family come from.
 struct Families {
+    /// The positions of each family's events, where there are both.
     ipv4: Vec<u32>,
     ipv6: Vec<u32>,
-    networks: [Vec<u64>; 2],
+    /// The networks of each family with one of their accounts, sorted.
+    networks: [Vec<(u64, u64)>; 2],
+}
+
+/// Events whose networks are drawn from.
+const MAX_NETWORK_EVENTS: usize = 1 << 20;
+
+/// Bits behind a network's prefix: /20 of IPv4, /40 of IPv6.
+fn num_host_bits(address: Address) -> u32 {
+    if address.is_ipv4() { 12 } else { 24 }
 }
 
 impl Families {
     fn of(log: &EventLog) -> Self {
-        let shift = |address: Address| if address.is_ipv4() { 12 } else { 24 };
-        let networks = [true, false].map(|family| {
-            let mut networks: Vec<u64> = log
-                .addresses
-                .iter()
-                .filter(|a| a.is_ipv4() == family)
-                .map(|a| a.bits() >> shift(*a) << shift(*a))
-                .collect();
+        let step = log.len().div_ceil(MAX_NETWORK_EVENTS).max(1);
+        let networks = [true, false].map(|is_ipv4| {
+            let positions = (0..log.len() as u32).into_par_iter().step_by(step);
+            let positions = positions.filter(|position| log.address(*position).is_ipv4() == is_ipv4);
+            let network = |position: u32| {
+                let address = log.address(position);
+                let num_host_bits = num_host_bits(address);
+                (address.bits() >> num_host_bits << num_host_bits, log.entity(position))
+            };
+            let mut networks: Vec<(u64, u64)> = positions.map(network).collect();
             networks.par_sort_unstable();
-            networks.dedup();
+            networks.dedup_by_key(|network| network.0);
             networks
         });
         let positions = || (0..log.len() as u32).into_par_iter();
@@ -167,12 +179,17 @@ impl Families {
         Self { ipv4, ipv6, networks }
     }
 
-    fn network(&self, address: Address, rng: &mut impl Rng) -> Option<Address> {
+    /// An address of a network of another account, each network equally likely.
+    fn network(&self, entity: u64, address: Address, rng: &mut impl Rng) -> Option<Address> {
         let networks = &self.networks[usize::from(!address.is_ipv4())];
-        let free = if address.is_ipv4() { 12 } else { 24 };
-        Some(Address::from_bits(
-            networks[rng.random_range(0..networks.len())] | rng.random_range(0..1 << free),
-        ))
+        if networks.is_empty() {
+            return None;
+        }
+        (0..MAX_TRIES).find_map(|_| {
+            let (network, of_entity) = networks[rng.random_range(0..networks.len())];
+            let host = rng.random_range(0..1u64 << num_host_bits(address));
+            (of_entity != entity).then(|| Address::from_bits(network | host))
+        })
     }
 
     /// The address of an event of another account around the moment, each equally likely.

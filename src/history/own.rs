@@ -1,10 +1,31 @@
 //! Looks up what one account has of the prefixes of one address.
 
-use super::account::Widths;
-use super::bits::{BitReader, Cursor, MAX_NARROW, mask};
+use super::bits::{BitReader, Cursor, MAX_NARROW, mask, width};
 use super::info::days_between;
-use super::trie_read::{Bucket, BucketAt, NodeValues, Trie, Walk};
+use super::trie_read::{Bucket, BucketAt, MAX_VALUES, NodeValues, Trie, Walk};
 use super::usage::{LevelUsage, NUM_LEVELS, Usage};
+
+/// Bits of values that depend on the account.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Widths {
+    pub(super) events: u32,
+    pub(super) seconds: u32,
+}
+
+impl Widths {
+    /// Those of an account's number of events less 1, and of the seconds from its first event to its last.
+    #[inline(always)]
+    pub(super) fn new(last_event: u32, span: u32) -> Self {
+        Self { events: width(u64::from(last_event)), seconds: width(u64::from(span)) }
+    }
+
+    /// Bytes of each value of a node.
+    #[inline(always)]
+    pub(super) fn value_bytes(self) -> [u8; MAX_VALUES] {
+        let [events, seconds] = [self.events, self.seconds].map(|width| width.div_ceil(8) as u8);
+        [events, events, seconds]
+    }
+}
 
 /// Whence days since a use are counted: none where times are not known.
 #[derive(Clone, Copy)]

@@ -4,9 +4,10 @@
 //! cores as there are, and the results follow each other in the order of the ranges: the bytes do not depend
 //! on the number of threads.
 
-use super::account::{Account, Clock, count_distinct, write_account};
+use super::account::{Account, count_distinct, write_account};
 use super::bits::BitWriter;
 use super::chain::{NUM_FAMILIES, family};
+use super::clock::Clock;
 use super::info::FamilySummary;
 use super::population::{Use, uses};
 use crate::Result;

@@ -5,9 +5,10 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::account::{Account, Clock, Heading};
+use super::account::{Account, Heading};
 use super::assemble::for_each_part;
 use super::bits::{BitReader, PADDING};
+use super::clock::Clock;
 use super::container::number_at;
 use super::merge::AccountSource;
 use super::part::PartSource;

@@ -4,7 +4,7 @@ use burn::tensor::Device;
 use bytes::Bytes;
 
 use crate::event::entity_row;
-use crate::model::{IpEncoder, encodable};
+use crate::model::{IpEncoder, address_words};
 use crate::tensors::{ip_tensor, read_floats};
 use crate::{Event, Result};
 
@@ -44,13 +44,15 @@ impl Embeddings {
     ///
     /// # Errors
     ///
-    /// [`crate::Error::Device`] where the device fails, [`crate::Error::Config`] for an IPv6 address.
+    /// [`crate::Error::Device`] where the device fails, [`crate::Error::Config`] for an IPv6 address where the model knows IPv4
+    /// alone.
     pub fn ip_embeddings(&self, events: &[Event]) -> Result<Vec<f32>> {
         if events.is_empty() {
             return Ok(Vec::new());
         }
-        let ips = events.iter().map(|event| encodable(event.address)).collect::<Result<_>>()?;
-        read_floats(self.ip_encoder.forward(ip_tensor(ips, &self.device)))
+        let addresses = events.iter().map(|event| event.address);
+        let words = address_words(addresses, self.ip_encoder.shape().families)?;
+        read_floats(self.ip_encoder.forward(ip_tensor(words, &self.device)))
     }
 
     /// d.

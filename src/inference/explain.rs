@@ -9,15 +9,20 @@ use serde::Serialize;
 use super::prefix::Prefix;
 use super::scorer::{PAIRS_PER_BATCH, Scorer, anomaly_score};
 use crate::event::Address;
-use crate::model::encodable;
 use crate::thresholds::{Thresholds, Verdict};
 use crate::{Error, Event, Result};
 
 /// Addresses over which a mean score along an address is taken.
 pub const NUM_COMPLETIONS: usize = 1024;
 
-/// Bits of the networks among which the usual ones are looked for.
-pub const NETWORK_LENGTH: u32 = 16;
+/// Bits of the networks among which the usual ones are looked for: all 2^16 of IPv4, or of 2000::/3, the part of the
+/// IPv6 space that is given out; a /19 is what the largest providers have of it.
+pub fn network_length(address: Address) -> u32 {
+    if address.is_ipv4() { 16 } else { 19 }
+}
+
+/// How many networks there are to look at.
+const NUM_NETWORKS: u32 = 1 << 16;
 
 /// Addresses of each of these over which its mean score is taken.
 const NUM_NETWORK_COMPLETIONS: usize = 4;
@@ -28,8 +33,11 @@ const NUM_HIGHEST: usize = 5;
 /// Usual networks near the address that are told.
 const NUM_NEAREST: usize = 3;
 
-/// The lengths along an address at which its score is looked at before its last.
-const LENGTHS: [u32; 4] = [0, 8, 16, 24];
+/// The lengths along an address at which its score is looked at: all addresses of its family, in IPv6 all that start as
+/// 2000::/3 does, up to the address itself.
+fn lengths(address: Address) -> [u32; 5] {
+    if address.is_ipv4() { [0, 8, 16, 24, 32] } else { [3, 16, 32, 48, 64] }
+}
 
 /// The score at one length along an address.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -43,14 +51,14 @@ pub struct Step {
     pub change: Option<f64>,
 }
 
-/// A network of [`NETWORK_LENGTH`] bits.
+/// A network of [`network_length`] bits.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Network {
     /// Its addresses.
     pub network: Prefix,
     /// The mean score of some of them.
     pub mean_score: f64,
-    /// First bits that it shares with the address, at most [`NETWORK_LENGTH`].
+    /// First bits that it shares with the address, at most its length.
     pub shared_bits: u32,
 }
 
@@ -70,7 +78,7 @@ pub struct UsualNetworks {
 pub struct Explanation {
     /// The score, as `Scorer::dot_product` gives it: high means usual.
     pub dot_product: f32,
-    /// How it changes along the address: at 0, 8, 16, 24 and 32 bits.
+    /// How it changes along the address: at 0, 8, 16, 24 and 32 bits of IPv4, at 3, 16, 32, 48 and 64 of IPv6.
     pub along_address: Vec<Step>,
     /// Where the entity is usual.
     pub usual_networks: UsualNetworks,
@@ -147,20 +155,27 @@ pub fn explain(scorer: &Scorer, event: Event) -> Result<Explanation> {
 
 /// Bits behind a prefix, in the highest places, the same every time: random, one in each of `count` equal parts of
 /// what there is, which makes the mean nearer the true one than bits at random would. `count` is a power of two.
-fn completions(count: usize) -> Vec<u32> {
+fn completions(count: usize, address: Address) -> Vec<u64> {
     let mut random = ChaCha8Rng::seed_from_u64(0);
-    let width = ((1u64 << 32) / count as u64) as u32;
-    (0..count as u32).map(|i| i * width + random.next_u32() % width).collect()
+    match address.is_ipv4() {
+        true => {
+            let width = ((1u64 << 32) / count as u64) as u32;
+            (0..count as u32).map(|i| u64::from(i * width + random.next_u32() % width) << 32).collect()
+        }
+        false => {
+            let width = 1 << (u64::BITS - count.ilog2());
+            (0..count as u64).map(|i| i * width + random.next_u64() % width).collect()
+        }
+    }
 }
 
 fn along_address(scorer: &Scorer, event: Event, dot_product: f32) -> Result<Vec<Step>> {
-    let completions = completions(NUM_COMPLETIONS);
-    let ip = encodable(event.address)?;
-    let prefixes = LENGTHS.map(|length| Prefix::of(ip, length));
-    let mut means = mean_scores(scorer, event.entity, &prefixes, &completions)?;
+    let completions = completions(NUM_COMPLETIONS, event.address);
+    let prefixes = lengths(event.address).map(|length| Prefix::of(event.address, length));
+    let [before @ .., _] = &prefixes;
+    let mut means = mean_scores(scorer, event.entity, before, &completions)?;
     means.push(f64::from(dot_product));
-    let prefixes = prefixes.into_iter().chain([Prefix::of(ip, 32)]);
-    let steps = prefixes.enumerate().map(|(i, prefix)| {
+    let steps = prefixes.into_iter().enumerate().map(|(i, prefix)| {
         let change = (i > 0).then(|| means[i] - means[i - 1]);
         Step { prefix, mean_score: means[i], change }
     });
@@ -168,18 +183,20 @@ fn along_address(scorer: &Scorer, event: Event, dot_product: f32) -> Result<Vec<
 }
 
 fn usual_networks(scorer: &Scorer, event: Event) -> Result<UsualNetworks> {
-    let prefixes: Vec<Prefix> = (0..1 << NETWORK_LENGTH)
-        .map(|number: u32| Prefix::of(number << (32 - NETWORK_LENGTH), NETWORK_LENGTH))
-        .collect();
-    let means = mean_scores(scorer, event.entity, &prefixes, &completions(NUM_NETWORK_COMPLETIONS))?;
-    let own = Prefix::of(encodable(event.address)?, NETWORK_LENGTH);
+    let length = network_length(event.address);
+    let first_address = |number: u32| match event.address.is_ipv4() {
+        true => Address::from_ipv4(number << (32 - length)),
+        false => Address::from_bits(0b001 << 61 | u64::from(number) << (64 - length)),
+    };
+    let prefixes: Vec<Prefix> =
+        (0..NUM_NETWORKS).map(|number| Prefix::of(first_address(number), length)).collect();
+    let completions = completions(NUM_NETWORK_COMPLETIONS, event.address);
+    let means = mean_scores(scorer, event.entity, &prefixes, &completions)?;
+    let own = Prefix::of(event.address, length);
     let mut networks: Vec<Network> = prefixes
         .into_iter()
         .zip(means)
-        .map(|(network, mean_score)| {
-            let shared_bits = (network.ip ^ own.ip).leading_zeros().min(NETWORK_LENGTH);
-            Network { network, mean_score, shared_bits }
-        })
+        .map(|(network, mean_score)| Network { network, mean_score, shared_bits: network.shared_bits(&own) })
         .collect();
     // Stable: of equal scores the lower address is first.
     networks.sort_by(|a, b| b.mean_score.total_cmp(&a.mean_score));
@@ -187,19 +204,19 @@ fn usual_networks(scorer: &Scorer, event: Event) -> Result<UsualNetworks> {
     let num_usual = networks.partition_point(|network| network.mean_score > 0.0);
     networks.truncate(num_usual);
     networks.sort_by_key(|network| {
-        (NETWORK_LENGTH - network.shared_bits, network.network.ip.abs_diff(own.ip), network.network.ip)
+        let bits = network.network.bits;
+        (length - network.shared_bits, bits.abs_diff(own.bits), bits)
     });
     networks.truncate(NUM_NEAREST);
     Ok(UsualNetworks { highest, num_usual, nearest: networks })
 }
 
 /// The mean score of each prefix, over the same completions.
-fn mean_scores(scorer: &Scorer, entity: u64, prefixes: &[Prefix], completions: &[u32]) -> Result<Vec<f64>> {
+fn mean_scores(scorer: &Scorer, entity: u64, prefixes: &[Prefix], completions: &[u64]) -> Result<Vec<f64>> {
     let mut means = Vec::with_capacity(prefixes.len());
     for prefixes in prefixes.chunks(PAIRS_PER_BATCH / completions.len()) {
         let addresses = prefixes.iter().flat_map(|prefix| completions.iter().map(|c| prefix.complete(*c)));
-        let events: Vec<Event> =
-            addresses.map(|ip| Event { entity, address: Address::from_ipv4(ip) }).collect();
+        let events: Vec<Event> = addresses.map(|address| Event { entity, address }).collect();
         let scores = scorer.scores(&events)?;
         let mean = |scores: &[f32]| {
             scores.iter().map(|score| f64::from(*score)).sum::<f64>() / completions.len() as f64
@@ -213,35 +230,19 @@ fn mean_scores(scorer: &Scorer, entity: u64, prefixes: &[Prefix], completions: &
 mod tests {
     use super::*;
 
-    #[test]
-    fn prefixes_are_written_as_networks_and_completed_within_themselves() {
-        let ip = u32::from(std::net::Ipv4Addr::new(203, 0, 113, 7));
-        for (length, text) in [
-            (0, "0.0.0.0/0"),
-            (8, "203.0.0.0/8"),
-            (20, "203.0.112.0/20"),
-            (24, "203.0.113.0/24"),
-            (32, "203.0.113.7/32"),
-        ] {
-            let prefix = Prefix::of(ip, length);
-            assert_eq!(prefix.to_string(), text);
-            for bits in [0, 1, 0x8000_0000, u32::MAX] {
-                assert_eq!(Prefix::of(prefix.complete(bits), length), prefix);
-            }
-            let last = prefix.complete(u32::MAX);
-            assert_eq!(u64::from(last) - u64::from(prefix.ip) + 1, 1 << (32 - length));
-        }
-    }
-
     /// 1,024 parts of a /24 are its 256 addresses, four times each: its mean is exact.
     #[test]
     fn completions_are_spread_evenly() {
-        let completions = completions(NUM_COMPLETIONS);
-        let mut counts = [0; 256];
-        let prefix = Prefix::of(0x0A01_0203, 24);
-        completions.iter().for_each(|bits| counts[(prefix.complete(*bits) & 0xFF) as usize] += 1);
-        assert_eq!(counts, [4; 256]);
-        let distinct: std::collections::BTreeSet<u32> = completions.iter().map(|bits| bits % 997).collect();
-        assert!(distinct.len() > 500, "the low bits are random: {}", distinct.len());
+        for (address, length) in [(0x0A01_0203, 24), (0x2001_0db8_0001_0203, 56)] {
+            let address = Address::from_bits(address);
+            let completions = completions(NUM_COMPLETIONS, address);
+            let mut counts = [0; 256];
+            let prefix = Prefix::of(address, length);
+            completions.iter().for_each(|bits| counts[(prefix.complete(*bits).bits() & 0xFF) as usize] += 1);
+            assert_eq!(counts, [4; 256]);
+            let distinct: std::collections::BTreeSet<u64> =
+                completions.iter().map(|bits| (bits >> 32) % 997).collect();
+            assert!(distinct.len() > 500, "the low bits are random: {}", distinct.len());
+        }
     }
 }

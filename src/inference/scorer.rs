@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use burn::tensor::{Device, Tensor};
+use ipsight_kernels::addresses::Addresses;
 use ipsight_kernels::scores::{fold, lookup_tables, scores};
 use ipsight_kernels::shape::ModelShape;
 use rayon::prelude::*;
@@ -12,7 +13,7 @@ use crate::data::segments;
 use crate::event::{Address, entity_row};
 use crate::history::Detector;
 use crate::model::{
-    EntityEmbedding, IpEncoder, IpInsights, Sharding, encodable, fold_entities, index_tensor,
+    EntityEmbedding, IpEncoder, IpInsights, Sharding, address_words, fold_entities, index_tensor,
 };
 use crate::tensors::{ip_tensor, read_floats};
 use crate::{Event, Result};
@@ -73,6 +74,7 @@ pub struct FoldedEntities {
 struct Pairs {
     /// Rows within the shard.
     rows: Vec<i32>,
+    /// The words of their addresses.
     ips: Vec<u32>,
 }
 
@@ -214,7 +216,8 @@ impl Scorer {
     ///
     /// # Errors
     ///
-    /// [`crate::Error::Device`] where the device fails, [`crate::Error::Config`] for an IPv6 address.
+    /// [`crate::Error::Device`] where the device fails, [`crate::Error::Config`] for an IPv6 address where the
+    /// model knows IPv4 alone.
     pub fn dot_products(&self, events: &[Event]) -> Result<Vec<f32>> {
         let at_once = self.pairs_at_once();
         let mut scores = if events.len() <= at_once && !events.is_empty() {
@@ -238,7 +241,7 @@ impl Scorer {
         let unseen: Vec<usize> =
             (0..events.len()).filter(|index| !self.entity_seen(events[*index].entity)).collect();
         for unseen in unseen.chunks(self.pairs_at_once()) {
-            let ips = unseen.iter().map(|index| ip(&events[*index])).collect::<Result<_>>()?;
+            let ips = self.words(unseen.iter().map(|index| &events[*index]))?;
             let pairs = Pairs { rows: vec![0; unseen.len()], ips };
             for (index, score) in unseen.iter().zip(read_floats(self.dot_products_of(prior, pairs))?) {
                 scores[*index] = score;
@@ -276,19 +279,11 @@ impl Scorer {
         match &self.vectors {
             Vectors::Folded(entities) if entities.shards.len() == 1 => {
                 let row = |event: &Event| self.row(event.entity) as i32;
-                let pairs = match events.len() {
-                    ..=PAIRS_PER_THREAD => Pairs {
-                        rows: events.iter().map(row).collect(),
-                        ips: events.iter().map(ip).collect::<Result<_>>()?,
-                    },
-                    _ => {
-                        let events = events.par_iter().with_min_len(PAIRS_PER_THREAD);
-                        Pairs {
-                            rows: events.clone().map(row).collect(),
-                            ips: events.map(ip).collect::<Result<_>>()?,
-                        }
-                    }
+                let rows = match events.len() {
+                    ..=PAIRS_PER_THREAD => events.iter().map(row).collect(),
+                    _ => events.par_iter().with_min_len(PAIRS_PER_THREAD).map(row).collect(),
                 };
+                let pairs = Pairs { rows, ips: self.words(events.iter())? };
                 read_floats(self.dot_products_of(&entities.shards[0], pairs))
             }
             vectors => self.score_by_row(vectors, events),
@@ -301,7 +296,7 @@ impl Scorer {
             events.iter().enumerate().map(|(i, event)| (self.row(event.entity), i)).collect();
         by_row.sort_unstable();
         let rows: Vec<u32> = by_row.iter().map(|(row, _)| *row).collect();
-        let ips: Vec<u32> = by_row.iter().map(|(_, i)| ip(&events[*i])).collect::<Result<_>>()?;
+        let ips = self.words(by_row.iter().map(|(_, i)| &events[*i]))?;
         let sorted = match vectors {
             Vectors::Plain(table) => {
                 let (unique, _) = segments(&rows);
@@ -316,7 +311,8 @@ impl Scorer {
             }
             Vectors::Folded(FoldedEntities { shards, sharding }) => {
                 let of_shard = |(shard, range, local): (usize, Range<usize>, Vec<i32>)| {
-                    self.dot_products_of(&shards[shard], Pairs { rows: local, ips: ips[range].to_vec() })
+                    let ips = Addresses::new(&ips, self.shape.families).slice(range).words().to_vec();
+                    self.dot_products_of(&shards[shard], Pairs { rows: local, ips })
                 };
                 Tensor::cat(sharding.split(&rows).into_iter().map(of_shard).collect(), 0)
             }
@@ -328,12 +324,13 @@ impl Scorer {
         Ok(scores)
     }
 
+    /// The words of events' addresses.
+    fn words<'a>(&self, events: impl ExactSizeIterator<Item = &'a Event> + Clone) -> Result<Vec<u32>> {
+        address_words(events.map(|event| event.address), self.shape.families)
+    }
+
     fn dot_products_of(&self, folded: &Tensor<2>, pairs: Pairs) -> Tensor<1> {
         let pairs = (index_tensor(pairs.rows, &self.device), ip_tensor(pairs.ips, &self.device));
         scores(folded.clone(), pairs, self.tables.clone(), self.parameters.clone(), self.shape)
     }
-}
-
-fn ip(event: &Event) -> Result<u32> {
-    encodable(event.address)
 }

@@ -57,7 +57,7 @@ impl Unseen {
     /// Why an event is refused, and what to do about it.
     pub const REFUSED: [&str; 2] = [
         "the model was not trained on this entity",
-        "train again with its events, or leave out the option unseen=error",
+        "train again with its events, or leave out the option unseen",
     ];
 }
 

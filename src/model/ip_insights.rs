@@ -4,6 +4,7 @@ use burn::tensor::{Device, Int, Tensor};
 use ipsight_kernels::shape::ModelShape;
 
 use super::{EntityEmbedding, EntityEmbeddingConfig, IpEncoder, IpEncoderConfig};
+use crate::event::AddressFamilies;
 
 /// Configuration of an [`IpInsights`] model.
 #[derive(Config, Debug)]
@@ -16,6 +17,9 @@ pub struct IpInsightsConfig {
     pub num_ip_encoder_layers: usize,
     /// Rows that one shard of the table may have on the device.
     pub max_rows_per_shard: usize,
+    /// The families of addresses that it takes.
+    #[config(default = "AddressFamilies::Ipv4")]
+    pub addresses: AddressFamilies,
     /// Seed of the initial weights.
     #[config(default = 0)]
     pub seed: u64,
@@ -39,6 +43,7 @@ impl IpInsightsConfig {
             vector_dim: h.vector_dim,
             num_ip_encoder_layers: h.num_ip_encoder_layers,
             max_rows_per_shard,
+            addresses: config.model.addresses,
             seed: config.training.seed,
         }
     }
@@ -63,6 +68,7 @@ impl IpInsightsConfig {
         IpEncoderConfig {
             num_ip_encoder_layers: self.num_ip_encoder_layers,
             vector_dim: self.vector_dim,
+            addresses: self.addresses,
             seed: self.seed,
         }
     }
@@ -87,11 +93,13 @@ impl IpInsights {
     /// # Shapes
     ///
     /// - `rows`: `[B, vector_dim]`, of the table
-    /// - `pair_ips`: `[B, P]`, unsigned 32-bit integers on the plain device
+    /// - `pair_ips`: `[B, P · words]`, unsigned 32-bit integers on the plain device, as in
+    ///   [`ipsight_kernels::addresses`]
     /// - output: logits `[B, P]`
     pub fn forward(&self, rows: Tensor<2>, pair_ips: Tensor<2, Int>) -> Tensor<2> {
-        let [num_rows, num_pairs] = pair_ips.dims();
-        let ips = pair_ips.reshape([num_rows * num_pairs]);
+        let [num_rows, num_words] = pair_ips.dims();
+        let num_pairs = num_words / self.shape().families.num_words();
+        let ips = pair_ips.reshape([num_rows * num_words]);
         let vector_dim = self.entity_embedding.vector_dim();
         let ip_vectors = self.ip_encoder.forward(ips).reshape([num_rows, num_pairs, vector_dim]);
         let products = (ip_vectors * rows.unsqueeze_dim::<3>(1)).sum_dim(2);

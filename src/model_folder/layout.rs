@@ -11,7 +11,7 @@ pub(crate) const FOLDED_WEIGHTS: &str = "folded.safetensors";
 pub const HISTORY: &str = "history.bin";
 
 /// The parameters of the head, where the model has one.
-pub const HEAD: &str = "head.bin";
+pub const HEAD: &str = "head.safetensors";
 
 pub(crate) const CONFIG: &str = "config.toml";
 

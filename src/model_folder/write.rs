@@ -146,7 +146,7 @@ fn write_folder(
 fn write_detector(folder: &Path, detector: &FittedDetector) -> Result<&'static [&'static str]> {
     let [history, head] = [HISTORY, HEAD].map(|name| folder.join(name));
     fs::copy(&detector.history, &history).map_err(Error::io("write", &history))?;
-    fs::write(&head, detector.head_bytes()).map_err(Error::io("write", &head))?;
+    fs::write(&head, detector.head.to_bytes()).map_err(Error::io("write", &head))?;
     let mode = fs::metadata(folder.join(CONFIG)).map_err(Error::io("read", folder))?.permissions();
     fs::set_permissions(&history, mode).map_err(Error::io("set the mode of", &history))?;
     Ok(&[HISTORY, HEAD])

@@ -108,7 +108,7 @@ impl Container {
             return Err(Error::config(
                 self.root.join("input/data/train").display().to_string(),
                 "there is no channel `train`",
-                "give the job an input channel named train, with CSV files of entity,ipv4",
+                "give the job an input channel named train, with CSV files of entity,address",
             ));
         };
         let validation = channels.remove("validation");
@@ -363,10 +363,10 @@ mod tests {
 
     #[test]
     fn a_failure_says_how_to_mend_it_within_what_is_shown() {
-        let short = failure_text(&Error::data("a.csv:1", "no address", "write entity,ipv4"));
-        assert_eq!(short, "a.csv:1: no address\nwrite entity,ipv4");
-        let long = failure_text(&Error::data("a.csv:1", "ä".repeat(3000), "write entity,ipv4"));
-        assert!(long.chars().count() <= FAILURE_CHARS && long.ends_with("…\nwrite entity,ipv4"), "{long}");
+        let short = failure_text(&Error::data("a.csv:1", "no address", "write entity,address"));
+        assert_eq!(short, "a.csv:1: no address\nwrite entity,address");
+        let long = failure_text(&Error::data("a.csv:1", "ä".repeat(3000), "write entity,address"));
+        assert!(long.chars().count() <= FAILURE_CHARS && long.ends_with("…\nwrite entity,address"), "{long}");
         let both = failure_text(&Error::data("a", "ä".repeat(3000), "ö".repeat(3000)));
         assert!(both.chars().count() <= FAILURE_CHARS, "{}", both.chars().count());
     }

@@ -237,7 +237,7 @@ fn records() -> Value {
         } },
         "text/csv": { "schema": {
             "type": "string",
-            "description": "Rows entity,ipv4 without a header",
+            "description": "Rows entity,address without a header",
             "pattern": format!("^{CSV_ROW}(\n{CSV_ROW})*\n?$"),
             "examples": ["user_1,203.0.113.7\n"],
         } },

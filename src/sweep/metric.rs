@@ -29,7 +29,8 @@ const OF_EPOCH: usize = 5;
 const EVALUATION: &str = "evaluation.";
 
 /// The breakdowns of an evaluation; the name of a part follows.
-const BREAKDOWNS: [&str; 3] = ["by_kind", "by_seen", "by_history"];
+const BREAKDOWNS: [&str; 7] =
+    ["by_kind", "by_family", "by_seen", "seen_by_kind", "seen_by_family", "by_history", "by_days"];
 
 impl Metric {
     /// A metric by its name. `Err` says what is valid.

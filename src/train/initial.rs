@@ -139,10 +139,11 @@ fn find(path: &Path) -> Result<PathBuf> {
 }
 
 /// Keys that say how the weights lie.
-const SHAPE_KEYS: [&str; 3] = [
+const SHAPE_KEYS: [&str; 4] = [
     "hyperparameters.num_entity_vectors",
     "hyperparameters.vector_dim",
     "hyperparameters.num_ip_encoder_layers",
+    "model.addresses",
 ];
 
 /// The rows that there are, and what differs among [`SHAPE_KEYS`]; an "auto" number of rows takes what there is.

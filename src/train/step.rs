@@ -2,15 +2,17 @@ use std::ops::Range;
 
 use burn::module::{Param, ParamId};
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use ipsight_kernels::addresses::{Addresses, words};
 use ipsight_kernels::folded::{Folded, Pairs, folded};
 use ipsight_kernels::folded_step::{Stepped, TableShard, folded_step};
-use ipsight_kernels::negatives::{Negatives, pairs};
+use ipsight_kernels::negatives::{Negatives, donors, pairs};
 use ipsight_kernels::row_adam::{AdamStep, TableTensors, row_adam};
-use ipsight_kernels::shape::ModelShape;
+use ipsight_kernels::shape::{Families, ModelShape};
 
 use crate::Result;
 use crate::config::Hyperparameters;
 use crate::data::{MiniBatch, segments};
+use crate::event::Address;
 use crate::model::{
     EntityEmbedding, IpEncoder, IpInsights, IpInsightsConfig, RowIndex, ShardRows, index_tensor,
 };
@@ -65,8 +67,6 @@ struct Uploaded {
     index: RowIndex,
     /// `[U + 1]`
     segments: Tensor<1, Int>,
-    /// `[B]`
-    ips: Tensor<1, Int>,
     num_positives: usize,
 }
 
@@ -214,11 +214,29 @@ impl TrainState {
     /// Where the mini-batch is empty.
     pub fn step(&mut self, batch: &MiniBatch, negatives: Negatives) -> StepLoss {
         let uploaded = self.upload(batch);
-        let pairs = pairs(uploaded.ips.clone(), negatives);
+        let pairs = self.pairs(batch, negatives);
         self.step_on_pairs(uploaded, pairs)
     }
 
-    /// One step on pairs that are given: `pair_ips` and `mask` are `[B, P]`, positives first.
+    /// The addresses `[B, P · words]` of a mini-batch's pairs, and their mask `[B, P]`.
+    ///
+    /// # Panics
+    ///
+    /// Where an address is of a family that the encoder does not know.
+    pub fn pairs(&self, batch: &MiniBatch, negatives: Negatives) -> (Tensor<2, Int>, Tensor<2>) {
+        let families = self.shape.families;
+        let ips = words(batch.addresses.iter().copied().map(Address::bits), families);
+        let mut donors = match families {
+            Families::Ipv4 => Vec::new(),
+            Families::Both => donors(Addresses::new(&ips, families)),
+        };
+        if donors.is_empty() {
+            donors.push(0); // nothing binds an empty tensor
+        }
+        pairs(ip_tensor(ips, &self.device), ip_tensor(donors, &self.device), families, negatives)
+    }
+
+    /// One step on pairs that are given: `pair_ips` is `[B, P · words]` and `mask` `[B, P]`, positives first.
     pub fn step_with_pairs(
         &mut self,
         batch: &MiniBatch,
@@ -284,7 +302,6 @@ impl TrainState {
         Uploaded {
             index: self.entity_embedding.index(&unique),
             segments: index_tensor(offsets, &self.device),
-            ips: ip_tensor(batch.ips.clone(), &self.device),
             num_positives: batch.len(),
         }
     }
@@ -322,7 +339,8 @@ mod tests {
         let model = IpInsightsConfig::of(&config, 8); // three shards
         let device = crate::device::choose(DeviceChoice::Ndarray).unwrap().device;
         let step = |state: &mut TrainState, i: u32| {
-            let positives = (0..40).map(|j| (j % 20, (i * 40 + j).wrapping_mul(2_654_435_761)));
+            let ip = |j: u32| Address::from_ipv4((i * 40 + j).wrapping_mul(2_654_435_761));
+            let positives = (0..40).map(|j| (j % 20, ip(j)));
             state.step(&MiniBatch::sorted(positives), Negatives::training(1, 1, 5, 0, i));
         };
         let values = |state: &TrainState| -> Vec<Vec<f32>> {

@@ -6,6 +6,7 @@ use std::thread::Scope;
 use std::time::Instant;
 
 use ipsight_kernels::negatives::Negatives;
+use ipsight_kernels::shape::Families;
 
 use super::checkpoint::{Checkpointer, Written};
 use super::divergence::{Failure, NotFinite, check_scores, diverged};
@@ -19,7 +20,7 @@ use crate::data::{Events, MiniBatch};
 use crate::device::MemoryPlan;
 use crate::evaluate::Evaluator;
 use crate::inference::{PAIRS_PER_BATCH, Scorer};
-use crate::model::{IpInsights, IpInsightsConfig};
+use crate::model::{IpInsights, IpInsightsConfig, check_family, families};
 use crate::model_folder::InitFrom;
 use crate::model_folder::entity_filter::EntityFilter;
 use crate::{Error, Result};
@@ -71,18 +72,7 @@ pub fn train(inputs: &TrainInputs<'_>, on_event: OnEvent<'_>) -> Result<Trained>
     if inputs.events.is_empty() {
         return Err(Error::data("training data", "there are no events", "give at least one event"));
     }
-    // The encoder knows IPv4 only; what IPv6 addresses tell is the usage history's.
-    let of_ipv4 = |events: &Events| (!events.are_ipv4()).then(|| events.of_ipv4());
-    let (events, validation) = (of_ipv4(inputs.events), inputs.validation.and_then(of_ipv4));
-    let inputs = &TrainInputs {
-        events: events.as_ref().unwrap_or(inputs.events),
-        validation: validation.as_ref().or(inputs.validation).filter(|events| !events.is_empty()),
-        ..*inputs
-    };
-    if inputs.events.is_empty() {
-        let help = "give events with IPv4 addresses, too";
-        return Err(Error::data("training data", "there are no events with IPv4 addresses", help));
-    }
+    check_families(inputs)?;
     let memory = MemoryPlan::for_training(inputs.config, &inputs.device.limits)?;
     let model_config = IpInsightsConfig::of(inputs.config, memory.max_rows_per_shard);
     let mut run = Run::new(inputs, &model_config)?;
@@ -97,6 +87,16 @@ pub fn train(inputs: &TrainInputs<'_>, on_event: OnEvent<'_>) -> Result<Trained>
         Err(Failure::Other(error)) => Err(error),
         Err(Failure::NotFinite(found)) => Err(run.diverged(found)),
     }
+}
+
+/// Refuses events with addresses of a family that the model does not know; readers of files did so before.
+fn check_families(inputs: &TrainInputs<'_>) -> Result<()> {
+    let families = families(inputs.config.model.addresses);
+    if families == Families::Both {
+        return Ok(());
+    }
+    let all = inputs.validation.into_iter().chain([inputs.events]);
+    all.flat_map(Events::iter).try_for_each(|event| check_family(event.address, families))
 }
 
 struct Run<'a> {

@@ -1,11 +1,9 @@
-"""Writes evaluation.json: figures of detectors and scores of the baselines, by NumPy, SciPy and scikit-learn.
+"""Writes evaluation.json: figures of detectors, by NumPy, SciPy and scikit-learn.
 
 Needs `pip install numpy scipy scikit-learn`.
 """
 
 import json
-from collections import Counter
-from math import log
 from pathlib import Path
 
 import numpy as np
@@ -76,37 +74,6 @@ def figure_cases(rng):
     yield "separated", np.array([0, 0, 1, 1]), np.array([-1.0, -0.5, 0.5, 0.75])
 
 
-def baseline_case(rng):
-    """Ten-line twins of the tables and of the likelihood ratio, on dictionaries of prefixes."""
-    home = {entity: int(rng.integers(2**32)) for entity in range(1, 6)}
-
-    def draw(entity):
-        masks = [0x3, 0xF, 0x3FF, 0x7FFF, 0x3FFFFF, 0xFFFFFFFF]  # near and far from home
-        mask = int(rng.choice(masks, p=[0.2, 0.2, 0.2, 0.2, 0.1, 0.1]))
-        return entity, (home.get(entity, 0) & ~mask & 0xFFFFFFFF) | (int(rng.integers(2**32)) & mask)
-
-    history = [draw(int(rng.integers(1, 6))) for _ in range(200)]
-    events = [draw(int(rng.integers(1, 8))) for _ in range(150)]
-    own, everyone = Counter(), Counter()
-    for entity, ip in history:
-        for length in (0, 8, 16, 24, 32):
-            own[entity, length, ip >> (32 - length)] += 1
-            everyone[length, ip >> (32 - length)] += 1
-    scores = []
-    for entity, ip in events:
-        tables = [-own[entity, length, ip >> (32 - length)] for length in (32, 24, 16, 8)]
-        ratio = 0.0
-        for above, length in ((0, 16), (16, 24), (24, 32)):
-            up, here = ip >> (32 - above), ip >> (32 - length)
-            p_all = (everyone[length, here] + 2.0 ** (above - length)) / (everyone[above, up] + 1)
-            p_own = (own[entity, length, here] + p_all) / (own[entity, above, up] + 1)
-            ratio += log(p_all) - log(p_own)
-        scores.append([*tables, ratio])
-    assert len({tuple(row) for row in scores}) > 30, scores
-    assert min(row[4] for row in scores) < -1 and max(row[4] for row in scores) > 1, scores
-    return {"history": history, "events": events, "scores": scores}
-
-
 def main():
     rng = np.random.default_rng(4)
     cases = []
@@ -114,7 +81,7 @@ def main():
         scores = scores.astype(np.float32).astype(np.float64)  # the same ties in float32
         case = {"name": name, "labels": labels.tolist(), "scores": scores.tolist()}
         cases.append(case | figures(labels, scores))
-    result = {"figures": cases, "baselines": baseline_case(rng)}
+    result = {"figures": cases}
     text = json.dumps(result, separators=(",", ":"), allow_nan=False) + "\n"
     Path(__file__).with_name("evaluation.json").write_text(text)
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-# (num_layers, vector_dim)
-CASES = [(0, 4), (1, 8), (2, 5), (3, 6)]
+# (num_layers, vector_dim, addresses)
+CASES = [(0, 4, "ipv4"), (1, 8, "ipv4"), (2, 5, "ipv4"), (3, 6, "ipv4")]
+CASES += [(0, 3, "both"), (1, 6, "both"), (2, 5, "both")]
 NUM_ENTITY_VECTORS, NUM_STEPS, B, R, S = 7, 10, 10, 2, 2
 UNUSED_ROW = 3  # in the middle, so that skipping it cannot pass for a shorter table
 LEARNING_RATE, WEIGHT_DECAY = 0.01, 1e-2
@@ -23,14 +24,21 @@ def layer(l, kind):
 
 
 def bits(ips):
-    shifts = np.arange(31, -1, -1, dtype=np.uint32)  # bit 0 is the most significant
-    return 2 * ((ips[..., None] >> shifts) & 1).astype(np.float64) - 1  # -1 or +1
+    """-1 or +1, the most significant bit first; IPv6 has 64 behind IPv4's 32, and 0 is neither."""
+    if ips.dtype == np.uint32:
+        shifts = np.arange(31, -1, -1, dtype=np.uint32)
+        return 2 * ((ips[..., None] >> shifts) & 1).astype(np.float64) - 1
+    shifts = np.arange(63, -1, -1, dtype=np.uint64)
+    signs = 2 * ((ips[..., None] >> shifts) & np.uint64(1)).astype(np.float64) - 1
+    is_ipv6 = (ips >= 2**32)[..., None]
+    return np.concatenate([np.where(is_ipv6, 0, signs[..., 32:]), np.where(is_ipv6, signs, 0)], -1)
 
 
 def forward(weights, num_layers, batch):
     """Returns the loss, the accuracy and what the backward pass needs."""
     rows, ips, mask = batch
-    h = bits(ips).reshape(-1, 32).astype(weights[ENTITY].dtype)
+    h = bits(ips)
+    h = h.reshape(-1, h.shape[-1]).astype(weights[ENTITY].dtype)
     inputs, pre_activations = [h], []
     for l in range(num_layers):
         pre_activations.append(h @ weights[layer(l, "weight")] + weights[layer(l, "bias")])
@@ -83,7 +91,7 @@ def adam(weights, moments, gradients, rows, t):
         w[at] -= LEARNING_RATE * m_hat / (np.sqrt(v_hat) + EPSILON)
 
 
-def random_weights(rng, num_layers, d):
+def random_weights(rng, num_layers, d, addresses):
     def normal(scale, *shape):  # float32 values, so that a float32 program starts equal
         return (scale * rng.standard_normal(shape)).astype(np.float32).astype(np.float64)
 
@@ -92,20 +100,31 @@ def random_weights(rng, num_layers, d):
         # The 32 bits are -1 or +1: 1/4 keeps v, and with it the logits, of order one.
         scale, width = (0.25, 32) if l == 0 else ((2 / d) ** 0.5, d)
         weights[layer(l, "weight")] = normal(scale, width, d)
+        if l == 0 and addresses == "both":
+            rows_of_ipv6 = normal(0.18, 64, d)
+            weights[layer(l, "weight")] = np.concatenate([weights[layer(l, "weight")], rows_of_ipv6])
         weights[layer(l, "bias")] = normal(0.2, d)
     return weights
 
 
-def random_batch(rng, pool):
+def random_ips(rng, shape, addresses):
+    ipv4 = rng.randint(0, 2**32, shape, dtype=np.uint32)
+    if addresses == "ipv4":
+        return ipv4
+    ipv6 = rng.randint(2**32, 2**64, shape, dtype=np.uint64)
+    return np.where(rng.randint(0, 2, shape), ipv6, ipv4.astype(np.uint64))
+
+
+def random_batch(rng, pool, addresses):
     # Four rows a mini-batch: duplicates in it, and pauses between the visits to a row, which tell
     # row-sparse Adam from dense Adam.
     used = [row for row in range(NUM_ENTITY_VECTORS) if row != UNUSED_ROW]
     used = rng.choice(used, 4, replace=False)
     rows = np.sort(np.concatenate([used, rng.choice(used, B - 4)]))
     positives = rng.choice(pool, B)
-    ips = np.empty((B, 1 + R + S), dtype=np.uint32)
+    ips = np.empty((B, 1 + R + S), dtype=pool.dtype)
     ips[:, 0] = positives
-    ips[:, 1 : 1 + R] = rng.randint(0, 2**32, (B, R), dtype=np.uint32)
+    ips[:, 1 : 1 + R] = random_ips(rng, (B, R), addresses)
     for s in range(S):  # the ip of another row; the pool is small, so some equal the positive
         ips[:, 1 + R + s] = np.roll(positives, rng.randint(1, B))
     ips[rng.randint(B), 1] = ips[0, 0]  # a random negative that may hit a positive, and
@@ -168,18 +187,20 @@ def unfit(initial, num_layers, batches):
     return None
 
 
-def make_case(num_layers, d):
+def make_case(num_layers, d, addresses):
     for seed in range(100_000):
         rng = np.random.RandomState(seed)  # its stream is frozen across NumPy versions
-        weights = random_weights(rng, num_layers, d)
-        pool = rng.randint(0, 2**32, 8, dtype=np.uint32)
+        weights = random_weights(rng, num_layers, d, addresses)
+        pool = random_ips(rng, 8, addresses)
         pool[:2] = 0, 2**32 - 1  # the ends of the range
-        batches = [random_batch(rng, pool) for _ in range(NUM_STEPS)]
+        if addresses == "both":
+            pool[2:4] = 2**32, 2**64 - 1
+        batches = [random_batch(rng, pool, addresses) for _ in range(NUM_STEPS)]
         if unfit(weights, num_layers, batches) is None:
             break
     else:
-        raise SystemExit(f"no fit seed for {num_layers} layers of width {d}")
-    print(f"{num_layers} layers of width {d}: seed {seed}")
+        raise SystemExit(f"no fit seed for {num_layers} layers of width {d}, {addresses}")
+    print(f"{num_layers} layers of width {d}, {addresses}: seed {seed}")
 
     def flat(arrays):
         return {name: a.ravel().tolist() for name, a in arrays.items()}
@@ -187,6 +208,7 @@ def make_case(num_layers, d):
     case = {
         "num_layers": num_layers,
         "vector_dim": d,
+        "addresses": addresses,
         "num_entity_vectors": NUM_ENTITY_VECTORS,
         "learning_rate": LEARNING_RATE,
         "weight_decay": WEIGHT_DECAY,
@@ -207,7 +229,7 @@ def make_case(num_layers, d):
     }
     mismatches = []
     for step, (loss, accuracy, saved, gradients) in enumerate(train(weights, num_layers, batches)):
-        where = f"num_layers {num_layers}, step {step + 1}:"
+        where = f"num_layers {num_layers}, {addresses}, step {step + 1}:"
         mismatches += central_difference_mismatches(
             weights, num_layers, batches[step], gradients, where
         )
@@ -224,7 +246,7 @@ def make_case(num_layers, d):
 
 
 def main():
-    cases, mismatches = zip(*(make_case(num_layers, d) for num_layers, d in CASES))
+    cases, mismatches = zip(*(make_case(*case) for case in CASES))
     mismatches = sum(mismatches, [])
     if mismatches:
         raise SystemExit("\n".join(mismatches))

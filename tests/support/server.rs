@@ -26,9 +26,14 @@ impl Server {
 
     /// Starts the server of a verb with its flags in `folder`, on free ports.
     pub fn start_verb(folder: &Path, verb: &[&str]) -> Self {
+        Self::start_on("127.0.0.1:0", folder, verb)
+    }
+
+    /// [`Server::start_verb`] on another address.
+    pub fn start_on(address: &str, folder: &Path, verb: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_ipsight"))
             .args(verb)
-            .args(["--device", "ndarray", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+            .args(["--device", "ndarray", "--listen", address, "--admin-listen", address])
             .current_dir(folder)
             .stderr(Stdio::piped())
             .spawn()

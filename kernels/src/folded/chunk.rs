@@ -10,7 +10,7 @@ use pulp::Simd;
 
 use super::gradients::{ChunkSums, PaddedShape};
 use super::inputs::FoldedInputs;
-use crate::first_layer::{NUM_NIBBLES, NibbleTables, add_to_buckets};
+use crate::first_layer::{NibbleTables, add_to_buckets};
 use crate::matrix::{Panels, add_transposed, hidden_layer, multiply};
 use crate::pair_loss::{PairGradients, PositivePairs, masked, pair_loss};
 use crate::pool::Pool;
@@ -234,19 +234,20 @@ impl Group<'_> {
     fn run<S: Simd>(&self, simd: S, row: usize, workspace: &mut Workspace, sums: &mut ChunkSums) -> usize {
         let num_hidden = self.inputs.shape.num_hidden;
         let len = self.encoder.tables.width() / S::F32_LANES;
-        let ips = &self.inputs.pair_ips[self.pairs()];
+        let ips = self.inputs.pair_ips.slice(self.pairs());
         let hidden = &mut workspace.hidden;
         for (ip, h) in ips.iter().zip(vectors_mut::<S>(&mut hidden[0]).chunks_exact_mut(len)) {
-            self.encoder.tables.encode(simd, u64::from(*ip), h);
+            self.encoder.tables.encode(simd, ip, h);
         }
         (1..num_hidden).for_each(|l| self.hidden_forward(simd, l, ips.len(), hidden));
         let last_row = self.losses(simd, row, workspace, sums);
         let hidden = &mut workspace.hidden;
         (1..num_hidden).rev().for_each(|l| self.hidden_backward(simd, l, ips.len(), hidden, sums));
         if num_hidden > 0 {
-            let buckets = &mut sums.gradients[PaddedShape(self.inputs.shape).buckets()];
+            let shape = self.inputs.shape;
+            let buckets = &mut sums.gradients[PaddedShape(shape).buckets()];
             for (ip, gradient) in ips.iter().zip(vectors::<S>(&hidden[0]).chunks_exact(len)) {
-                add_to_buckets::<S, NUM_NIBBLES>(simd, buckets, u64::from(*ip), gradient);
+                add_to_buckets::<S>(simd, buckets, shape.families, ip, gradient);
             }
         }
         last_row

@@ -32,7 +32,7 @@ impl FoldedBackend for CubeBackend {
             DevicePairs { segments: contiguous(segments), ips: contiguous(pair_ips), mask: contiguous(mask) };
         let (d, width, last) = (shape.vector_dim, shape.output_width(), shape.num_hidden);
         let num_rows = rows.meta.shape()[0];
-        let num_activations = pairs.ips.meta.num_elements();
+        let num_activations = pairs.mask.meta.num_elements();
         let empty = |shape| empty_like(&rows, shape, DType::F32);
         let weight =
             |l: usize| DeviceMatrix::new(&parameters, shape.weight(l).start, shape.layer_shape(l), d);
@@ -69,7 +69,7 @@ impl FoldedBackend for CubeBackend {
         }
         if let Some(tables) = &tables {
             let source = hidden.first().map_or(Source::Tables(tables), Source::Kept);
-            first_layer_gradients(of_layer(0), source, &pairs, &losses, &sums);
+            first_layer_gradients(of_layer(0), source, &pairs, &losses, &sums, shape.families);
         }
         (losses.logits, sums, row_gradients, gradients)
     }
@@ -83,7 +83,7 @@ fn kept_activations(
     shape: &ModelShape,
 ) -> Vec<CubeTensor> {
     let Some(tables) = tables.filter(|_| shape.num_hidden > 1) else { return Vec::new() };
-    let mut hidden = vec![encode(tables, &pairs.ips)];
+    let mut hidden = vec![encode(tables, &pairs.ips, shape.families)];
     for l in 1..shape.num_hidden {
         hidden.push(hidden_layer(&hidden[l - 1], parameters, shape, l));
     }

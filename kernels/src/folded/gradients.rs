@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::first_layer::{fold_buckets, num_buckets};
+use crate::first_layer::fold_buckets;
 use crate::pair_loss::LossSums;
 use crate::pool::Pool;
 use crate::shape::ModelShape;
@@ -20,7 +20,8 @@ impl PaddedShape {
 
     /// The first layer's gradients; none where its gradients are a product.
     pub fn buckets(&self) -> Range<usize> {
-        0..if self.0.num_hidden > 0 { num_buckets(padded(self.0.vector_dim)) } else { 0 }
+        let num_rows = if self.0.num_hidden > 0 { self.0.families.num_nibble_rows() } else { 0 };
+        0..num_rows * padded(self.0.vector_dim)
     }
 
     /// Weights and, behind them, biases of layer `l`.

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::addresses::Addresses;
 use crate::pair_loss::LossSums;
 use crate::shape::ModelShape;
 
@@ -11,7 +12,7 @@ pub struct FoldedInputs<'a> {
     /// `[U + 1]`: positives `segments[u]..segments[u + 1]` belong to unique row u.
     pub segments: &'a [i32],
     /// `[B, P]`: addresses, the positive's own first.
-    pub pair_ips: &'a [u32],
+    pub pair_ips: Addresses<'a>,
     /// `[B, P]`: 0 where a pair does not count, else 1.
     pub mask: &'a [f32],
     /// `[num_parameters]`: the encoder, as [`ModelShape`] lays it out.

@@ -7,9 +7,9 @@
 use std::ops::Range;
 
 use super::inputs::{FoldedInputs, FoldedOutputs};
-use crate::bits::bits_on_slices;
+use crate::bits::bits_of;
 use crate::pair_loss::LossSums;
-use crate::shape::{ModelShape, NUM_BITS};
+use crate::shape::ModelShape;
 
 /// The logits, `[B, P]`, the gradients of the entity rows, `[U, d]`, and the rest.
 pub fn folded_reference(inputs: FoldedInputs<'_>, rows: &[f32]) -> (Vec<f32>, Vec<f32>, FoldedOutputs) {
@@ -23,7 +23,7 @@ pub fn folded_reference(inputs: FoldedInputs<'_>, rows: &[f32]) -> (Vec<f32>, Ve
         let pairs: Range<usize> =
             inputs.segments[u] as usize * num_pairs..inputs.segments[u + 1] as usize * num_pairs;
         for pair in pairs {
-            let layers = forward(&inputs.shape, inputs.parameters, inputs.pair_ips[pair]);
+            let layers = forward(&inputs.shape, inputs.parameters, inputs.pair_ips.get(pair));
             let v = &layers[layers.len() - 1];
             let logit = e.iter().zip(v).map(|(e, v)| *e as f64 * v).sum::<f64>();
             logits.push(logit as f32);
@@ -43,10 +43,8 @@ pub fn folded_reference(inputs: FoldedInputs<'_>, rows: &[f32]) -> (Vec<f32>, Ve
 }
 
 /// The bits, every hidden layer's activations, and the output of one address.
-fn forward(shape: &ModelShape, parameters: &[f32], ip: u32) -> Vec<Vec<f64>> {
-    let mut bits = [0.0; NUM_BITS];
-    bits_on_slices(&[ip], &mut bits);
-    let mut layers = vec![bits.map(f64::from).to_vec()];
+fn forward(shape: &ModelShape, parameters: &[f32], ip: u64) -> Vec<Vec<f64>> {
+    let mut layers = vec![bits_of(ip, shape.families).into_iter().map(f64::from).collect::<Vec<_>>()];
     for l in 0..=shape.num_hidden {
         let (weight, bias) = (&parameters[shape.weight(l)], &parameters[shape.bias(l)]);
         let below = &layers[l];

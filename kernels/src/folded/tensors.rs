@@ -6,15 +6,16 @@ use burn::tensor::{Int, Tensor};
 
 use super::cpu::folded_on_slices;
 use super::inputs::FoldedInputs;
+use crate::addresses::Addresses;
 use crate::host::{f32_array, i32_array, slice, tensor, u32_array};
-use crate::shape::ModelShape;
+use crate::shape::{Families, ModelShape};
 
 /// A mini-batch's pairs on its device.
 #[derive(Clone, Debug)]
 pub struct Pairs {
     /// `[U + 1]`, ascending: positives `segments[u]..segments[u + 1]` are of unique row u.
     pub segments: Tensor<1, Int>,
-    /// `[B, P]`, unsigned 32-bit integers: addresses, the positive's own first.
+    /// `[B, P · words]`, unsigned 32-bit integers as in [`crate::addresses`]: addresses, the positive's own first.
     pub ips: Tensor<2, Int>,
     /// `[B, P]`: 0.0 where a pair does not count, else 1.0.
     pub mask: Tensor<2>,
@@ -23,9 +24,14 @@ pub struct Pairs {
 impl Pairs {
     /// # Panics
     ///
-    /// Where the shapes do not fit each other and a number of unique rows.
-    pub(crate) fn check(&self, num_rows: usize) {
-        assert_eq!(self.ips.dims(), self.mask.dims(), "every pair has a mask");
+    /// Where the shapes do not fit each other, the families and a number of unique rows.
+    pub(crate) fn check(&self, num_rows: usize, families: Families) {
+        let [num_positives, num_pairs] = self.mask.dims();
+        assert_eq!(
+            self.ips.dims(),
+            [num_positives, num_pairs * families.num_words()],
+            "every pair has a mask"
+        );
         assert_eq!(self.segments.dims()[0], num_rows + 1, "every row has a segment");
     }
 }
@@ -54,7 +60,7 @@ pub struct Folded {
 ///
 /// Where the shapes do not fit each other.
 pub fn folded(rows: Tensor<2>, pairs: Pairs, parameters: Tensor<2>, shape: ModelShape) -> Folded {
-    pairs.check(rows.dims()[0]);
+    pairs.check(rows.dims()[0], shape.families);
     assert_eq!(rows.dims()[1], shape.vector_dim);
     assert_eq!(parameters.dims(), [1, shape.num_parameters()]);
     let (logits, sums, rows, parameters) = Dispatch::folded(
@@ -100,7 +106,7 @@ impl FoldedBackend for burn_ndarray::NdArray {
         let (pair_ips, mask) = (u32_array(pair_ips), f32_array(mask));
         let inputs = FoldedInputs {
             segments: slice(&segments),
-            pair_ips: slice(&pair_ips),
+            pair_ips: Addresses::new(slice(&pair_ips), shape.families),
             mask: slice(&mask),
             parameters: slice(&parameters),
             shape,

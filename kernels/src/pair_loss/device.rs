@@ -31,7 +31,7 @@ struct PassInputs {
     source: Box<[f32]>,
     /// `[U + 1]`
     segments: Box<[i32]>,
-    /// `[B, P]`
+    /// `[B, P · words]`
     ips: Box<[u32]>,
     /// `[B, P]`
     mask: Box<[f32]>,

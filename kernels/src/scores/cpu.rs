@@ -3,6 +3,7 @@
 use pulp::Simd;
 use rayon::prelude::*;
 
+use crate::addresses::Addresses;
 use crate::first_layer::ByteTables;
 use crate::matrix::{Panels, hidden_layer, multiply};
 use crate::prefetch::prefetch;
@@ -62,7 +63,7 @@ pub struct ScoreInputs<'a> {
 
 /// The lookup tables of an encoder's first layer, for [`scores_on_slices`].
 pub fn tables_on_slices(shape: &ModelShape, parameters: &[f32]) -> Vec<f32> {
-    ByteTables::new(shape, parameters).entries().to_vec()
+    ByteTables::<AlignedVec>::new(shape, parameters).entries()
 }
 
 /// Pairs to score, as slices of one length.
@@ -71,7 +72,7 @@ pub struct PairsToScore<'a> {
     /// Rows of the folded table.
     pub rows: &'a [i32],
     /// Addresses.
-    pub ips: &'a [u32],
+    pub ips: Addresses<'a>,
 }
 
 /// The CPU twin of scoring: `out[i]` is the score of the i-th pair.
@@ -87,7 +88,7 @@ pub fn scores_on_slices(inputs: ScoreInputs<'_>, pairs: PairsToScore<'_>, out: &
     }
     out.par_chunks_mut(PAIRS_PER_TASK).enumerate().for_each(|(i, out)| {
         let range = i * PAIRS_PER_TASK..i * PAIRS_PER_TASK + out.len();
-        score(PairsToScore { rows: &pairs.rows[range.clone()], ips: &pairs.ips[range] }, out);
+        score(PairsToScore { rows: &pairs.rows[range.clone()], ips: pairs.ips.slice(range) }, out);
     });
 }
 
@@ -118,7 +119,7 @@ impl pulp::WithSimd for Score<'_> {
             }
             let (q, c) = folded_row(i).split_at(width);
             let product = match &activations {
-                None => tables.dot(simd, q, u64::from(*ip)),
+                None => tables.dot(simd, q, ip),
                 Some(activations) => dot(simd, q, &activations[i * tables.width()..][..width]),
             };
             self.out[i] = product + c[0];
@@ -134,7 +135,7 @@ impl Score<'_> {
         let mut activations = AlignedVec::zeros(self.pairs.ips.len() * width);
         let mut above = AlignedVec::zeros(activations.len());
         let rows = vectors_mut::<S>(&mut activations).chunks_exact_mut(width / S::F32_LANES);
-        self.pairs.ips.iter().zip(rows).for_each(|(ip, h)| tables.encode(simd, u64::from(*ip), h));
+        self.pairs.ips.iter().zip(rows).for_each(|(ip, h)| tables.encode(simd, ip, h));
         for (l, weight) in self.hidden.iter().enumerate() {
             let bias = &self.inputs.parameters[shape.bias(l + 1)];
             hidden_layer(simd, &activations, weight, bias, &mut above);

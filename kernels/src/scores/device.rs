@@ -20,7 +20,7 @@ struct ScoringInputs {
     folded: Box<[f32]>,
     /// `[n]`
     rows: Box<[i32]>,
-    /// `[n]`
+    /// `[n · words]`
     ips: Box<[u32]>,
     /// What [`activation`] takes.
     source: Box<[f32]>,
@@ -93,10 +93,10 @@ impl ScoresBackend for CubeBackend {
     ) -> FloatTensor<Self> {
         let (folded, rows, ips) = (contiguous(folded), contiguous(rows), contiguous(ips));
         let parameters = contiguous(parameters);
-        let (num_pairs, width) = (ips.meta.num_elements(), shape.output_width());
+        let (num_pairs, width) = (rows.meta.num_elements(), shape.output_width());
         let mut source = tables;
         if shape.num_hidden > 1 {
-            source = encode(&source, &ips);
+            source = encode(&source, &ips, shape.families);
             for l in 1..shape.num_hidden {
                 source = hidden_layer(&source, &parameters, &shape, l);
             }

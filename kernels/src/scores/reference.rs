@@ -1,7 +1,7 @@
 //! The references of folding and scoring.
 
-use crate::bits::bits_on_slices;
-use crate::shape::{ModelShape, NUM_BITS};
+use crate::bits::bits_of;
+use crate::shape::ModelShape;
 
 /// The reference of folding: element `column` of an entity's folded row, from its vector.
 pub fn fold_reference(shape: &ModelShape, parameters: &[f32], vector: &[f32], column: usize) -> f64 {
@@ -12,10 +12,8 @@ pub fn fold_reference(shape: &ModelShape, parameters: &[f32], vector: &[f32], co
 }
 
 /// The reference of scoring: from an entity's folded row.
-pub fn score_reference(shape: &ModelShape, parameters: &[f32], folded: &[f32], ip: u32) -> f64 {
-    let mut bits = [0.0; NUM_BITS];
-    bits_on_slices(&[ip], &mut bits);
-    let mut hidden: Vec<f64> = bits.iter().map(|bit| *bit as f64).collect();
+pub fn score_reference(shape: &ModelShape, parameters: &[f32], folded: &[f32], ip: u64) -> f64 {
+    let mut hidden: Vec<f64> = bits_of(ip, shape.families).into_iter().map(f64::from).collect();
     for l in 0..shape.num_hidden {
         let (weight, bias) = (&parameters[shape.weight(l)], &parameters[shape.bias(l)]);
         let activation = |k: usize| {

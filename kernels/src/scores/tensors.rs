@@ -5,6 +5,7 @@ use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::{Int, Tensor};
 
 use super::cpu::{PairsToScore, ScoreInputs, fold_on_slices, scores_on_slices, tables_on_slices};
+use crate::addresses::Addresses;
 use crate::host::{f32_array, f32_values, i32_array, slice, tensor, u32_array};
 use crate::shape::ModelShape;
 
@@ -14,7 +15,7 @@ use crate::shape::ModelShape;
 ///
 /// - `rows`: `[N, d]`
 /// - `parameters`: `[1, num_parameters]`, laid out as [`ModelShape`] says
-/// - output: `[N, width + 1]`, width being 32 where there is no hidden layer, else d
+/// - output: `[N, width + 1]`, width being n where there is no hidden layer, else d
 pub fn fold(rows: Tensor<2>, parameters: Tensor<2>, shape: ModelShape) -> Tensor<2> {
     let folded = Dispatch::fold(rows.into_dispatch(), parameters.into_dispatch(), shape);
     Tensor::from_dispatch(folded)
@@ -30,7 +31,7 @@ pub fn lookup_tables(parameters: Tensor<2>, shape: ModelShape) -> Tensor<2> {
 /// # Shapes
 ///
 /// - `folded`: `[N, width + 1]`, of [`fold`]
-/// - `rows`: `[n]`, below N; `ips`: `[n]`, unsigned 32-bit integers
+/// - `rows`: `[n]`, below N; `ips`: `[n · words]`, unsigned 32-bit integers as in [`crate::addresses`]
 /// - `tables`: of [`lookup_tables`]; `parameters`: `[1, num_parameters]`
 /// - output: `[n]`
 ///
@@ -44,7 +45,8 @@ pub fn scores(
     parameters: Tensor<2>,
     shape: ModelShape,
 ) -> Tensor<1> {
-    assert_eq!(rows.dims(), ips.dims(), "every pair has a row and an address");
+    let num_words = rows.dims()[0] * shape.families.num_words();
+    assert_eq!(ips.dims(), [num_words], "every pair has a row and an address");
     Tensor::from_dispatch(Dispatch::scores(
         folded.into_dispatch(),
         rows.into_dispatch(),
@@ -99,10 +101,12 @@ impl ScoresBackend for burn_ndarray::NdArray {
         let folded = f32_values(&folded);
         let (tables, parameters) = (f32_array(tables), f32_array(parameters));
         let (rows, ips) = (i32_array(rows), u32_array(ips));
-        let mut out = vec![0.0; ips.len()];
+        let (rows, ips) = (slice(&rows), Addresses::new(slice(&ips), shape.families));
+        let mut out = vec![0.0; rows.len()];
         let inputs =
             ScoreInputs { folded: &folded, tables: slice(&tables), parameters: slice(&parameters), shape };
-        scores_on_slices(inputs, PairsToScore { rows: slice(&rows), ips: slice(&ips) }, &mut out);
-        tensor(out, &[ips.len()])
+        scores_on_slices(inputs, PairsToScore { rows, ips }, &mut out);
+        let len = out.len();
+        tensor(out, &[len])
     }
 }

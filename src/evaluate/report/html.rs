@@ -32,13 +32,20 @@ events only.";
 
 fn breakdown_text(evaluation: &Evaluation) -> String {
     let source = match evaluation.history {
-        "history" => "Training events are those of the history.",
+        "history" => "Past events are those of the history.",
         _ => {
-            "Training events are those of the entity's row of the model's table; entities that share a row share \
-             its count."
+            "Past events are those that the model was trained on; in a model without a usage history those of the \
+             entity's row of the table, where entities that share a row share its count."
         }
     };
-    format!("Each part has a ROC of its own; a kind of attack is held against all ordinary events. {source}")
+    let moving = match evaluation.online {
+        true => " Each ordinary event was counted after it was scored.",
+        false => "",
+    };
+    format!(
+        "Each part has a ROC of its own. A kind of attack is held against all ordinary events, or, where only one family \
+         has attacks of this kind, against those of this family. {source}{moving}"
+    )
 }
 
 const THRESHOLDS: &str = "Kept in the model folder. The rates are what to expect of events like these, with intervals \
@@ -86,7 +93,7 @@ fn heading(evaluation: &Evaluation, subject: &Subject<'_>) -> String {
     let attacks = match evaluation.attacks {
         "labelled" => "attacks by their labels",
         "added" => "attacks added to the data",
-        _ => "attacks with one random IPv4 address beside each event",
+        _ => "attacks with one random address beside each event",
     };
     let text = format!(
         "{} events of {}: {} {attacks}.",

@@ -6,7 +6,7 @@ use ipsight_report::page::{strings, table};
 use ipsight_report::text::grouped;
 
 use crate::evaluate::{
-    CurvePoint, Detector, Evaluation, Figures, OperatingPoint, Reliability, ReliabilityBin,
+    Breakdown, CurvePoint, Detector, Evaluation, Figures, OperatingPoint, Reliability, ReliabilityBin,
 };
 use crate::thresholds::Threshold;
 
@@ -99,22 +99,13 @@ pub(super) fn reliability(found: &Reliability) -> String {
     table(&strings(header), &found.bins.iter().map(row).collect::<Vec<_>>())
 }
 
-/// The parts of the events, by what divides them.
-fn parts(detector: &Detector) -> [(&'static str, &[(String, Figures)]); 3] {
-    [
-        ("kind of attack", &detector.by_kind),
-        ("entity in training", &detector.by_seen),
-        ("training events of the entity", &detector.by_history),
-    ]
-}
-
 /// The model's figures for parts of the events, and the AUC of every detector there.
 pub(super) fn breakdowns(evaluation: &Evaluation) -> String {
-    let model = parts(evaluation.model());
     let others = &evaluation.detectors[1..];
     let mut html = String::new();
-    for (i, (title, model)) in model.into_iter().enumerate() {
-        let mut header = vec![title.to_string()];
+    let breakdowns = evaluation.model().breakdowns();
+    for (i, breakdown) in breakdowns.iter().enumerate().filter(|(_, breakdown)| breakdown.says_more) {
+        let mut header = vec![breakdown.title.to_string()];
         header.extend(strings([
             "attacks",
             "ordinary",
@@ -134,12 +125,12 @@ pub(super) fn breakdowns(evaluation: &Evaluation) -> String {
                 number(at(&figures.fpr_at_tpr, 0.98453).map(|point| point.fpr)),
                 number(at(&figures.tpr_at_fpr, 1e-3).map(|point| point.tpr)),
             ];
-            row.extend(
-                others.iter().map(|(_, other)| number(parts(other)[i].1.get(j).and_then(|f| f.1.auc))),
-            );
+            let figures_of =
+                |other: &Detector| other.breakdowns()[i].parts.get(j).and_then(|part| part.1.auc);
+            row.extend(others.iter().map(|(_, other)| number(figures_of(other))));
             row
         };
-        html += &table(&header, &model.iter().enumerate().map(row).collect::<Vec<_>>());
+        html += &table(&header, &breakdown.parts.iter().enumerate().map(row).collect::<Vec<_>>());
     }
     html
 }
@@ -187,7 +178,7 @@ pub(super) fn csv(evaluation: &Evaluation) -> String {
     );
     for (name, detector) in &evaluation.detectors {
         figures_csv(&mut csv, name, "all", &detector.all);
-        for (title, parts) in parts(detector) {
+        for Breakdown { title, parts, .. } in detector.breakdowns() {
             for (part, figures) in parts {
                 figures_csv(&mut csv, name, &format!("{title}: {part}"), figures);
             }

@@ -55,12 +55,11 @@ proptest! {
     #[test]
     fn inputs_are_those_of_the_reference(usage in proptest::collection::vec(usage(), 1..=BLOCK_PAIRS)) {
         let mut block = InputBlock::default();
-        let engine: Vec<f32> = (0..usage.len()).map(|i| i as f32 * 0.1 - 1.0).collect();
-        block.fill(&usage, &engine);
+        block.fill(&usage);
         let names = input_names();
         let mut mismatches = Vec::new();
         for (i, usage) in usage.iter().enumerate() {
-            let (inputs, sum) = inputs_reference(usage, Some(engine[i].into()));
+            let (inputs, sum) = inputs_reference(usage);
             for (input, expected) in inputs.into_iter().enumerate() {
                 let found = f64::from(block.inputs[input][i]);
                 let is_near = (found - expected).abs() <= 2e-6 * expected.abs().max(1.0);
@@ -109,7 +108,7 @@ fn an_unseen_account_is_told_nothing_of_itself() {
         ..Usage::default()
     };
     let mut block = InputBlock::default();
-    block.fill(&[nobody], &[]);
+    block.fill(&[nobody]);
     assert_eq!(block.ratio_sums[0], 0.0);
     for (name, input) in input_names().iter().zip(&block.inputs) {
         let of_others =

@@ -2,6 +2,7 @@
 
 mod damage;
 mod files;
+mod golden;
 
 use std::collections::HashSet;
 

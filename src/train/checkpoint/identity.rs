@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-
 use super::format::CheckpointManifest;
 use crate::config::{Config, LearningRateSchedule, differences as differing};
 use crate::data::DataDigest;

@@ -1,0 +1,76 @@
+//! The events before those that are evaluated.
+
+use rayon::prelude::*;
+
+use crate::data::Events;
+use crate::event::Address;
+use crate::history::{History, HistoryBuilder, Options, Usage};
+use crate::{Event, Result};
+
+/// The counts of past events, from which the baselines score: some 20 bytes for each distinct (entity, address).
+pub struct PastEvents {
+    history: History,
+    num_events: u64,
+}
+
+impl std::fmt::Debug for PastEvents {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PastEvents").field("num_events", &self.num_events).finish_non_exhaustive()
+    }
+}
+
+/// Events that are counted at once.
+const EVENTS_PER_PUSH: usize = 1 << 16;
+
+impl PastEvents {
+    /// Counts events: in the order of their times, or in that in which they are given where they have none.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::Error::Io`] where a temporary file cannot be written, [`crate::Error::Data`] where an entity has 2^32
+    /// events.
+    pub fn new(events: &Events) -> Result<Self> {
+        let have_times = events.have_times();
+        let mut order: Vec<usize> = (0..events.len()).collect();
+        if have_times {
+            order.par_sort_by_key(|index| events.time(*index));
+        }
+        let mut builder = HistoryBuilder::new(have_times.then_some(0), Options::default())?;
+        for indices in order.chunks(EVENTS_PER_PUSH) {
+            let (entities, addresses): (Vec<u64>, Vec<Address>) = indices
+                .iter()
+                .map(|index| events.get(*index))
+                .map(|event| (event.entity, event.address))
+                .unzip();
+            let times: Option<Vec<u32>> = indices.iter().map(|index| events.time(*index)).collect();
+            builder.push(&entities, &addresses, times.as_deref())?;
+        }
+        Ok(Self { history: builder.finish_in_memory()?, num_events: events.len() as u64 })
+    }
+
+    /// The number of events.
+    pub fn num_events(&self) -> u64 {
+        self.num_events
+    }
+
+    /// The counts.
+    pub(super) fn history(&self) -> &History {
+        &self.history
+    }
+}
+
+/// Pairs that one core looks up at a time.
+const PAIRS_PER_TASK: usize = 256;
+
+/// What a history knows of each event at its time in Unix seconds, or, without `times`, as of the history's last event.
+/// On all cores.
+pub(super) fn usages(history: &History, events: &[Event], times: Option<&[u32]>) -> Vec<Usage> {
+    let tasks = events.par_chunks(PAIRS_PER_TASK).enumerate();
+    let of_task = |(task, events): (usize, &[Event])| {
+        let (accounts, addresses): (Vec<u64>, Vec<Address>) =
+            events.iter().map(|event| (event.entity, event.address)).unzip();
+        let start = task * PAIRS_PER_TASK;
+        history.usages_at(&accounts, &addresses, times.map(|times| &times[start..start + events.len()]))
+    };
+    tasks.flat_map_iter(of_task).collect()
+}

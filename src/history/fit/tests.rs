@@ -1,0 +1,115 @@
+use super::*;
+use crate::event::Address;
+
+/// Accounts with a home /24 each, and now and then another address; every fifth account has a home in IPv6.
+struct Events {
+    entities: Vec<u64>,
+    addresses: Vec<Address>,
+    times: Vec<i64>,
+}
+
+impl Events {
+    fn draw(num_events: usize, seed: u64) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut events = Self { entities: Vec::new(), addresses: Vec::new(), times: Vec::new() };
+        for i in 0..num_events {
+            let account = rng.random_range(0..60u64);
+            let is_home = rng.random_bool(0.9);
+            let bits = match (account % 5, is_home) {
+                (0, true) => 0x2001_0db8_0000_0000 + (account << 20) + rng.random_range(0..4),
+                (0, false) => 0x2000 << 48 | rng.random::<u64>() >> 3,
+                (_, true) => 0x0A00_0000 + account * 0x1_0700 + rng.random_range(0..20),
+                (_, false) => u64::from(rng.random::<u32>()),
+            };
+            events.entities.push(account.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+            events.addresses.push(Address::from_bits(bits));
+            events.times.push(1_700_000_000 + 600 * i as i64);
+        }
+        events
+    }
+
+    fn log(&self) -> EventLog<'_> {
+        EventLog {
+            entities: &self.entities,
+            addresses: &self.addresses,
+            times: Some(&self.times),
+            order: None,
+        }
+    }
+}
+
+/// Fewer steps than the defaults, for logs this small.
+fn options(seed: u64) -> FitOptions {
+    FitOptions { steps: 300, mini_batch_size: 256, ..FitOptions::of_seed(seed) }
+}
+
+/// Scores of the last events as the log knew them at its end, and of the same with the addresses of others.
+fn scores(events: &Events, head: &Head) -> [Vec<f32>; 2] {
+    let len = events.entities.len();
+    let scores = |shift: usize| {
+        let query = |i: usize| Query {
+            entity: events.entities[i],
+            address: events.addresses[i - shift],
+            position: len as u32,
+            time: events.times[len - 1],
+        };
+        let queries: Vec<Query> = (len - 1000..len).map(query).collect();
+        let mut scores = vec![0.0; 1000];
+        head.scores(&prequential_usage(&events.log(), &queries), &mut scores);
+        scores
+    };
+    [scores(0), scores(977)]
+}
+
+fn auc([own, others]: &[Vec<f32>; 2]) -> f64 {
+    let below = |own: &f32| others.iter().filter(|other| own > *other).count() as f64;
+    own.iter().map(below).sum::<f64>() / (own.len() * others.len()) as f64
+}
+
+#[test]
+fn a_fitted_head_tells_own_addresses_from_those_of_others() {
+    let events = Events::draw(6000, 3);
+    let head = fit_head(&events.log(), &options(5)).unwrap();
+    let auc = auc(&scores(&events, &head));
+    assert!(auc > 0.9, "{auc}");
+}
+
+#[test]
+fn events_without_times_are_enough() {
+    let events = Events::draw(4000, 4);
+    let log = EventLog { times: None, ..events.log() };
+    let head = fit_head(&log, &options(5)).unwrap();
+    let untimed = Events { times: vec![0; 4000], ..events };
+    let auc = auc(&scores(&untimed, &head));
+    assert!(auc > 0.85, "{auc}");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes_with_any_number_of_threads() {
+    let events = Events::draw(1500, 7);
+    let fit = |threads, seed| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| fit_head(&events.log(), &options(seed)).unwrap().to_bytes())
+    };
+    let one = fit(1, 9);
+    assert!(one == fit(2, 9) && one == fit(4, 9));
+    assert_ne!(one, fit(1, 10));
+}
+
+#[test]
+fn a_log_without_events_is_refused() {
+    let nothing = EventLog { entities: &[], addresses: &[], times: None, order: None };
+    let error = fit_head(&nothing, &options(1)).unwrap_err().to_string();
+    assert!(error.contains("the events"), "{error}");
+}
+
+#[test]
+fn one_event_and_one_account_can_be_fitted_on() {
+    for num_events in [1, 2, 30] {
+        let entities = vec![7; num_events];
+        let addresses = vec![Address::from_bits(0x0A00_0001); num_events];
+        let log = EventLog { entities: &entities, addresses: &addresses, times: None, order: None };
+        let head = fit_head(&log, &FitOptions { steps: 20, ..options(1) }).unwrap();
+        assert!(head.parameters().iter().all(|parameter| parameter.is_finite()));
+    }
+}
