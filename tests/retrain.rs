@@ -199,11 +199,10 @@ fn events_are_added_to_the_history_of_the_model_that_a_run_begins_from() {
     let rows: Vec<String> = logins.lines().step_by(40).enumerate().map(timed).collect();
     assert_eq!(rows.len(), 500);
     for (name, rows) in [("then", &rows[..300]), ("now", &rows[300..]), ("all", &rows[..])] {
-        fs::write(root().join(format!("timed-{name}.csv")), format!("entity,ip,when\n{}", rows.concat()))
-            .unwrap();
+        fs::write(root().join(format!("timed-{name}.csv")), rows.concat()).unwrap();
     }
     let of_model = |run: &str, name: &str| fs::read(root().join(run).join("model").join(name)).unwrap();
-    let times = ["--time-column", "when"];
+    let times = ["--time-column", "3"];
     let from = |run| [&times[..], &["--init-from", run]].concat();
     train_history("counted-then", "timed-then.csv", &times).expect(0, &[]);
     train_history("counted-sum", "timed-now.csv", &from("counted-then")).expect(0, &[]);
