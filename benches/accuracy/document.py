@@ -97,6 +97,7 @@ def split(measured):
     text = sizes(measured) + "\n\n" + table(header, rows_of(measured, columns))
     text += lost_text(points_lost(measured["frozen"], (), RIVALS), "all")
     text += lost_text(points_lost(measured["frozen"], seen, RIVALS), "seen")
+    text += lost_text(points_lost(measured["online"], (), RIVALS), "all, each detector online")
     kinds = list(measured["others"][0]["detectors"]["ipsight"]["seen_by_kind"])
     columns = [("others", ("seen_by_kind", kind), auc) for kind in kinds]
     text += table(["AUC, seen", *(f"`{kind}`" for kind in kinds)], rows_of(measured, columns, online=False))

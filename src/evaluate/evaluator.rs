@@ -423,10 +423,15 @@ impl<'a> Evaluator<'a> {
             None if self.scorer.entity_seen(entity) => self.scorer.num_row_events(entity).into(),
             None => 0,
         };
+        // Before the evaluation began, where counts move.
+        let is_seen = match self.options.past {
+            Some(past) => past.history().knows(entity),
+            None => self.scorer.entity_seen(entity),
+        };
         // A history without times knows none.
         let days = [model, past].into_iter().flatten().map(|usage| usage.days_since_last);
         let days = days.filter(|_| pending.seconds.is_some()).find(|days| *days >= 0.0);
-        Code::new(pending.kind, num_past_events > 0, HistoryBucket::of(num_past_events))
+        Code::new(pending.kind, is_seen, HistoryBucket::of(num_past_events))
             .kept_aside(pending.is_kept_aside)
             .of_family(Family::of(pending.event.address))
             .after(days.map_or(DaysBucket::Unknown, DaysBucket::of))
