@@ -2,7 +2,7 @@
 //! likelihoods of Freeman et al., "Who Are You? A Statistical Approach to Measuring User Authenticity" (NDSS 2016), and
 //! the closed form of a usage history.
 
-use super::options::Family;
+use super::family::Family;
 use crate::history::{IPV4_LENGTHS, IPV6_LENGTHS, Usage, log_ratios};
 
 /// The names of the detectors.
@@ -58,9 +58,9 @@ fn likelihood_ratio(usage: &Usage, family: Family) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::past::PastEvents;
     use super::*;
     use crate::data::Events;
-    use crate::evaluate::PastEvents;
     use crate::event::Address;
 
     fn scores_after(events: &[(u64, u64)]) -> impl Fn(u64, u64) -> [f32; BASELINES.len()] + use<> {
