@@ -63,14 +63,13 @@ fn main() -> Outcome<()> {
     let path = shared.json.clone().unwrap_or_else(|| default_path("kernels"));
     std::fs::create_dir_all(path.parent().unwrap_or(".".as_ref()))?;
     let floors = json!({ "bytes_per_second": floors.bandwidth, "flop_per_second": floors.flops });
-    let document =
-        json!({
-            "benchmark": "kernels",
-            "addresses": options.addresses,
-            "threads": shared.threads,
-            "floors": floors,
-            "kernels": rows,
-        });
+    let document = json!({
+        "benchmark": "kernels",
+        "addresses": options.addresses,
+        "threads": shared.threads,
+        "floors": floors,
+        "kernels": rows,
+    });
     std::fs::write(&path, serde_json::to_string_pretty(&document)? + "\n")?;
     eprintln!("results: {}", path.display());
     Ok(())
@@ -373,7 +372,13 @@ fn bits(bench: &Bench, floors: &Floors, data: &Data) -> Row {
     let twin = || bits_on_slices(data.ips(), families, black_box(&mut out));
     // The twin is its own reference.
     let reference = || bits_on_slices(data.ips(), families, black_box(&mut same));
-    let work = on_one_thread("bits", "address", NUM_POSITIVES, (4 * (families.num_bits() + families.num_words())) as f64, 0.0);
+    let work = on_one_thread(
+        "bits",
+        "address",
+        NUM_POSITIVES,
+        (4 * (families.num_bits() + families.num_words())) as f64,
+        0.0,
+    );
     bench.row(floors, work, twin, (NUM_POSITIVES, reference))
 }
 
@@ -399,7 +404,12 @@ fn negatives(bench: &Bench, floors: &Floors, data: &Data) -> Row {
             black_box(pair_reference(&negatives, positives, i / NUM_PAIRS, i % NUM_PAIRS));
         }
     };
-    bench.row(floors, work("negatives", "pair", units, (4 + 4 * num_words) as f64, 0.0), twin, (units, reference))
+    bench.row(
+        floors,
+        work("negatives", "pair", units, (4 + 4 * num_words) as f64, 0.0),
+        twin,
+        (units, reference),
+    )
 }
 
 fn gather(bench: &Bench, floors: &Floors, data: &Data) -> Row {
@@ -423,7 +433,8 @@ fn first_layer(bench: &Bench, floors: &Floors, data: &Data) -> Row {
             black_box(first_layer_reference(layer, data.ips().get(i / D), i % D));
         }
     };
-    let work = on_one_thread("first_layer", "address", NUM_POSITIVES, 4.0 * D as f64, flop_of_first_layer(data));
+    let work =
+        on_one_thread("first_layer", "address", NUM_POSITIVES, 4.0 * D as f64, flop_of_first_layer(data));
     bench.row(floors, work, || layer.encode(data.ips(), black_box(&mut out)), (100, reference))
 }
 

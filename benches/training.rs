@@ -94,7 +94,16 @@ impl Options {
         let device = self.device().to_string();
         let (mini_batch_size, num_random, num_shuffled, target) = (10_000, 1, 1, None);
         let addresses = AddressFamilies::Ipv4;
-        Case { name, device, num_entity_vectors, mini_batch_size, num_random, num_shuffled, addresses, target }
+        Case {
+            name,
+            device,
+            num_entity_vectors,
+            mini_batch_size,
+            num_random,
+            num_shuffled,
+            addresses,
+            target,
+        }
     }
 }
 

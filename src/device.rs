@@ -342,7 +342,11 @@ impl StepMemory {
             const SLICES: u64 = 2 * (16 << 20);
             return Self {
                 largest_tensor: (num_words * pairs).max(rows).max(encoder).max(kept),
-                total: (4 + num_words) * pairs + 4 * rows + 4 * encoder + kept * h.num_ip_encoder_layers as u64 + SLICES,
+                total: (4 + num_words) * pairs
+                    + 4 * rows
+                    + 4 * encoder
+                    + kept * h.num_ip_encoder_layers as u64
+                    + SLICES,
             };
         }
         // Parameters, moments, gradient; each layer packed two ways; and a gradient a chunk.

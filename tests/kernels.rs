@@ -95,7 +95,8 @@ fn philox_equals_an_independent_implementation() {
 fn pairs_are_the_same_integers_on_every_backend() {
     for (name, device) in devices() {
         for (num_rows, random, shuffled) in [(1, 1, 0), (7, 0, 3), (257, 5, 1), (1000, 1, 1), (33, 9, 2)] {
-            for (seed, families) in [0, 3, u64::MAX].into_iter().flat_map(|seed| FAMILIES.map(|f| (seed, f))) {
+            for (seed, families) in [0, 3, u64::MAX].into_iter().flat_map(|seed| FAMILIES.map(|f| (seed, f)))
+            {
                 let negatives = Negatives::training(random, shuffled, seed, 2, 5);
                 // Few distinct addresses, so that shuffled negatives meet their own positive.
                 let ips: Vec<u64> =
@@ -177,8 +178,7 @@ fn steps_epochs_and_columns_draw_different_negatives() {
 fn random_negatives_are_uniform_in_every_octet() {
     let device = &devices()[0].1;
     for families in FAMILIES {
-        let (pair_ips, _) =
-            pairs_of(&[0; 50_000], families, Negatives::training(4, 0, 1, 0, 0), device);
+        let (pair_ips, _) = pairs_of(&[0; 50_000], families, Negatives::training(4, 0, 1, 0, 0), device);
         let mut counts = [[0i32; 256]; 4];
         for pairs in pair_ips.chunks(5) {
             for ip in &pairs[1..] {
@@ -202,10 +202,8 @@ fn random_negatives_of_ipv4_are_the_same_beside_ipv6() {
     let both = addresses(500, 9, Families::Both);
     let ipv4: Vec<u64> = both.iter().map(|ip| ip & u64::from(u32::MAX)).collect();
     let negatives = Negatives::training(3, 1, 7, 1, 2);
-    let [(alone, _), (beside, _)] =
-        [(&ipv4, Families::Ipv4), (&both, Families::Both)].map(|(ips, families)| {
-            pairs_of(ips, families, negatives, device)
-        });
+    let [(alone, _), (beside, _)] = [(&ipv4, Families::Ipv4), (&both, Families::Both)]
+        .map(|(ips, families)| pairs_of(ips, families, negatives, device));
     let rows = alone.chunks(5).zip(beside.chunks(5));
     let num_equal = rows.filter(|(alone, beside)| alone[1..4] == beside[1..4]).count();
     let num_ipv4 = both.iter().filter(|ip| *ip >> 32 == 0).count();
@@ -234,12 +232,17 @@ fn random_ipv6_negatives_share_prefixes_with_positives() {
     // A prefix of l bits is followed by another bit in half of the draws: P(shared = s) = sum over l of 2^-(s - l + 1).
     let expected = |shared: usize| -> f64 {
         let lengths = 24..=shared.min(60);
-        let tail = |l: usize| if shared == 64 { 0.5f64.powi(64 - l as i32) } else { 0.5f64.powi((shared - l) as i32 + 1) };
+        let tail = |l: usize| {
+            if shared == 64 { 0.5f64.powi(64 - l as i32) } else { 0.5f64.powi((shared - l) as i32 + 1) }
+        };
         lengths.map(tail).sum::<f64>() / 37.0 * 20_000.0
     };
     for (shared, count) in counts.iter().enumerate().skip(24) {
         let expected = expected(shared);
-        assert!((f64::from(*count) - expected).abs() < 6.0 * expected.sqrt() + 1.0, "{shared}: {count}, {expected}");
+        assert!(
+            (f64::from(*count) - expected).abs() < 6.0 * expected.sqrt() + 1.0,
+            "{shared}: {count}, {expected}"
+        );
     }
     // The donor's last nibble has one bit of four; it is kept in 0 of the draws, wholly drawn in all.
     assert!((last_bits - 40_000).abs() < 6 * 141, "{last_bits}");
@@ -265,7 +268,11 @@ fn bits_are_the_same_on_every_backend() {
     }
     let mut bits = [7.0; 96];
     let ip = 0x2000_0000_0000_0001u64;
-    bits_on_slices(Addresses::new(&[ip as u32, (ip >> 32) as u32], Families::Both), Families::Both, &mut bits);
+    bits_on_slices(
+        Addresses::new(&[ip as u32, (ip >> 32) as u32], Families::Both),
+        Families::Both,
+        &mut bits,
+    );
     let set: Vec<usize> = (0..96).filter(|k| bits[*k] == 1.0).collect();
     assert_eq!(set, [34, 95]);
     assert!(bits[..32].iter().all(|bit| *bit == 0.0) && bits[32..].iter().all(|bit| bit.abs() == 1.0));

@@ -303,7 +303,7 @@ fn the_folded_step_equals_the_plain_modules() {
 fn skewed_batches(num: u32, addresses: AddressFamilies) -> [(&'static str, MiniBatch); 3] {
     let ip = |i: u32| {
         let [low, high, ..] = philox4x32_10([i, 0, 0, 0], [8, 9]);
-        let is_ipv6 = addresses == AddressFamilies::Both && i % 3 == 0;
+        let is_ipv6 = addresses == AddressFamilies::Both && i.is_multiple_of(3);
         Address::from_bits(if is_ipv6 { u64::from(high | 1) << 32 } else { 0 } | u64::from(low))
     };
     let batch =
@@ -381,7 +381,10 @@ fn ndarray_and_wgpu_agree_after_200_steps_of_one_seed() {
         let [first, last] = [0, 199].map(|step| losses.each_ref().map(|l| l[step]));
         assert!(last[0] < 0.8 * first[0], "it learns: {first:?} to {last:?}");
         for (step, (cpu, gpu)) in losses[0].iter().zip(&losses[1]).enumerate() {
-            assert!((cpu - gpu).abs() < 1e-4 * cpu, "L = {num_layers}, {addresses}, step {step}: {cpu} and {gpu}");
+            assert!(
+                (cpu - gpu).abs() < 1e-4 * cpu,
+                "L = {num_layers}, {addresses}, step {step}: {cpu} and {gpu}"
+            );
         }
     }
 }
@@ -396,7 +399,8 @@ fn the_first_cross_entropy_is_ln_2() {
         config.vector_dim = vector_dim;
         let (_, device) = devices().remove(0);
         let mut state = TrainState::new(&config, &hyperparameters, &device);
-        let sums = read_floats(state.step(&batch_at(0, addresses), Negatives::training(2, 2, 5, 0, 0)).sums).unwrap();
+        let sums = read_floats(state.step(&batch_at(0, addresses), Negatives::training(2, 2, 5, 0, 0)).sums)
+            .unwrap();
         let loss = (sums[0] / sums[2]) as f64;
         assert!(
             (loss / std::f64::consts::LN_2 - 1.0).abs() < 0.01,
@@ -552,7 +556,11 @@ fn initial_weights_of_ipv4_do_not_depend_on_ipv6() {
     for num_layers in [0, 1, 2] {
         let [ipv4, both] = AddressFamilies::ALL.map(|addresses| {
             let model = small_model(num_layers, addresses).0.init(&device);
-            model.named_tensors().into_iter().map(|tensor| tensor_of(&model, &tensor.name)).collect::<Vec<_>>()
+            model
+                .named_tensors()
+                .into_iter()
+                .map(|tensor| tensor_of(&model, &tensor.name))
+                .collect::<Vec<_>>()
         });
         assert_eq!(ipv4.len(), both.len());
         for (i, (ipv4, both)) in ipv4.iter().zip(&both).enumerate() {

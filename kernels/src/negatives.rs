@@ -67,8 +67,7 @@ impl Negatives {
 
     /// Random IPv6 address `i`.
     fn random_ipv6(&self, i: usize, positives: Positives<'_>) -> u64 {
-        let [donor, length, high, low] =
-            philox4x32_10([i as u32, 1, self.step, self.epoch], self.random_key);
+        let [donor, length, high, low] = philox4x32_10([i as u32, 1, self.step, self.epoch], self.random_key);
         let donor = positives.donors[below(donor, positives.donors.len() as u32) as usize];
         let donor = positives.ips.get(donor as usize);
         let length = MIN_PREFIX_BITS + below(length, NUM_PREFIX_LENGTHS);
@@ -90,7 +89,7 @@ const NUM_PREFIX_LENGTHS: u32 = 37;
 
 /// A number below `bound`, from a random word.
 fn below(word: u32, bound: u32) -> u32 {
-    (u64::from(word) * u64::from(bound) >> 32) as u32
+    ((u64::from(word) * u64::from(bound)) >> 32) as u32
 }
 
 /// The positives of a mini-batch, as slices.
@@ -217,8 +216,7 @@ impl Task<'_> {
                 }
                 u64::from(words.1[i % 4])
             });
-            let shuffled =
-                images.iter().map(|images| positives.ips.get(images[row - first_row] as usize));
+            let shuffled = images.iter().map(|images| positives.ips.get(images[row - first_row] as usize));
             let all = std::iter::once(own).chain(random).chain(shuffled);
             let (pair_ips, _) = pair_ips.as_chunks_mut::<2>();
             for ((pair_ip, counts), ip) in pair_ips.iter_mut().zip(mask.iter_mut()).zip(all) {

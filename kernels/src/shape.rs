@@ -123,7 +123,9 @@ mod tests {
     #[test]
     fn the_parts_follow_each_other_and_fill_the_whole() {
         let cases = [(4, 0), (4, 1), (100, 2), (128, 5)];
-        for (case, families) in [Families::Ipv4, Families::Both].into_iter().flat_map(|f| cases.map(|c| (c, f))) {
+        for (case, families) in
+            [Families::Ipv4, Families::Both].into_iter().flat_map(|f| cases.map(|c| (c, f)))
+        {
             let (vector_dim, num_hidden) = case;
             let shape = ModelShape::new(vector_dim, num_hidden, families);
             let mut end = 0;

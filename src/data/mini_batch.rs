@@ -87,7 +87,9 @@ mod tests {
         let order = EpochOrder::new(events.len(), 3, 1);
         let mut addresses: Vec<Address> = (0..1003)
             .step_by(100)
-            .flat_map(|start| MiniBatch::gather(&events, &order, start..(start + 100).min(1003), 50).addresses)
+            .flat_map(|start| {
+                MiniBatch::gather(&events, &order, start..(start + 100).min(1003), 50).addresses
+            })
             .collect();
         addresses.sort_unstable();
         assert!(addresses.into_iter().eq((0..1003).map(Address::from_ipv4)));

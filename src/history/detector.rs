@@ -52,7 +52,7 @@ impl Detector {
         let mut scores = vec![0.0; accounts.len()];
         if scores.len() <= PAIRS_PER_TASK {
             // A call of another thread would take longer than the scores.
-            self.head.score_on_one_core(&self.usages(accounts, addresses, times), &mut scores);
+            self.head.score_on_one_core(&self.history.usages_at(accounts, addresses, times), &mut scores);
             return scores;
         }
         scores.par_chunks_mut(PAIRS_PER_TASK).enumerate().for_each(|(task, scores)| {

@@ -174,8 +174,8 @@ impl Block {
         add_product(simd, hidden, &weights.second, &mut self.hidden_2);
         relu(&mut self.hidden_2);
         for (logit, hidden) in self.logits.iter_mut().zip(&self.hidden_2) {
-            for k in 0..HIDDEN_2 {
-                *logit += hidden[k] * weights.output[k];
+            for (unit, weight) in hidden.iter().zip(&weights.output).take(HIDDEN_2) {
+                *logit += unit * weight;
             }
         }
     }
@@ -198,8 +198,8 @@ impl Block {
         let of_hidden_2 = Strided { values: self.of_hidden_2.as_flattened(), stride: [WIDTH_2, 1] };
         add_product(simd, of_hidden_2, &weights.backward, &mut self.of_hidden_1);
         for (i, of_hidden) in self.of_hidden_1.iter_mut().enumerate() {
-            for j in 0..HIDDEN_1 {
-                of_hidden[j] = if self.hidden_1[i][j] > 0.0 { of_hidden[j] } else { 0.0 };
+            for (of_unit, unit) in of_hidden.iter_mut().zip(&self.hidden_1[i]).take(HIDDEN_1) {
+                *of_unit = if *unit > 0.0 { *of_unit } else { 0.0 };
             }
             of_hidden[LINEAR] = self.of_logits[i];
         }
@@ -254,7 +254,7 @@ fn exp(x: f32) -> f32 {
     let n = (x * std::f32::consts::LOG2_E + 0.5).floor();
     let r = x - n * 0.693_359_4 + n * 2.121_944_4e-4;
     let mut p = 1.987_569_2e-4;
-    for coefficient in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_6e-1, 5.000_000_1e-1] {
+    for coefficient in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_6e-1, 0.5] {
         p = p * r + coefficient;
     }
     let of_rest = p * r * r + r + 1.0;

@@ -196,9 +196,7 @@ fn usual_networks(scorer: &Scorer, event: Event) -> Result<UsualNetworks> {
     let mut networks: Vec<Network> = prefixes
         .into_iter()
         .zip(means)
-        .map(|(network, mean_score)| {
-            Network { network, mean_score, shared_bits: network.shared_bits(&own) }
-        })
+        .map(|(network, mean_score)| Network { network, mean_score, shared_bits: network.shared_bits(&own) })
         .collect();
     // Stable: of equal scores the lower address is first.
     networks.sort_by(|a, b| b.mean_score.total_cmp(&a.mean_score));

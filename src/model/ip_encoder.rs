@@ -52,12 +52,14 @@ impl IpEncoderConfig {
     pub fn init(&self, device: &Device) -> IpEncoder {
         let plain = device.clone().inner();
         let on_device = |shape: [usize; 2], tensor_id: u32, first_row: usize, bound: f32| {
-            let weights = uniform(shape, Uniform::init(self.seed, tensor_id, first_row as u32, bound), &plain);
+            let weights =
+                uniform(shape, Uniform::init(self.seed, tensor_id, first_row as u32, bound), &plain);
             if device.is_autodiff() { Tensor::from_inner(weights) } else { weights }
         };
         let of_family = |tensor_id: u32, rows: Range<usize>| {
             let num_bits = rows.len();
-            let weight = on_device([num_bits, self.vector_dim], tensor_id, rows.start, fan_in_bound(num_bits));
+            let weight =
+                on_device([num_bits, self.vector_dim], tensor_id, rows.start, fan_in_bound(num_bits));
             let prior = TensorData::new(prefix_prior(num_bits), [num_bits, 1]);
             weight * Tensor::from_data(prior, device)
         };
@@ -75,7 +77,8 @@ impl IpEncoderConfig {
                 };
                 // Of the first layer IPv4's fan-in, so that it is the same for both choices of families.
                 let fan_in = if layer == 0 { NUM_IPV4_BITS } else { d_input };
-                let bias = on_device([1, d_output], tensor_id + 1, 0, fan_in_bound(fan_in)).reshape([d_output]);
+                let bias =
+                    on_device([1, d_output], tensor_id + 1, 0, fan_in_bound(fan_in)).reshape([d_output]);
                 Linear {
                     weight: Param::from_tensor(weight.detach()),
                     bias: Some(Param::from_tensor(bias.detach())),

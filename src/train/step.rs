@@ -2,9 +2,9 @@ use std::ops::Range;
 
 use burn::module::{Param, ParamId};
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use ipsight_kernels::addresses::{Addresses, words};
 use ipsight_kernels::folded::{Folded, Pairs, folded};
 use ipsight_kernels::folded_step::{Stepped, TableShard, folded_step};
-use ipsight_kernels::addresses::{Addresses, words};
 use ipsight_kernels::negatives::{Negatives, donors, pairs};
 use ipsight_kernels::row_adam::{AdamStep, TableTensors, row_adam};
 use ipsight_kernels::shape::{Families, ModelShape};

@@ -252,7 +252,8 @@ pub(crate) fn add_to_buckets<S: Simd>(
     gradient: &[S::f32s],
 ) {
     if families == Families::Both && is_ipv6(address) {
-        let (_, ipv6) = buckets.split_at_mut(Families::Ipv4.num_nibble_rows() * gradient.len() * S::F32_LANES);
+        let (_, ipv6) =
+            buckets.split_at_mut(Families::Ipv4.num_nibble_rows() * gradient.len() * S::F32_LANES);
         add_to_digits::<S, NUM_IPV6_NIBBLES>(simd, ipv6, address, gradient);
     } else {
         add_to_digits::<S, NUM_IPV4_NIBBLES>(simd, buckets, address, gradient);

@@ -68,8 +68,8 @@ fn entry(tables: &[f32], word: u32, #[comptime] table: u32, column: usize, width
 /// A word's share of an activation; its nibbles have the tables from `first` on.
 #[cube]
 fn share(tables: &[f32], word: u32, #[comptime] first: u32, column: usize, width: usize) -> f32 {
-    let a = entry(tables, word, first, column, width)
-        + entry(tables, word, comptime!(first + 1), column, width);
+    let a =
+        entry(tables, word, first, column, width) + entry(tables, word, comptime!(first + 1), column, width);
     let b = entry(tables, word, comptime!(first + 2), column, width)
         + entry(tables, word, comptime!(first + 3), column, width);
     let c = entry(tables, word, comptime!(first + 4), column, width)
