@@ -1,9 +1,8 @@
 //! The head's loss and its gradients on a mini-batch.
 //!
-//! The products are written out here rather than left to autodiff because a fit of some thousand steps on a network this
-//! small is all overhead there, and because the order of every sum is fixed here: a product is rounded, then added, pair
-//! after pair. So a seed gives the same bytes with any number of threads and on any instruction set. Tests hold the gradients
-//! to central differences and to the Burn module.
+//! The products are written out because autodiff of a network this small is mostly overhead, and because the order of
+//! every sum must be fixed: a product is rounded, then added, pair after pair. So a seed gives the same bytes with any
+//! number of threads and on any instruction set. Tests compare the gradients with central differences and with autograd.
 
 use pulp::Simd;
 
@@ -13,7 +12,7 @@ use super::network::{HIDDEN_1, HIDDEN_2, NUM_FITTED, Part};
 /// Floats of a pair's inputs: the inputs, then zeros.
 pub const ROW: usize = NUM_INPUTS.next_multiple_of(16);
 
-/// Pairs that go through the network together: their activations stay in the nearest cache.
+/// Pairs of one pass through the network: their activations fit the L1 cache.
 const BLOCK: usize = 64;
 
 /// Units of the first layer as they are computed: the hidden ones, then the linear part, then zeros.
@@ -137,7 +136,7 @@ impl Padded {
     }
 }
 
-/// A block of pairs on its way through the network and back.
+/// The inputs, activations and gradients of a block of pairs.
 struct Block {
     inputs: Vec<[f32; ROW]>,
     hidden_1: Vec<[f32; WIDTH_1]>,
