@@ -42,9 +42,10 @@ def write_rows(path, rows):
         csv.writer(file, lineterminator="\n").writerows(rows)
 
 
-def trained_and_evaluated(program, train, test, num_seeds, time_column, evaluations):
-    """Of each evaluation, a name with the flags of a seed, what it found with each seed. Rows are lists of fields."""
-    found = {name: [] for name in evaluations}
+def trained_and_evaluated(program, train, test, num_seeds, time_column, evaluations, more=None):
+    """Of each evaluation, a name with the flags of a seed, what it found with each seed; and what `more` finds of each
+    model. Rows are lists of fields."""
+    found = {name: [] for name in [*evaluations, *(["more"] if more else [])]}
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         train_file, test_file = folder / "train.csv", folder / "test.csv"
@@ -53,6 +54,8 @@ def trained_and_evaluated(program, train, test, num_seeds, time_column, evaluati
         for seed in range(1, num_seeds + 1):
             model = program.train(folder / "run", train_file, seed, time_column)
             for name, flags in evaluations.items():
-                more = [*flags(seed), *time_flags(time_column)]
-                found[name].append(program.evaluate(model, test_file, train_file, *more))
+                of_seed = [*flags(seed), *time_flags(time_column)]
+                found[name].append(program.evaluate(model, test_file, train_file, *of_seed))
+            if more:
+                found["more"].append(more(program, model, folder, train, test, seed))
     return found

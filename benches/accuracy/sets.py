@@ -7,6 +7,7 @@ import tempfile
 from ipaddress import IPv4Address
 from pathlib import Path
 
+import accounts
 from program import trained_and_evaluated
 
 SECONDS_PER_DAY = 86_400
@@ -52,12 +53,12 @@ def described(train, test):
     return {"num_train": len(train), "num_test": len(test), "num_entities": len(entities), "share_seen": seen}
 
 
-def split_set(name, families=("events",)):
+def split_set(name, families=("events",), more=None):
     """80/20 in time, with counts that stand still and with counts that move."""
 
     def measure(program, data, num_seeds):
         train, test = cut_in_time(real_events(data, name, families))
-        found = trained_and_evaluated(program, train, test, num_seeds, 3, EVALUATIONS)
+        found = trained_and_evaluated(program, train, test, num_seeds, 3, EVALUATIONS, more)
         return {"kind": "split", **described(train, test), **found}
 
     return measure
@@ -124,8 +125,8 @@ def logins_set(program, data, num_seeds):
 ALL = {
     "tor": split_set("tor"),
     "tor_both": split_set("tor", ("events", "events6")),
-    "irc_ubuntu": split_set("irc_ubuntu"),
-    "irc_duraspace": split_set("irc_duraspace"),
+    "irc_ubuntu": split_set("irc_ubuntu", more=accounts.interval),
+    "irc_duraspace": split_set("irc_duraspace", more=accounts.interval),
     "irc_duraspace_folds": rolling_set("irc_duraspace"),
     "generated": generated_set,
     "logins": logins_set,
