@@ -131,7 +131,7 @@ fn without_attacks_the_auc_is_the_references_discriminator_auc_bit_for_bit() {
         let outcome = evaluate(&[&data[..], attacks].concat()).expect(0, &[]);
         // As text: what reads JSON here may err in the last bit.
         let text = format!("\"auc\": {expected},");
-        assert_eq!(outcome.stdout.matches(&text).count(), 4, "no {text} in {}", outcome.stdout);
+        assert_eq!(outcome.stdout.matches(&text).count(), 7, "no {text} in {}", outcome.stdout);
         let found = outcome.json();
         assert_eq!(found["num_events"], 2 * lines.len());
         assert_eq!(found["num_attacks"], lines.len());
@@ -198,7 +198,7 @@ fn every_part_has_the_auc_that_its_pairs_have() {
         ("subnet_8_table", &|row| -(count(row, 8) as f32)),
     ];
     let history = |row: &Row| count(row, 0);
-    let parts: [Part<'_>; 8] = [
+    let parts: [Part<'_>; 13] = [
         ("by_kind", "spray", &|row| row.kind != Some("stuffing, slow")),
         ("by_kind", "stuffing, slow", &|row| row.kind != Some("spray")),
         ("by_seen", "seen", &|row| history(row) > 0),
@@ -207,6 +207,12 @@ fn every_part_has_the_auc_that_its_pairs_have() {
         ("by_history", "1-9", &|row| (1..10).contains(&history(row))),
         ("by_history", "10-99", &|row| (10..100).contains(&history(row))),
         ("by_history", "100+", &|row| history(row) >= 100),
+        ("by_family", "ipv4", &|_| true),
+        ("by_family", "ipv6", &|_| false),
+        ("seen_by_family", "ipv4", &|row| history(row) > 0),
+        ("seen_by_kind", "spray", &|row| history(row) > 0 && row.kind != Some("stuffing, slow")),
+        // Without times nothing is known of days.
+        ("by_days", "0-1", &|_| false),
     ];
     let mut num_checked = 0;
     for (name, score) in detectors {
@@ -229,8 +235,10 @@ fn every_part_has_the_auc_that_its_pairs_have() {
             num_checked += 1;
         }
     }
-    assert!(num_checked >= 35, "{num_checked}");
-    assert!(found["detectors"]["likelihood_ratio"]["auc"].as_f64() > Some(0.5), "{found}");
+    assert!(num_checked >= 50, "{num_checked}");
+    for name in ["likelihood_ratio", "closed_form"] {
+        assert!(found["detectors"][name]["auc"].as_f64() > Some(0.5), "{found}");
+    }
     assert_eq!(found["history"], "history");
     assert_eq!(found["num_history_events"], lines("logins/train.csv").len());
     // A prepared history holds hashes alone, which are enough.
@@ -447,7 +455,7 @@ fn the_report_stands_alone_and_holds_the_numbers() {
     assert_eq!(page.matches("<svg").count(), 5);
     let num_bins = found["reliability"]["bins"].as_array().unwrap().len();
     assert!(num_bins >= 5, "{}", found["reliability"]);
-    assert_eq!(page.matches("<path class=\"curve\"").count(), 2 * 7 + 2 + num_bins);
+    assert_eq!(page.matches("<path class=\"curve\"").count(), 2 * 8 + 2 + num_bins);
     for name in ["roc", "scores", "precision_recall", "thresholds", "reliability"] {
         let svg = fs::read_to_string(root().join(format!("plots/{name}.svg"))).unwrap();
         assert!(open_elements(&svg).is_empty() && svg.contains("<title>"), "{name}");

@@ -303,7 +303,7 @@ fn the_folded_step_equals_the_plain_modules() {
 fn skewed_batches(num: u32, addresses: AddressFamilies) -> [(&'static str, MiniBatch); 3] {
     let ip = |i: u32| {
         let [low, high, ..] = philox4x32_10([i, 0, 0, 0], [8, 9]);
-        let is_ipv6 = addresses == AddressFamilies::Both && i % 3 == 0;
+        let is_ipv6 = addresses == AddressFamilies::Both && i.is_multiple_of(3);
         Address::from_bits(if is_ipv6 { u64::from(high | 1) << 32 } else { 0 } | u64::from(low))
     };
     let batch =

@@ -332,7 +332,7 @@ fn a_bad_record_is_named_with_its_mend() {
         ("a,1.2.3.4\n,1.2.3.4".to_string(), "record 1", "empty entity"),
         ("a,1.2.3.4\n\"b,1.2.3.4".to_string(), "record 1", "close the quote"),
         ("a,1.2.3.4\nb,01.2.3.4".to_string(), "record 1", "leading zeros"),
-        (json(r#"{"features":["b","1.2.3.4:80"]}"#), "record 1", "remove the port"),
+        (json(r#"{"features":["b","1.2.3.4:80"]}"#), "record 1", "without a port"),
         (json(r#"{"features":["b"]}"#), "record 1", "two values"),
         (json(r#"{"features":["b","1.2.3.4",1]}"#), "record 1", "two values"),
         (json(r#"{"features":[null,"1.2.3.4"]}"#), "record 1", "the entity as a string"),

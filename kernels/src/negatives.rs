@@ -89,7 +89,7 @@ const NUM_PREFIX_LENGTHS: u32 = 37;
 
 /// A number below `bound`, from a random word.
 fn below(word: u32, bound: u32) -> u32 {
-    (u64::from(word) * u64::from(bound) >> 32) as u32
+    ((u64::from(word) * u64::from(bound)) >> 32) as u32
 }
 
 /// The positives of a mini-batch, as slices.

@@ -113,7 +113,7 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
         None => read_history(&args.history, &read)?,
     };
     if args.online && past.is_none() && scorer.detector().is_none() {
-        let help = "name the training events, for the baselines: history";
+        let help = "name the training events, for the baselines, by the option history";
         return Err(Error::config(At::option("online"), "this model counts no events", help));
     }
     let options = EvaluateOptions {

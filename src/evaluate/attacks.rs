@@ -2,7 +2,7 @@
 
 use ipsight_kernels::philox::{Stream, philox4x32_10, stream_key};
 
-use super::options::Family;
+use super::family::Family;
 use crate::event::Address;
 use crate::{At, Error, Result, nearest};
 

@@ -2,7 +2,7 @@
 //! likelihoods of Freeman et al., "Who Are You? A Statistical Approach to Measuring User Authenticity" (NDSS 2016), and
 //! the closed form of a usage history.
 
-use super::options::Family;
+use super::family::Family;
 use crate::history::{IPV4_LENGTHS, IPV6_LENGTHS, Usage, log_ratios};
 
 /// The names of the detectors.
@@ -58,9 +58,9 @@ fn likelihood_ratio(usage: &Usage, family: Family) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::past::PastEvents;
     use super::*;
     use crate::data::Events;
-    use crate::evaluate::PastEvents;
     use crate::event::Address;
 
     fn scores_after(events: &[(u64, u64)]) -> impl Fn(u64, u64) -> [f32; BASELINES.len()] + use<> {
@@ -96,17 +96,19 @@ mod tests {
 
     #[test]
     fn ratios_are_those_of_two_distributions() {
-        for shift in [0, 32] {
-            let own = [0x2A01_0203, 0x2A01_0203, 0x2A02_0000, 0x2A01_0299].map(|bits: u64| bits << shift);
+        // The same two halves of an IPv4 address, and of what tells a /32 and a /48 of 2001::/16 from others.
+        let places: [fn(u64) -> u64; 2] = [|bits| bits, |bits| 0x2001 << 48 | bits << 16];
+        for place in places {
+            let own = [0x2A01_0203, 0x2A01_0203, 0x2A02_0000, 0x2A01_0299].map(place);
             let scores = scores_after(&[(1, own[0]), (1, own[1]), (1, own[2]), (2, own[3])]);
-            let ratios = |entity, bits: u64| scores(entity, bits << shift)[4..].to_vec();
+            let ratios = |entity, bits: u64| scores(entity, place(bits))[4..].to_vec();
             // Unknown entities have no information.
             assert_eq!(ratios(9, 0x2A01_0203), [0.0, 0.0]);
             // Own addresses are normal, the nearer the more; another's is not.
             for which in 0..2 {
                 let scores =
                     [0x2A01_0203, 0x2A01_0207, 0x2A01_FFFF, 0x3B00_0000].map(|bits| ratios(1, bits)[which]);
-                assert!(scores.is_sorted() && scores[0] < 0.0 && scores[3] > 0.0, "{shift}: {scores:?}");
+                assert!(scores.is_sorted() && scores[0] < 0.0 && scores[3] > 0.0, "{scores:?}");
             }
         }
     }

@@ -3,8 +3,9 @@
 use super::breakdown::{DaysBucket, HistoryBucket};
 use super::curve::{CurveBuilder, DetectorCurve};
 use super::evaluation::Detector;
+use super::family::Family;
 use super::figures::{Figures, FiguresBuilder, Targets};
-use super::options::{Family, NamedKind};
+use super::options::NamedKind;
 use super::scores::{Code, SortedScores, Tie};
 use crate::{Error, Result};
 

@@ -73,16 +73,16 @@ pub struct Detector {
     /// Events with IPv4 addresses (`ipv4`) and with IPv6 addresses (`ipv6`).
     #[serde(serialize_with = "as_map")]
     pub by_family: Vec<(String, Figures)>,
-    /// Events of entities that have past events (`seen`) and that have none (`unseen`).
+    /// Events of entities that have events before the evaluated ones (`seen`) and that have none (`unseen`).
     #[serde(serialize_with = "as_map")]
     pub by_seen: Vec<(String, Figures)>,
-    /// As `by_kind`, without entities that have no past events.
+    /// As `by_kind`, of entities that were seen.
     #[serde(serialize_with = "as_map")]
     pub seen_by_kind: Vec<(String, Figures)>,
-    /// As `by_family`, without entities that have no past events.
+    /// As `by_family`, of entities that were seen.
     #[serde(serialize_with = "as_map")]
     pub seen_by_family: Vec<(String, Figures)>,
-    /// Events of entities by how many past events they have: `0`, `1-9`, `10-99`, `100+`.
+    /// Events of entities by how many past events they have, with those counted meanwhile: `0`, `1-9`, `10-99`, `100+`.
     #[serde(serialize_with = "as_map")]
     pub by_history: Vec<(String, Figures)>,
     /// Events by the days since the entity's last past event: `0-1`, `1-7`, `7-30`, `30-180`, `180+`; those of which they

@@ -8,11 +8,13 @@ use super::breakdown::{DaysBucket, HistoryBucket};
 use super::calibrate::{Calibrated, ChosenOn, Reliability, calibrate, choose};
 use super::detector::{Found, Part, examine, of_kind, walk};
 use super::evaluation::{BAYES, Detector, Evaluation, MODEL};
+use super::family::Family;
 use super::figures::{FPR_TARGETS, TPR_TARGETS, Targets};
 use super::online::{MovingCounts, Timeline};
-use super::options::{Attacks, EvaluateOptions, EvaluatedEvent, Family, NamedKind};
+use super::options::{Attacks, EvaluateOptions, EvaluatedEvent, NamedKind};
 use super::other_users::{OtherUsers, Waiting};
 use super::past::{self, PastEvents};
+use super::pending::Pending;
 use super::scores::{Code, Scores, SortedScores};
 use super::times::Times;
 use crate::event::hash_entity;
@@ -41,20 +43,6 @@ pub struct Evaluator<'a> {
     num_events: u64,
     num_truths: u64,
     digest: blake3::Hasher,
-}
-
-/// An event that waits to be scored.
-#[derive(Clone, Copy)]
-pub(super) struct Pending {
-    pub(super) event: Event,
-    /// Unix seconds, where they are known.
-    pub(super) seconds: Option<u32>,
-    /// Its position in the data; of an attack that was added, that of the event beside it.
-    pub(super) position: u64,
-    /// The index of the attack's kind.
-    pub(super) kind: Option<u8>,
-    /// Whether it is kept aside, to try on it the calibration that is made from the others.
-    is_kept_aside: bool,
 }
 
 /// What is known of events before each of them.
@@ -423,10 +411,15 @@ impl<'a> Evaluator<'a> {
             None if self.scorer.entity_seen(entity) => self.scorer.num_row_events(entity).into(),
             None => 0,
         };
+        // Before the evaluation began, where counts move.
+        let is_seen = match self.options.past {
+            Some(past) => past.history().knows(entity),
+            None => self.scorer.entity_seen(entity),
+        };
         // A history without times knows none.
         let days = [model, past].into_iter().flatten().map(|usage| usage.days_since_last);
         let days = days.filter(|_| pending.seconds.is_some()).find(|days| *days >= 0.0);
-        Code::new(pending.kind, num_past_events > 0, HistoryBucket::of(num_past_events))
+        Code::new(pending.kind, is_seen, HistoryBucket::of(num_past_events))
             .kept_aside(pending.is_kept_aside)
             .of_family(Family::of(pending.event.address))
             .after(days.map_or(DaysBucket::Unknown, DaysBucket::of))

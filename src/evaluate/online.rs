@@ -1,6 +1,6 @@
 //! Counts that move with the evaluated events: each ordinary event is counted after it was scored.
 
-use super::evaluator::Pending;
+use super::pending::Pending;
 use crate::history::{EventLog, History, Query, ReplayedEvents, Usage, prequential_usage};
 use crate::{Error, Result};
 

@@ -1,37 +1,10 @@
 //! What to evaluate, and beside what.
 
 use super::attacks::{AddedAttacks, AttackKind};
+use super::family::Family;
 use super::past::PastEvents;
 use crate::Event;
-use crate::event::Address;
 use crate::thresholds::WantedThreshold;
-
-/// A family of addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
-    /// IPv4.
-    Ipv4,
-    /// IPv6.
-    Ipv6,
-}
-
-impl Family {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Ipv4, Self::Ipv6];
-
-    /// The family of an address.
-    pub fn of(address: Address) -> Self {
-        if address.is_ipv4() { Self::Ipv4 } else { Self::Ipv6 }
-    }
-
-    /// The name in reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Ipv4 => "ipv4",
-            Self::Ipv6 => "ipv6",
-        }
-    }
-}
 
 /// A kind of attacks, by which figures are broken down.
 #[derive(Clone, Debug, PartialEq, Eq)]

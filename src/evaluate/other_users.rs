@@ -1,7 +1,7 @@
 //! Attacks with the addresses of other entities' events, which are known once all events are.
 
 use super::attacks::{AttackKind, words};
-use super::options::Family;
+use super::family::Family;
 use crate::event::Address;
 use crate::{At, Error, Event, Result};
 

@@ -8,7 +8,7 @@ use std::collections::BinaryHeap;
 use rayon::slice::ParallelSliceMut;
 
 use super::breakdown::{DaysBucket, HistoryBucket};
-use super::options::Family;
+use super::family::Family;
 use crate::{Error, Result};
 
 /// Scores of one chunk (8 MiB).

@@ -14,6 +14,7 @@ use super::own::{self, Since};
 use super::population::Widths;
 use super::population_read;
 use super::prefetch::{CACHE_LINE, prefetch};
+use super::shortcut::Shortcuts;
 use super::table::Table;
 use super::trie_read::{Trie, Walk};
 use super::usage::{NUM_LEVELS, Usage};
@@ -40,6 +41,7 @@ pub struct History {
     blocks: Bytes,
     /// The addresses of all accounts, with the zeros behind them.
     population: Bytes,
+    pub(super) shortcuts: Shortcuts,
     widths: Widths,
     sections: Vec<(String, u64)>,
     num_bytes: u64,
@@ -158,15 +160,18 @@ impl History {
         if table.num_accounts() as u64 != info.accounts {
             return Err("has another number of accounts than its totals say".into());
         }
-        Ok(Self {
+        let mut history = Self {
             info,
             table,
             blocks: padded(section::BLOCKS)?,
             population: padded(section::POPULATION)?,
+            shortcuts: Shortcuts::default(),
             widths: Widths::new(info.events, info.accounts),
             sections: directory.lengths().collect(),
             num_bytes: bytes.len() as u64,
-        })
+        };
+        history.shortcuts = Shortcuts::new(history.population_trie(0), info.families[0].addresses);
+        Ok(history)
     }
 
     /// What is known of a pair before an event at `now`, in Unix seconds.
@@ -185,7 +190,7 @@ impl History {
             None => own::set_unused(&mut usage.levels),
         }
         if let Some(trie) = self.population_trie(family) {
-            let mut walk = Walk::new(&trie);
+            let mut walk = self.shortcuts.start(&trie, bits, &mut usage);
             while walk.step(&trie, bits, |node| population_read::take_node(node, &mut usage)).is_some() {}
             population_read::finish(&trie, &walk, bits, &mut usage);
         }

@@ -33,10 +33,10 @@ impl<'a> Walks<'a> {
     }
 
     #[inline(always)]
-    fn start(&mut self, index: usize, trie: &Trie<'a>, address: u64) {
+    fn start(&mut self, index: usize, trie: &Trie<'a>, address: u64, walk: Walk) {
         self.tries[index] = *trie;
         self.addresses[index] = address;
-        self.walks[index] = Walk::new(trie);
+        self.walks[index] = walk;
         trie.prefetch(self.walks[index].at());
         self.active[self.num_active % NUM_AT_ONCE] = index;
         self.num_active += 1;
@@ -97,10 +97,8 @@ impl History {
         lookups: &mut Lookups<'a>,
     ) {
         let addresses = &pairs.addresses[start..start + usages.len()];
-        for (i, address) in addresses.iter().enumerate() {
-            if let Some(trie) = self.population_trie(family(*address)) {
-                lookups.population.start(i, &trie, address.bits());
-            }
+        for address in addresses {
+            self.shortcuts.prefetch(address.bits());
         }
         self.read_headings(&pairs.accounts[start..start + usages.len()], &mut lookups.headings);
         for (i, (address, usage)) in addresses.iter().zip(&mut *usages).enumerate() {
@@ -108,8 +106,12 @@ impl History {
             let heading = lookups.headings[i].as_ref();
             lookups.since[i] = self.start(usage, heading, now);
             match heading.and_then(|heading| heading.trie(family(*address))) {
-                Some(trie) => lookups.own.start(i, &trie, address.bits()),
+                Some(trie) => lookups.own.start(i, &trie, address.bits(), Walk::new(&trie)),
                 None => own::set_unused(&mut usage.levels),
+            }
+            if let Some(trie) = self.population_trie(family(*address)) {
+                let walk = self.shortcuts.start(&trie, address.bits(), usage);
+                lookups.population.start(i, &trie, address.bits(), walk);
             }
         }
         while lookups.own.num_active + lookups.population.num_active > 0 {

@@ -21,10 +21,10 @@ use super::usage::{NUM_LEVELS, Usage};
 /// The discount d: how much of each distinct prefix's first event counts for the wider prefix alone.
 pub(super) const DISCOUNT: f64 = 0.75;
 
-/// Shares of one level: log(2^-bits) of a child of the wider prefix if all were alike.
+/// Bits of each level: without counts, a child of the wider prefix has a share of 2^-bits of it.
 ///
-/// They are IPv4's lengths. IPv6's levels are compared with the same numbers: what one of its prefixes is among those in
-/// use, and not among those that could be, is what the counts say; see `LEVEL_BITS` in the tests for what was tried.
+/// These are IPv4's. IPv6's levels use the same numbers, so that their shares reach the head on the same scale: few of the
+/// prefixes that an IPv6 level could have are ever announced, so its bits say little about an even share.
 pub(super) const LEVEL_BITS: [u32; NUM_LEVELS] = [8, 4, 4, 4, 4, 4, 4];
 
 /// The logarithms of one pair, by level.

@@ -1,4 +1,4 @@
-//! The detector that wins on real logins: a usage history, and the head that turns its counts into scores.
+//! The detector of the recommended model: a usage history, and the head that turns its counts into scores.
 
 use std::path::Path;
 
@@ -10,17 +10,17 @@ use super::base::{History, Pairs};
 use super::build::HistoryBuilder;
 use super::event_log::EventLog;
 use super::fit::{FitOptions, fit_head};
-use super::head::{Head, HeadParts};
+use super::head::Head;
 use super::options::Options;
 use super::usage::Usage;
 use crate::event::Address;
 use crate::{Error, Result};
 
-/// A history and a head, ready to score.
+/// A history and its head.
 pub struct Detector {
     /// The counts.
     pub history: History,
-    /// What the counts mean.
+    /// Turns the counts into scores.
     pub head: Head,
 }
 
@@ -30,7 +30,7 @@ impl std::fmt::Debug for Detector {
     }
 }
 
-/// Pairs that one core looks up and scores at a time.
+/// Pairs of one task of a core: looked up, then scored.
 const PAIRS_PER_TASK: usize = 256;
 
 impl Detector {
@@ -38,7 +38,7 @@ impl Detector {
     ///
     /// # Errors
     ///
-    /// [`Error::Data`] where the history is damaged or the head is none.
+    /// [`Error::Data`] where the history is corrupt or the head cannot be read.
     pub fn from_bytes(history: (Bytes, &str), head: (&[u8], &str)) -> Result<Self> {
         let (bytes, name) = history;
         let history = History::from_bytes(bytes, name)?;
@@ -65,12 +65,6 @@ impl Detector {
             self.head.score_on_one_core(&usages, scores);
         });
         scores
-    }
-
-    /// What a pair's score is made of.
-    pub fn parts(&self, account: u64, address: Address, time: Option<u32>) -> HeadParts {
-        let usages = self.history.usages_at(&[account], &[address], time.as_ref().map(std::slice::from_ref));
-        self.head.parts(&usages)[0]
     }
 
     /// The scores of pairs of which this is known, `[pairs]`; see [`Detector::scores`]. On all cores.
@@ -100,7 +94,7 @@ impl History {
     }
 }
 
-/// A detector that was made, before it is in a model folder.
+/// A fitted detector that is not in a model folder yet.
 pub struct FittedDetector {
     /// The history's file, which goes with this value.
     pub history: TempPath,

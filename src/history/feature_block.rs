@@ -1,5 +1,5 @@
-//! The inputs of many pairs at once, in f32: a block of pairs is turned over so that each count is a column, and every
-//! step is a loop over columns that the compiler turns into the vectors of the instruction set.
+//! The inputs of a block of pairs in f32: each count is a column over the pairs, and every step is a loop over columns,
+//! which the compiler vectorises for the instruction set.
 //!
 //! Only single operations (no fused ones) and no sum over pairs: the same bits on every machine.
 

@@ -1,7 +1,10 @@
-//! The inputs of the head: what is known of a pair, as numbers of about one.
+//! The inputs of the head: the counts of a pair as numbers of about one.
 //!
-//! Logarithms throughout: a second login from a network says more than the hundredth. Where an account or a prefix has no
-//! event, what is said of its last one is 0, and so is all that needs times where events have none.
+//! All counts and ages are logarithms: a second login from a network says more than the hundredth. Inputs about the last
+//! event of an account or a prefix are 0 where it has none, and inputs that need times are 0 where events have no times.
+//!
+//! The engine's dot product is no input. With the best weight, chosen on the test itself, it raised the AUC by .001 in
+//! twelve half-years of irc_duraspace and lowered it on irc_ubuntu; with a weight fitted on earlier events it lowered both.
 
 #[cfg(test)]
 use super::closed_form::{LogRatios, log_ratios};
@@ -9,16 +12,16 @@ use super::usage::NUM_LEVELS;
 #[cfg(test)]
 use super::usage::Usage;
 
-/// Levels of whose novelty and distinct prefixes the head is given the numbers: /8, /16, /24 and /32 of IPv4.
+/// Levels whose novelty and number of distinct prefixes are inputs: /8, /16, /24 and /32 of IPv4.
 pub(super) const WIDE_LEVELS: [usize; 4] = [0, 2, 4, 6];
 
-/// Levels of whose last use the head is given the age: /16, /24 and /32 of IPv4.
+/// Levels whose time since the last use is an input: /16, /24 and /32 of IPv4.
 pub(super) const RECENT_LEVELS: [usize; 3] = [2, 4, 6];
 
 /// Number of the inputs.
 pub const NUM_INPUTS: usize = 59;
 
-/// An hour in days: what times are told apart by.
+/// An hour in days: the resolution of ages.
 pub(super) const HOUR: f64 = 1.0 / 24.0;
 
 /// Where each group of inputs begins.

@@ -1,5 +1,5 @@
-//! Fits the head on what was known before each of a sample of past events, and of pairs that did not occur: weighted
-//! cross entropy by Adam (Kingma and Ba 2015), with a rate that falls to nothing.
+//! Fits the head on the counts before each of a sample of past events, and of pairs that did not occur: weighted cross
+//! entropy by Adam (Kingma and Ba 2015), with a learning rate that falls linearly to 0.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -15,16 +15,30 @@ use super::prequential::prequential_usage;
 use super::usage::{NUM_LEVELS, Usage};
 use crate::{Error, Result};
 
-/// How a head is fitted. The defaults were chosen on the development sets, one for all.
+/// How a head is fitted.
+///
+/// One set of defaults serves all data. Others were compared on logins of Tor relays, two chat servers (one of them in
+/// twelve half-years) and generated logins, and rejected because each loses more on some set than it gains on another;
+/// figures are areas under the ROC curve of one seed, whose noise is about .003 in the half-years:
+///
+/// - a closed weight of 1: the AUC in the half-years rises from .9505 to .9522 and on generated logins from .9885 to
+///   .9887, but that of attacks from the account's own /16 falls from .984 to .972 on Tor relays;
+/// - weight decay towards the closed form, the stronger the fewer accounts there are, and events weighted by the inverse of
+///   their account's number: one split of a chat server whose four accounts have half of the events rises from .80 to .90,
+///   its half-years fall to .928;
+/// - negatives from addresses that were new to their own account, in place of half of the other accounts' addresses:
+///   generated logins rise from .9885 to .9891, the half-years fall by .009 and Tor relays by .002;
+/// - twice as many steps, mini-batches of 4,096 pairs, or the mean of four heads: within .001 on Tor relays and on
+///   generated logins.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FitOptions {
     /// Which pairs it is fitted on.
     pub sampling: SamplingOptions,
-    /// Mini-batches.
+    /// Number of mini-batches.
     pub steps: usize,
     /// Pairs of a mini-batch.
     pub mini_batch_size: usize,
-    /// The rate of the first step; it falls to 0 in a line.
+    /// The learning rate of the first step; it falls linearly to 0.
     pub learning_rate: f64,
     /// Weight of the sum of the squared weights in the loss.
     pub weight_decay: f64,
@@ -49,7 +63,7 @@ impl Default for FitOptions {
 }
 
 impl FitOptions {
-    /// The defaults with every draw from this seed.
+    /// The defaults with this seed for every draw.
     pub fn of_seed(seed: u64) -> Self {
         Self { sampling: SamplingOptions { seed, ..SamplingOptions::default() }, seed, ..Self::default() }
     }
@@ -126,11 +140,11 @@ fn decays(parameter: usize) -> bool {
         .any(|part| part.range().contains(&parameter))
 }
 
-/// Decays of Adam's moments, and what keeps its denominator from 0.
+/// Decays of Adam's moments, and the term that keeps its denominator from 0.
 const BETAS: [f64; 2] = [0.9, 0.999];
 const EPSILON: f64 = 1e-8;
 
-/// Share of the first step's rate that is left at the end.
+/// The last learning rate as a share of the first.
 const LAST_RATE: f64 = 0.001;
 
 fn fit_network(data: &FitData, options: &FitOptions, parameters: &mut [f32]) {

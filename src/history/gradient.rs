@@ -1,9 +1,8 @@
 //! The head's loss and its gradients on a mini-batch.
 //!
-//! The products are written out here rather than left to autodiff because a fit of some thousand steps on a network this
-//! small is all overhead there, and because the order of every sum is fixed here: a product is rounded, then added, pair
-//! after pair. So a seed gives the same bytes with any number of threads and on any instruction set. Tests hold the gradients
-//! to central differences and to the Burn module.
+//! The products are written out because autodiff of a network this small is mostly overhead, and because the order of
+//! every sum must be fixed: a product is rounded, then added, pair after pair. So a seed gives the same bytes with any
+//! number of threads and on any instruction set. Tests compare the gradients with central differences and with autograd.
 
 use pulp::Simd;
 
@@ -13,7 +12,7 @@ use super::network::{HIDDEN_1, HIDDEN_2, NUM_FITTED, Part};
 /// Floats of a pair's inputs: the inputs, then zeros.
 pub const ROW: usize = NUM_INPUTS.next_multiple_of(16);
 
-/// Pairs that go through the network together: their activations stay in the nearest cache.
+/// Pairs of one pass through the network: their activations fit the L1 cache.
 const BLOCK: usize = 64;
 
 /// Units of the first layer as they are computed: the hidden ones, then the linear part, then zeros.
@@ -137,7 +136,7 @@ impl Padded {
     }
 }
 
-/// A block of pairs on its way through the network and back.
+/// The inputs, activations and gradients of a block of pairs.
 struct Block {
     inputs: Vec<[f32; ROW]>,
     hidden_1: Vec<[f32; WIDTH_1]>,
@@ -175,8 +174,8 @@ impl Block {
         add_product(simd, hidden, &weights.second, &mut self.hidden_2);
         relu(&mut self.hidden_2);
         for (logit, hidden) in self.logits.iter_mut().zip(&self.hidden_2) {
-            for k in 0..HIDDEN_2 {
-                *logit += hidden[k] * weights.output[k];
+            for (unit, weight) in hidden.iter().zip(&weights.output).take(HIDDEN_2) {
+                *logit += unit * weight;
             }
         }
     }
@@ -199,8 +198,8 @@ impl Block {
         let of_hidden_2 = Strided { values: self.of_hidden_2.as_flattened(), stride: [WIDTH_2, 1] };
         add_product(simd, of_hidden_2, &weights.backward, &mut self.of_hidden_1);
         for (i, of_hidden) in self.of_hidden_1.iter_mut().enumerate() {
-            for j in 0..HIDDEN_1 {
-                of_hidden[j] = if self.hidden_1[i][j] > 0.0 { of_hidden[j] } else { 0.0 };
+            for (of_unit, unit) in of_hidden.iter_mut().zip(&self.hidden_1[i]).take(HIDDEN_1) {
+                *of_unit = if *unit > 0.0 { *of_unit } else { 0.0 };
             }
             of_hidden[LINEAR] = self.of_logits[i];
         }
@@ -255,7 +254,7 @@ fn exp(x: f32) -> f32 {
     let n = (x * std::f32::consts::LOG2_E + 0.5).floor();
     let r = x - n * 0.693_359_4 + n * 2.121_944_4e-4;
     let mut p = 1.987_569_2e-4;
-    for coefficient in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_6e-1, 5.000_000_1e-1] {
+    for coefficient in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_6e-1, 0.5] {
         p = p * r + coefficient;
     }
     let of_rest = p * r * r + r + 1.0;

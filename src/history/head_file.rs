@@ -10,7 +10,7 @@ use super::head::Head;
 use super::network::{NUM_PARAMETERS, Part};
 use crate::{Error, Result};
 
-/// Of the formulas of the inputs: a head that was fitted on others is refused.
+/// Version of the formulas of the inputs: a head that was fitted on others is refused.
 const INPUTS_VERSION: &str = "1";
 
 /// The key of the file's metadata.
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_head_is_refused_by_name() {
+    fn a_file_that_is_no_head_is_refused_by_name() {
         let bytes = head().to_bytes();
         let text = |bytes: &[u8]| Head::from_bytes(bytes, "models/head").unwrap_err().to_string();
         for end in [0, 7, 8, 100, bytes.len() - 1] {

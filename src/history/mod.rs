@@ -42,6 +42,7 @@ mod prequential;
 #[cfg(test)]
 mod reference;
 mod replay;
+mod shortcut;
 mod spill;
 mod table;
 #[cfg(test)]

@@ -8,13 +8,13 @@ use rayon::prelude::*;
 use super::event_log::{EventLog, Query};
 use crate::event::Address;
 
-/// How the pairs are drawn.
+/// How pairs are drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SamplingOptions {
-    /// Events to draw at most, each with its negatives.
+    /// Largest number of events, each with its negatives.
     pub max_events: usize,
-    /// Share of the events that are seen as they were known some time before, as a model is that is not trained anew with
-    /// each event.
+    /// Share of the events whose counts are taken some time before the event, as in a model that is not trained again
+    /// after each event.
     pub lagged: f64,
     /// The longest lag, as a share of the events before it.
     pub max_lag: f64,
@@ -28,7 +28,7 @@ impl Default for SamplingOptions {
     }
 }
 
-/// A pair to be fitted on.
+/// A pair of the fit.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TrainingPair {
     /// Account, address and moment.
@@ -39,16 +39,17 @@ pub struct TrainingPair {
     pub weight: f32,
 }
 
-/// Where the address of a pair that did not occur comes from; its account is the event's.
+/// The source of the address of a pair that did not occur; its account is the event's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Negative {
-    /// An event of another account at about the same time: what is popular.
+    /// An event of another account at about the same time: teaches how popular addresses are.
     OtherAccount,
-    /// Any address of the family: what nobody uses.
+    /// Any address of the family: teaches addresses that nobody uses.
     Uniform,
-    /// Any address of a network that another account used, each network equally likely.
+    /// Any address of a network that another account used, each network equally likely: teaches that attackers do not
+    /// prefer popular networks.
     Network,
-    /// The event's own address with the bits below a random length drawn anew: where a network ends.
+    /// The event's own address with new random bits below a random length: teaches the borders of networks.
     Neighbour,
 }
 
@@ -61,7 +62,7 @@ const NEGATIVES: [(Negative, f32); 5] = [
     (Negative::Network, 0.25),
 ];
 
-/// Draws of another account's event before it is given up.
+/// Largest number of draws for one negative.
 const MAX_TRIES: usize = 40;
 
 /// Draws events of the log with their negatives, which have the family of the event's address. The same options give

@@ -11,6 +11,12 @@ pub(super) fn prefetch(bytes: &[u8], at: usize) {
     fetch(bytes.as_ptr().wrapping_add(at));
 }
 
+/// Fetches the first cache line of a value.
+#[inline(always)]
+pub(super) fn prefetch_value<T>(value: &T) {
+    fetch(std::ptr::from_ref(value).cast());
+}
+
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 fn fetch(address: *const u8) {

@@ -217,9 +217,9 @@ pub(super) struct Walk {
     /// The byte at which the next node or the bucket starts.
     at: usize,
     /// Levels that the nodes so far share with the address.
-    num_shared: usize,
+    num_shared: u8,
     has_bucket: bool,
-    num_nodes: u32,
+    num_nodes: u8,
 }
 
 impl Walk {
@@ -261,34 +261,44 @@ impl Walk {
             return None;
         }
         let node = Node::read(chain, self.at, window, head);
-        let start = self.num_shared;
-        self.num_shared = chain.shared(address ^ node.address).min(node.num_shared);
+        let start = self.num_shared();
+        let num_shared = chain.shared(address ^ node.address).min(node.num_shared);
+        self.num_shared = num_shared as u8;
         self.num_nodes += 1;
-        let is_whole = self.num_shared == node.num_shared;
+        let is_whole = num_shared == node.num_shared;
         take(NodeValues {
             start,
-            end: self.num_shared,
+            end: num_shared,
             values: node.values(trie, chain),
             num_last_children: if is_whole { node.num_children(chain) } else { 1 },
         });
         // Every node shares more levels than the one above it, but the first.
-        if !is_whole || self.num_nodes > NUM_LEVELS as u32 {
+        if !is_whole || self.num_nodes > NUM_LEVELS as u8 {
             return None;
         }
-        self.at = node.find(trie, chain, chain.symbol(address, self.num_shared))?;
+        self.at = node.find(trie, chain, chain.symbol(address, num_shared))?;
         Some(self.at)
     }
 
     /// The bucket at which the lookup ended.
     #[inline(always)]
     pub(super) fn bucket(&self) -> Option<BucketAt> {
-        self.has_bucket.then_some(BucketAt { at: self.at, base: self.num_shared })
+        self.has_bucket.then_some(BucketAt { at: self.at, base: self.num_shared() })
     }
 
     /// Levels that nodes share with the address.
     #[inline(always)]
     pub(super) fn num_shared(&self) -> usize {
-        self.num_shared
+        usize::from(self.num_shared)
+    }
+
+    /// Whether the next step passes a node of at most so many levels, all of which the address shares.
+    pub(super) fn passes(&self, trie: &Trie<'_>, address: u64, max_shared: usize) -> bool {
+        let (window, chain) = (trie.reader.window_at(self.at), trie.chain());
+        let head = window.word(0);
+        let node = Node::read(chain, self.at, window, head);
+        let is_whole = chain.shared(address ^ node.address) >= node.num_shared;
+        head & 1 == 1 && node.num_shared <= max_shared && is_whole
     }
 
     /// The byte that is read next.

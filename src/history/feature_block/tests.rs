@@ -90,7 +90,7 @@ fn a_logarithm_is_within_its_error() {
 }
 
 #[test]
-fn an_unseen_account_is_told_nothing_of_itself() {
+fn own_inputs_of_an_unseen_account_are_zero() {
     let level = LevelUsage {
         days_since_use: -1.0,
         events_since_use: -1.0,

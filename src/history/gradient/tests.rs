@@ -75,7 +75,8 @@ fn gradients_are_central_differences_of_the_plain_loss() {
         let expected = (at(STEP) - at(-STEP)) / (2.0 * STEP);
         at(0.0);
         let found = f64::from(gradient[i]);
-        if !((found - expected).abs() < 2e-5 + 2e-4 * expected.abs()) {
+        let is_close = (found - expected).abs() < 2e-5 + 2e-4 * expected.abs();
+        if !is_close {
             mismatches.push(format!("{i}: {found} for {expected}"));
         }
     }
