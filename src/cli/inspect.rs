@@ -50,6 +50,8 @@ pub fn run(args: InspectArgs) -> Result<()> {
         ("loss", training.loss),
         ("accuracy", training.accuracy),
         ("discriminator_auc", training.discriminator_auc),
+        ("discriminator_auc_ipv4", training.discriminator_auc_ipv4),
+        ("discriminator_auc_ipv6", training.discriminator_auc_ipv6),
     ];
     for (name, value) in figures {
         if let Some(value) = value {

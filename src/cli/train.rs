@@ -198,10 +198,12 @@ fn finish(
 ) -> Result<()> {
     let path = &output.join("model");
     let summary = summary(&trained, num_events);
+    let last = trained.epochs.last();
+    let by_family: Vec<_> = last.into_iter().flat_map(|metrics| metrics.auc_by_family.named()).collect();
     model_folder::save(path, &trained_model(&trained, detector.as_ref()), config, summary.clone())?;
     end(trained, path)?;
     if args.json {
-        return output::line(serde_json::json!({
+        let mut json = serde_json::json!({
             "event": "done",
             "model": path.to_string_lossy(),
             "num_events": summary.num_events,
@@ -209,10 +211,15 @@ fn finish(
             "loss": summary.loss,
             "accuracy": summary.accuracy,
             "discriminator_auc": summary.discriminator_auc,
-        }));
+        });
+        for (name, auc) in by_family {
+            json[name] = auc.into();
+        }
+        return output::line(json);
     }
-    if let Some(auc) = summary.discriminator_auc {
-        output::line(format!("discriminator_auc: {auc:.6}"))?;
+    let of_all = summary.discriminator_auc.map(|auc| ("discriminator_auc", auc));
+    for (name, auc) in of_all.into_iter().chain(by_family) {
+        output::line(format!("{name}: {auc:.6}"))?;
     }
     output::line(format!("model: {}", path.display()))?;
     let program = std::env::args().next().unwrap_or_else(|| "ipsight".into());

@@ -11,7 +11,7 @@ use ipsight::device::{ComputeDevice, MemoryPlan};
 use ipsight::model_folder::{TrainedModel, TrainingSummary};
 use ipsight::synth::{AddressRanges, GenerateOptions, GeneratedLogins, Ipv6Shares, generate};
 use ipsight::train::{
-    CheckpointFolder, EpochMetrics, FolderLock, InitialModel, Resume, RunDetector, RunFolder, RunIdentity,
+    CheckpointFolder, EpochMetrics, FamilyAucs, FolderLock, InitialModel, Resume, RunDetector, RunFolder, RunIdentity,
     TrainEvent, TrainInputs, Trained, checkpoint, few_steps_warning, resolve_sizes,
 };
 use ipsight::{Error, Result};
@@ -112,6 +112,8 @@ pub fn summary(trained: &Trained, num_events: usize) -> TrainingSummary {
         loss: last.map(|metrics| metrics.loss),
         accuracy: last.map(|metrics| metrics.accuracy),
         discriminator_auc: last.and_then(|metrics| metrics.discriminator_auc),
+        discriminator_auc_ipv4: last.and_then(|metrics| metrics.auc_by_family.ipv4),
+        discriminator_auc_ipv6: last.and_then(|metrics| metrics.auc_by_family.ipv6),
         init_from: trained.init_from.clone(),
     }
 }
@@ -350,8 +352,12 @@ impl<'a> Reporter<'a> {
     }
 
     fn epoch(&mut self, metrics: &EpochMetrics) {
-        let auc =
+        let mut auc =
             metrics.discriminator_auc.map_or(String::new(), |auc| format!("  discriminator_auc {auc:.6}"));
+        let FamilyAucs { ipv4, ipv6 } = metrics.auc_by_family;
+        if let (Some(ipv4), Some(ipv6)) = (ipv4, ipv6) {
+            auc += &format!(" (IPv4 {ipv4:.6}, IPv6 {ipv6:.6})");
+        }
         let line = format!(
             "epoch {}/{}  loss {:.6}  accuracy {:.6}{auc}  {} positives/s  {:.1} s",
             metrics.epoch + 1,

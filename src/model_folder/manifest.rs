@@ -64,6 +64,12 @@ pub struct TrainingSummary {
     pub accuracy: Option<f64>,
     /// Validation AUC after the last finished epoch.
     pub discriminator_auc: Option<f64>,
+    /// That of IPv4 events, of a model that takes both families.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discriminator_auc_ipv4: Option<f64>,
+    /// Likewise of IPv6 events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discriminator_auc_ipv6: Option<f64>,
     /// What it began from; `None`: random weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_from: Option<InitFrom>,

@@ -49,15 +49,21 @@ impl TrainEvent {
             TrainEvent::Batch { epoch, step, loss, accuracy } => Some(serde_json::json!({
                 "event": "batch", "epoch": epoch, "step": step, "loss": loss, "accuracy": accuracy,
             })),
-            TrainEvent::Epoch(metrics) => Some(serde_json::json!({
-                "event": "epoch",
-                "epoch": metrics.epoch,
-                "loss": metrics.loss,
-                "accuracy": metrics.accuracy,
-                "discriminator_auc": metrics.discriminator_auc,
-                "positives_per_second": metrics.positives_per_second,
-                "seconds": metrics.seconds,
-            })),
+            TrainEvent::Epoch(metrics) => {
+                let mut json = serde_json::json!({
+                    "event": "epoch",
+                    "epoch": metrics.epoch,
+                    "loss": metrics.loss,
+                    "accuracy": metrics.accuracy,
+                    "discriminator_auc": metrics.discriminator_auc,
+                    "positives_per_second": metrics.positives_per_second,
+                    "seconds": metrics.seconds,
+                });
+                for (name, auc) in metrics.auc_by_family.named() {
+                    json[name] = auc.into();
+                }
+                Some(json)
+            }
         }
     }
 }
@@ -71,10 +77,29 @@ pub struct EpochMetrics {
     pub loss: f64,
     /// Share of pairs on the right side of 0.
     pub accuracy: f64,
-    /// ROC AUC of the validation events against random IPv4; none without a validation set.
+    /// ROC AUC of the validation events, each against a random address of its family; none without a validation set.
     pub discriminator_auc: Option<f64>,
+    /// The same of the events of each family.
+    pub auc_by_family: FamilyAucs,
     /// Positive pairs trained per second, validation not counted.
     pub positives_per_second: f64,
     /// Seconds of training, validation not counted.
     pub seconds: f64,
+}
+
+/// ROC AUCs by family: of a model that takes both, where there are validation events of the family.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct FamilyAucs {
+    /// Of the events with IPv4 addresses.
+    pub ipv4: Option<f64>,
+    /// Of those with IPv6 addresses.
+    pub ipv6: Option<f64>,
+}
+
+impl FamilyAucs {
+    /// Those that there are, under the names that they have wherever they are published.
+    pub fn named(&self) -> impl Iterator<Item = (&'static str, f64)> {
+        let all = [("discriminator_auc_ipv4", self.ipv4), ("discriminator_auc_ipv6", self.ipv6)];
+        all.into_iter().filter_map(|(name, auc)| Some((name, auc?)))
+    }
 }

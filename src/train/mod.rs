@@ -23,7 +23,7 @@ pub use detector::{RunDetector, check_history, fit_detector};
 pub use initial::InitialModel;
 pub use inputs::TrainInputs;
 pub use lock::FolderLock;
-pub use metrics::{EpochMetrics, TrainEvent};
+pub use metrics::{EpochMetrics, FamilyAucs, TrainEvent};
 pub use run_folder::RunFolder;
 pub use sizes::{few_steps_warning, resolve_sizes};
 pub use step::{StepLoss, TrainState};

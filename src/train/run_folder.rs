@@ -133,6 +133,8 @@ impl RunFolder {
                 ("train/accuracy", Some(metrics.accuracy)),
                 ("train/positives_per_second", Some(metrics.positives_per_second)),
                 ("validation/discriminator_auc", metrics.discriminator_auc),
+                ("validation/discriminator_auc_ipv4", metrics.auc_by_family.ipv4),
+                ("validation/discriminator_auc_ipv6", metrics.auc_by_family.ipv6),
             ],
             _ => Vec::new(),
         };

@@ -13,12 +13,13 @@ use super::divergence::{Failure, NotFinite, check_scores, diverged};
 use super::initial::InitialModel;
 use super::inputs::TrainInputs;
 use super::losses::DeviceLosses;
-use super::metrics::{EpochMetrics, TrainEvent};
+use super::metrics::{EpochMetrics, FamilyAucs, TrainEvent};
 use super::progress::{HostSums, Progress};
 use super::step::TrainState;
 use crate::data::{Events, MiniBatch};
 use crate::device::MemoryPlan;
-use crate::evaluate::Evaluator;
+use crate::evaluate::{Detector, Evaluator, Family};
+use crate::event::AddressFamilies;
 use crate::inference::{PAIRS_PER_BATCH, Scorer};
 use crate::model::{IpInsights, IpInsightsConfig, check_family, families};
 use crate::model_folder::InitFrom;
@@ -200,8 +201,8 @@ impl<'a> Run<'a> {
             ControlFlow::Break(signal) => return Ok(ControlFlow::Break(signal)),
         };
         let seconds = seconds();
-        let discriminator_auc = match self.validate()? {
-            ControlFlow::Continue(auc) => auc,
+        let (discriminator_auc, auc_by_family) = match self.validate()? {
+            ControlFlow::Continue(validated) => validated,
             ControlFlow::Break(signal) => {
                 // All steps are done; a run that continues begins with the validation.
                 (self.progress.of_epoch, self.progress.of_interval) = (sums, HostSums::default());
@@ -214,6 +215,7 @@ impl<'a> Run<'a> {
             loss: sums.loss(),
             accuracy: sums.accuracy(),
             discriminator_auc,
+            auc_by_family,
             positives_per_second: inputs.events.len() as f64 / seconds,
             seconds,
         }))
@@ -350,12 +352,15 @@ impl<'a> Run<'a> {
         Scorer::of_training(self.state.snapshot(), self.progress.row_counts.clone())
     }
 
-    /// Checks that the model scores and, where there is a validation set, computes its `discriminator_auc`.
-    fn validate(&self) -> Result<ControlFlow<Signal, Option<f64>>, Failure> {
+    /// Checks that the model scores and, where there is a validation set, computes its `discriminator_auc`, of all events
+    /// and by family.
+    fn validate(&self) -> Result<ControlFlow<Signal, (Option<f64>, FamilyAucs)>, Failure> {
         let scorer = self.scorer();
         let sample: Vec<_> = self.inputs.events.iter().take(PAIRS_PER_BATCH).collect();
         check_scores(&scorer, &self.state, &sample)?;
-        let Some(validation) = self.inputs.validation else { return Ok(ControlFlow::Continue(None)) };
+        let Some(validation) = self.inputs.validation else {
+            return Ok(ControlFlow::Continue((None, FamilyAucs::default())));
+        };
         let mut evaluator = Evaluator::against_random_ipv4(&scorer, self.inputs.config.training.seed);
         for event in validation.iter() {
             if let Some(signal) = (self.inputs.stop)() {
@@ -363,7 +368,12 @@ impl<'a> Run<'a> {
             }
             evaluator.push_event(event, None)?;
         }
-        Ok(ControlFlow::Continue(Some(evaluator.finish()?.auc)))
+        let evaluation = evaluator.finish()?;
+        let by_family = match self.inputs.config.model.addresses {
+            AddressFamilies::Ipv4 => FamilyAucs::default(), // its figure is that of all events
+            AddressFamilies::Both => family_aucs(evaluation.model()),
+        };
+        Ok(ControlFlow::Continue((Some(evaluation.auc), by_family)))
     }
 
     fn diverged(mut self, found: NotFinite) -> Error {
@@ -392,6 +402,14 @@ impl<'a> Run<'a> {
             checkpoint_error,
         }
     }
+}
+
+fn family_aucs(model: &Detector) -> FamilyAucs {
+    let of = |family: Family| {
+        let found = model.by_family.iter().find(|(name, _)| *name == family.name());
+        found.and_then(|(_, figures)| figures.auc)
+    };
+    FamilyAucs { ipv4: of(Family::Ipv4), ipv6: of(Family::Ipv6) }
 }
 
 /// Gathers the mini-batches of an epoch, from that of a step on, on a thread of its own.

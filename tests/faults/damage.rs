@@ -71,6 +71,8 @@ fn train(root: &Path) {
         loss: Some(0.1),
         accuracy: None,
         discriminator_auc: None,
+        discriminator_auc_ipv4: None,
+        discriminator_auc_ipv6: None,
         init_from: None,
     };
     model_folder::save(&root.join("model"), &model, &config, training).unwrap();

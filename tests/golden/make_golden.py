@@ -161,7 +161,9 @@ def central_difference_mismatches(weights, num_layers, batch, gradients, where):
 def unfit(initial, num_layers, batches):
     """Why these numbers would test badly, or a correct float32 program stray; None if neither."""
     weights = {name: w.copy() for name, w in initial.items()}
-    for step, (_, _, saved, _) in enumerate(train(weights, num_layers, batches)):
+    losses = []
+    for step, (loss, _, saved, _) in enumerate(train(weights, num_layers, batches)):
+        losses.append(loss)
         _, pre_activations, _, logits, _ = saved
         kink = 1e-3 if step == 0 else 1e-4
         if any(np.abs(z).min() <= kink for z in pre_activations):
@@ -174,8 +176,9 @@ def unfit(initial, num_layers, batches):
             return "the logits are not of order one"
     # Adam divides a gradient by its own size, so a gradient near zero enlarges rounding errors.
     single = {name: w.astype(np.float32) for name, w in initial.items()}
-    for _ in train(single, num_layers, batches):
-        pass
+    for step, (loss, *_) in enumerate(train(single, num_layers, batches)):
+        if abs(loss - losses[step]) > 6e-8:
+            return "the loss of a float32 run strays by more than 6e-8"
     if max(np.abs(single[name] - w).max() for name, w in weights.items()) > 2e-6:
         return "a float32 run strays by more than 2e-6"
     first_rows, second_rows = set(batches[0][0]), set(batches[1][0])

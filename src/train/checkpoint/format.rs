@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::DataDigest;
 use crate::model_folder::{FileEntry, InitFrom};
-use crate::train::metrics::EpochMetrics;
+use crate::train::metrics::{EpochMetrics, FamilyAucs};
 
 /// Version of the folder's layout; a reader refuses any other.
 pub const FORMAT_VERSION: u32 = 3;
@@ -23,7 +23,7 @@ pub(super) const SECONDS: &str = "epoch_seconds";
 pub(super) const EPOCHS: &str = "epoch_metrics";
 
 /// Figures of a finished epoch in [`EPOCHS`].
-pub(super) const FIGURES_OF_EPOCH: usize = 5;
+pub(super) const FIGURES_OF_EPOCH: usize = 7;
 
 /// `manifest.json` of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,17 +66,20 @@ impl CheckpointManifest {
 
 /// The figures of an epoch as [`EPOCHS`] holds them; [`epoch_metrics`] is the inverse.
 pub(super) fn figures(metrics: &EpochMetrics) -> [f64; FIGURES_OF_EPOCH] {
-    let auc = metrics.discriminator_auc.unwrap_or(f64::NAN);
-    [metrics.loss, metrics.accuracy, auc, metrics.positives_per_second, metrics.seconds]
+    let FamilyAucs { ipv4, ipv6 } = metrics.auc_by_family;
+    let [auc, ipv4, ipv6] = [metrics.discriminator_auc, ipv4, ipv6].map(|auc| auc.unwrap_or(f64::NAN));
+    [metrics.loss, metrics.accuracy, auc, metrics.positives_per_second, metrics.seconds, ipv4, ipv6]
 }
 
 /// The figures of an epoch, with its number.
 pub(super) fn epoch_metrics((figures, epoch): (&[f64], u32)) -> EpochMetrics {
+    let auc = |figure: f64| Some(figure).filter(|auc| !auc.is_nan());
     EpochMetrics {
         epoch,
         loss: figures[0],
         accuracy: figures[1],
-        discriminator_auc: Some(figures[2]).filter(|auc| !auc.is_nan()),
+        discriminator_auc: auc(figures[2]),
+        auc_by_family: FamilyAucs { ipv4: auc(figures[5]), ipv6: auc(figures[6]) },
         positives_per_second: figures[3],
         seconds: figures[4],
     }
@@ -95,6 +98,7 @@ mod tests {
                 loss,
                 accuracy,
                 discriminator_auc,
+                auc_by_family: FamilyAucs { ipv4: discriminator_auc, ipv6: Some(0.7) },
                 positives_per_second: 1e300,
                 seconds: 0.1,
             };
