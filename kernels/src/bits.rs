@@ -16,7 +16,7 @@ use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::{Int, Tensor};
 
 use crate::addresses::{Addresses, is_ipv6};
-use crate::shape::{Families, NUM_IPV4_BITS, NUM_IPV6_BITS};
+use crate::shape::{Families, NUM_IPV4_BITS};
 
 /// The reference, and the CPU twin: fills `bits`, `[ips.len(), n]`.
 pub fn bits_on_slices(ips: Addresses<'_>, families: Families, bits: &mut [f32]) {
@@ -75,7 +75,7 @@ pub(crate) mod device {
 
     /// Bits of an IPv4 address, and of an IPv6 address, as the kernels count them.
     const IPV4_BITS: u32 = NUM_IPV4_BITS as u32;
-    const IPV6_BITS: u32 = NUM_IPV6_BITS as u32;
+    const IPV6_BITS: u32 = crate::shape::NUM_IPV6_BITS as u32;
 
     /// The sign of a bit of a word, the most significant bit first.
     #[cube]
