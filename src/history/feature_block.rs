@@ -10,6 +10,9 @@ use super::usage::{NUM_LEVELS, Usage};
 /// Pairs of a block.
 pub const BLOCK_PAIRS: usize = 64;
 
+/// Pairs that are cheaper to compute than a whole block, where a block has no more of them: a service scores one at a time.
+pub const FEW_PAIRS: usize = 16;
+
 /// One number of each pair of a block.
 pub type Column = [f32; BLOCK_PAIRS];
 
@@ -110,10 +113,11 @@ impl InputBlock {
         for (i, usage) in usage.iter().enumerate() {
             self.counts.set(i, usage);
         }
-        self.counts.ratios(&mut self.inputs, &mut self.ratio_sums);
-        self.counts.logarithms(&mut self.inputs);
-        self.counts.novelty(&mut self.inputs);
-        self.counts.recency(&mut self.inputs);
+        // The whole block in the usual case, so that the loops have a length that the compiler knows.
+        match usage.len() <= FEW_PAIRS {
+            true => self.counts.fill::<FEW_PAIRS>(&mut self.inputs, &mut self.ratio_sums),
+            false => self.counts.fill::<BLOCK_PAIRS>(&mut self.inputs, &mut self.ratio_sums),
+        }
     }
 }
 
@@ -132,9 +136,18 @@ impl pulp::WithSimd for Fill<'_> {
 }
 
 impl Counts {
+    /// Sets the inputs of the first `PAIRS` pairs.
+    #[inline(always)]
+    fn fill<const PAIRS: usize>(&self, inputs: &mut [Column; NUM_INPUTS], sums: &mut Column) {
+        self.ratios::<PAIRS>(inputs, sums);
+        self.logarithms::<PAIRS>(inputs);
+        self.novelty::<PAIRS>(inputs);
+        self.recency::<PAIRS>(inputs);
+    }
+
     /// The log ratios of [`super::closed_form`].
     #[inline(always)]
-    fn ratios(&self, inputs: &mut [Column; NUM_INPUTS], sums: &mut Column) {
+    fn ratios<const PAIRS: usize>(&self, inputs: &mut [Column; NUM_INPUTS], sums: &mut Column) {
         *sums = ZERO;
         for level in 0..NUM_LEVELS {
             let even = 1.0 / (1 << LEVEL_BITS[level]) as f32;
@@ -146,7 +159,7 @@ impl Counts {
             let events = above(&self.other_events, &self.root[0]);
             let accounts = above(&self.other_accounts, &self.root[1]);
             let children = above(&self.all_children, &self.root[2]);
-            for i in 0..BLOCK_PAIRS {
+            for i in 0..PAIRS {
                 let of_events = share(self.other_events[level][i], children[i], events[i], even);
                 let of_accounts = share(self.other_accounts[level][i], children[i], accounts[i], even);
                 let of_account = share(self.own_events[level][i], own_children[i], own[i], of_accounts);
@@ -161,9 +174,9 @@ impl Counts {
 
     /// Logarithms of counts.
     #[inline(always)]
-    fn logarithms(&self, inputs: &mut [Column; NUM_INPUTS]) {
+    fn logarithms<const PAIRS: usize>(&self, inputs: &mut [Column; NUM_INPUTS]) {
         let mut set = |input: usize, scale: f32, column: &Column| {
-            for i in 0..BLOCK_PAIRS {
+            for i in 0..PAIRS {
                 inputs[input][i] = scale * ln(1.0 + column[i]);
             }
         };
@@ -180,15 +193,16 @@ impl Counts {
             set(Input::OWN_CHILDREN + place, 0.3, &self.own_children[*level]);
         }
         for place in 0..RECENT_LEVELS.len() {
-            let since = self.events_since_use[place].map(|events| if events > 0.0 { events } else { 0.0 });
+            let mut since = self.events_since_use[place];
+            since[..PAIRS].iter_mut().for_each(|events| *events = if *events > 0.0 { *events } else { 0.0 });
             set(Input::EVENTS_SINCE_USE + place, 0.3, &since);
         }
     }
 
     #[inline(always)]
-    fn novelty(&self, inputs: &mut [Column; NUM_INPUTS]) {
+    fn novelty<const PAIRS: usize>(&self, inputs: &mut [Column; NUM_INPUTS]) {
         for (place, distinct) in self.distinct.iter().enumerate() {
-            for i in 0..BLOCK_PAIRS {
+            for i in 0..PAIRS {
                 let more = distinct[i] - 1.0;
                 let more = if more > 0.0 { more } else { 0.0 };
                 let odds = (more + 0.3) / (self.num_events[i] - distinct[i] + 0.7);
@@ -199,25 +213,25 @@ impl Counts {
     }
 
     #[inline(always)]
-    fn recency(&self, inputs: &mut [Column; NUM_INPUTS]) {
+    fn recency<const PAIRS: usize>(&self, inputs: &mut [Column; NUM_INPUTS]) {
         // Columns of ages; what has none gets that of 0 days, and is left out below.
         let age = |days: &Column| -> Column {
             let mut ages = ZERO;
-            for i in 0..BLOCK_PAIRS {
+            for i in 0..PAIRS {
                 let days = if days[i] > 0.0 { days[i] } else { 0.0 };
                 ages[i] = ln(days + HOUR as f32);
             }
             ages
         };
         let (last, first) = (age(&self.days_since_last), age(&self.days_since_first));
-        for i in 0..BLOCK_PAIRS {
+        for i in 0..PAIRS {
             let (of_last, of_first) = (0.3 * (last[i] - 2.0), 0.3 * (first[i] - 3.0));
             inputs[Input::AGE_OF_LAST][i] = if self.days_since_last[i] >= 0.0 { of_last } else { 0.0 };
             inputs[Input::AGE_OF_FIRST][i] = if self.days_since_first[i] >= 0.0 { of_first } else { 0.0 };
         }
         for (place, days) in self.days_since_use.iter().enumerate() {
             let ages = age(days);
-            for i in 0..BLOCK_PAIRS {
+            for i in 0..PAIRS {
                 let (of_use, against_last) = (0.3 * (ages[i] - 2.0), 0.3 * (ages[i] - last[i]));
                 inputs[Input::AGE_OF_USE + place][i] = if days[i] >= 0.0 { of_use } else { 0.0 };
                 inputs[Input::AGE_AGAINST_LAST + place][i] = if days[i] >= 0.0 { against_last } else { 0.0 };

@@ -14,7 +14,7 @@
 use pulp::Simd;
 use rayon::prelude::*;
 
-use super::feature_block::{BLOCK_PAIRS, Column, InputBlock};
+use super::feature_block::{BLOCK_PAIRS, Column, FEW_PAIRS, InputBlock};
 use super::network::{HIDDEN_1, HIDDEN_2, NUM_PARAMETERS, Part};
 use super::usage::Usage;
 
@@ -143,8 +143,9 @@ impl pulp::WithSimd for ScoreBlock<'_> {
         let Buffers { inputs, hidden_1, hidden_2, network, closed_form } = self.buffers;
         inputs.fill_inline(self.usages);
         let part = |part| self.head.part(part);
-        layer(simd, &inputs.inputs, part(Part::FirstWeight), part(Part::FirstBias), hidden_1);
-        layer(simd, hidden_1, part(Part::SecondWeight), part(Part::SecondBias), hidden_2);
+        let pairs = if self.usages.len() <= FEW_PAIRS { FEW_PAIRS } else { BLOCK_PAIRS };
+        layer(simd, pairs, &inputs.inputs, part(Part::FirstWeight), part(Part::FirstBias), hidden_1);
+        layer(simd, pairs, hidden_1, part(Part::SecondWeight), part(Part::SecondBias), hidden_2);
         *network = [part(Part::OutputBias)[0] + part(Part::SkipBias)[0]; BLOCK_PAIRS];
         add_scaled(simd, &inputs.inputs, part(Part::SkipWeight), network);
         add_scaled(simd, hidden_2, part(Part::OutputWeight), network);
@@ -155,11 +156,12 @@ impl pulp::WithSimd for ScoreBlock<'_> {
     }
 }
 
-/// `units = relu(weight^T inputs + bias)`, with `weight` `[inputs, units]`. A tile is four units by two vectors of pairs:
+/// `units = relu(weight^T inputs + bias)` of the first `pairs` pairs, with `weight` `[inputs, units]`. A tile is four units by two vectors of pairs:
 /// eight independent sums hide the latency of an addition.
 #[inline(always)]
 fn layer<S: Simd, const OUT: usize>(
     simd: S,
+    pairs: usize,
     inputs: &[Column],
     weight: &[f32],
     bias: &[f32],
@@ -171,7 +173,7 @@ fn layer<S: Simd, const OUT: usize>(
     let weight = weight.as_chunks::<OUT>().0;
     let zero = simd.splat_f32s(0.0);
     for (tile, units) in units.as_chunks_mut::<UNITS>().0.iter_mut().enumerate() {
-        for start in (0..BLOCK_PAIRS / S::F32_LANES).step_by(VECTORS) {
+        for start in (0..pairs.div_ceil(S::F32_LANES)).step_by(VECTORS) {
             let bias: &[f32; UNITS] = bias[tile * UNITS..].first_chunk().expect("a tile of units");
             let mut sums = bias.map(|bias| [simd.splat_f32s(bias); VECTORS]);
             for (input, weight) in inputs.iter().zip(weight) {
