@@ -57,7 +57,7 @@ enum Negative {
 const NEGATIVES: [(Negative, f32); 5] = [
     (Negative::OtherAccount, 0.5),
     (Negative::OtherAccount, 0.5),
-    (Negative::Uniform, 0.5),
+    (Negative::Uniform, 0.75),
     (Negative::Neighbour, 0.5),
     (Negative::Network, 0.25),
 ];
