@@ -11,8 +11,8 @@ use ipsight::device::{ComputeDevice, MemoryPlan};
 use ipsight::model_folder::{TrainedModel, TrainingSummary};
 use ipsight::synth::{AddressRanges, GenerateOptions, GeneratedLogins, Ipv6Shares, generate};
 use ipsight::train::{
-    CheckpointFolder, EpochMetrics, FamilyAucs, FolderLock, InitialModel, Resume, RunDetector, RunFolder, RunIdentity,
-    TrainEvent, TrainInputs, Trained, checkpoint, few_steps_warning, resolve_sizes,
+    CheckpointFolder, EpochMetrics, FamilyAucs, FolderLock, InitialModel, Resume, RunDetector, RunFolder,
+    RunIdentity, TrainEvent, TrainInputs, Trained, checkpoint, few_steps_warning, resolve_sizes,
 };
 use ipsight::{Error, Result};
 use signal_hook::consts::{SIGINT, SIGTERM};
