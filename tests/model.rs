@@ -368,8 +368,13 @@ fn check_folded(
 fn ndarray_and_wgpu_agree_after_200_steps_of_one_seed() {
     let Some(wgpu) = support::wgpu() else { return };
     for (num_layers, addresses) in layers_and_addresses(&[0, 1, 2]) {
-        // With two hidden layers and 64 bits rounding adds up to the bound below after some 25 steps.
-        let num_steps = if num_layers == 2 && addresses == AddressFamilies::Both { 20 } else { 200 };
+        // The model learns these few events by heart, and then differences in the last bits grow: the sooner, the more
+        // bits and layers there are.
+        let num_steps = match (addresses, num_layers) {
+            (AddressFamilies::Ipv4, _) => 200,
+            (AddressFamilies::Both, 2) => 20,
+            (AddressFamilies::Both, _) => 100,
+        };
         let (config, hyperparameters) = small_model(num_layers, addresses);
         let losses = [devices().remove(0).1, wgpu.clone()].map(|device| {
             let mut state = TrainState::new(&config, &hyperparameters, &device);
@@ -381,7 +386,7 @@ fn ndarray_and_wgpu_agree_after_200_steps_of_one_seed() {
             losses.into_iter().map(|sums| read_floats(sums).unwrap()).map(|s| s[0] / s[2]).collect::<Vec<_>>()
         });
         let [first, last] = [0, num_steps - 1].map(|step| losses.each_ref().map(|l| l[step as usize]));
-        assert!(num_steps < 200 || last[0] < 0.8 * first[0], "it learns: {first:?} to {last:?}");
+        assert!(num_steps < 100 || last[0] < 0.8 * first[0], "it learns: {first:?} to {last:?}");
         for (step, (cpu, gpu)) in losses[0].iter().zip(&losses[1]).enumerate() {
             assert!(
                 (cpu - gpu).abs() < 1e-4 * cpu,

@@ -337,7 +337,7 @@ fn a_bad_record_is_named_with_its_mend() {
         (json(r#"{"features":["b","1.2.3.4",1]}"#), "record 1", "two values"),
         (json(r#"{"features":[null,"1.2.3.4"]}"#), "record 1", "the entity as a string"),
         (json(r#"{"features":["",  "1.2.3.4"]}"#), "record 1", "empty entity"),
-        (json(r#"{"features":["b",16909060]}"#), "record 1", "IPv4 address as a string"),
+        (json(r#"{"features":["b",16909060]}"#), "record 1", "the address as a string"),
         (json(r#"{"other":["b","1.2.3.4"]}"#), "record 1", "features"),
         (json("7"), "record 1", "features"),
         (json(r#"{"features":["\ud800","1.2.3.4"]}"#), "record 1", "hex escape"),
