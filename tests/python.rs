@@ -14,9 +14,9 @@ fn pyarrow_reads_a_prepared_file_and_writes_one_that_we_read() {
     let script = "
 import pyarrow as pa, pyarrow.ipc
 table = pa.ipc.open_file('events.arrow').read_all()
-assert table.schema.names == ['entity', 'ip'], table.schema
-assert table.schema.field('entity').type == pa.uint64() and table.schema.field('ip').type == pa.uint32()
-assert table['ip'].to_pylist() == [0x01020304, 0xffffffff], table
+assert table.schema.names == ['entity', 'address'], table.schema
+assert table.schema.field('entity').type == pa.uint64() and table.schema.field('address').type == pa.uint64()
+assert table['address'].to_pylist() == [0x01020304, 0xffffffff], table
 assert table['entity'][1].as_py() == 0x20f909ab6f54d5a1, table
 assert table.schema.metadata[b'ipsight.entity_hash'] == b'xxh3_64:v1', table.schema.metadata
 with pa.ipc.new_file('theirs.arrow', table.schema) as writer:
