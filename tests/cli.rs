@@ -411,7 +411,7 @@ fn a_loss_that_explodes_is_an_error_and_not_a_model() {
         "--set",
         "hyperparameters.epochs=1",
     ]);
-    outcome.expect(2, &["learning_rate", "lower it"]);
+    outcome.expect(2, &["diverged", "lower hyperparameters.learning_rate"]);
     assert!(!root().join("exploded/model").exists());
 }
 

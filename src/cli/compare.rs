@@ -60,7 +60,8 @@ pub fn run(args: CompareArgs) -> Result<()> {
     };
     let read = args.read.options()?;
     let device = args.device.choose()?;
-    let [old, new] = [LoadedModel::load(&args.old, &device)?, LoadedModel::load(&args.new, &device)?];
+    let old = LoadedModel::load(&args.old, &device)?;
+    let new = LoadedModel::load_without_thresholds(&args.new, &device)?;
     let reference = read_reference(&args.reference, &read)?;
     let mut comparer = Comparer::new([&old, &new], old.thresholds.as_ref(), reference.as_ref(), &options);
     let report = read_rows(&resolve_inputs(&args.data)?, &args.attacks.read_options(read), &mut |row, _| {

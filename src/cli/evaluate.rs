@@ -86,10 +86,13 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
     }
     let mut truth = args.truth.as_deref().map(Truth::open).transpose()?;
     let device = args.device.choose()?;
-    let LoadedModel { manifest, config, mut scorer, thresholds, .. } =
-        LoadedModel::load(&args.model, &device)?;
-    scorer.set_unseen(args.unseen.unseen);
     let wanted = wanted_thresholds(&args)?;
+    let load = match wanted.is_empty() {
+        true => LoadedModel::load_without_thresholds,
+        false => LoadedModel::load,
+    };
+    let LoadedModel { manifest, config, mut scorer, thresholds, .. } = load(&args.model, &device)?;
+    scorer.set_unseen(args.unseen.unseen);
     let history = read_history(&args.history, &read)?;
     let mut evaluator = Evaluator::new(
         &scorer,

@@ -38,7 +38,7 @@ pub struct ImportArgs {
     #[arg(long, value_name = "OUTCOME")]
     events: Option<EventsName>,
     /// Year of sshd's lines whose time has none [default: the last in which a line is not newer than its file]
-    #[arg(long, value_name = "YEAR", value_parser = clap::value_parser!(i64).range(1..=9999))]
+    #[arg(long, value_name = "YEAR", value_parser = clap::value_parser!(i16).range(1..=9999))]
     year: Option<i16>,
     /// Follow one file as it grows, through rotation and truncation, until a signal or the reader ends it
     #[arg(long)]

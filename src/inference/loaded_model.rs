@@ -43,6 +43,18 @@ impl LoadedModel {
     /// [`crate::Error::Io`] where a file is missing, [`crate::Error::Data`] where one is damaged, [`crate::Error::Device`] where the
     /// model does not fit.
     pub fn load(folder: &Path, device: &ComputeDevice) -> Result<Self> {
+        let model = Self::load_without_thresholds(folder, device)?;
+        let thresholds = Thresholds::load(folder, model.manifest.weights_digest()?)?;
+        Ok(Self { thresholds, ..model })
+    }
+
+    /// [`LoadedModel::load`] for those who decide nothing: thresholds of other weights, or damaged ones, do not matter to
+    /// them.
+    ///
+    /// # Errors
+    ///
+    /// As [`LoadedModel::load`], but none for the thresholds.
+    pub fn load_without_thresholds(folder: &Path, device: &ComputeDevice) -> Result<Self> {
         let VerifiedFolder { manifest, config, weights, folded } = map_and_verify(folder)?;
         check_entity_hash(folder, &manifest)?;
         let plan = MemoryPlan::for_scoring(&config, &device.limits)?;
@@ -73,7 +85,6 @@ impl LoadedModel {
         let mut prior = floats(&weights, PRIOR, &[1, row_width])?;
         prior.truncate(model.vector_dim);
         let embeddings = Embeddings::new(ip_encoder, vectors, prior);
-        let thresholds = Thresholds::load(folder, manifest.weights_digest()?)?;
-        Ok(Self { manifest, config, scorer, embeddings, thresholds })
+        Ok(Self { manifest, config, scorer, embeddings, thresholds: None })
     }
 }
