@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use support::server::{Client, Server};
-use support::{generated_and_trained, ipsight, python, skipped};
+use support::{ipsight, python, skipped};
 use tempfile::TempDir;
 
 const VECTOR_DIM: &str = "16";
@@ -23,16 +23,23 @@ vector_dim = 16
 mini_batch_size = 500
 learning_rate = 0.02
 epochs = 2
+[model]
+addresses = "both"
 [training]
 device = "ndarray"
 [data]
 train = ["logins/train.csv"]
 "#;
 
-/// A model with thresholds, and `scores.csv`: what `ipsight score` says of forty events.
+/// A model of both families with thresholds, and `scores.csv`: what `ipsight score` says of forty events of both.
 static FIXTURE: LazyLock<TempDir> = LazyLock::new(|| {
-    let folder = generated_and_trained("200", "37", SMALL);
+    let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
+    let generate = ["generate", "--users", "200", "--days", "10", "--seed", "37", "--output", "logins"];
+    let ipv6 = ["--ipv6-users", "0.5", "--ipv6-logins", "0.8"];
+    ipsight(root, &[&generate[..], &ipv6].concat(), b"").expect(0, &[]);
+    fs::write(root.join("small.toml"), SMALL).unwrap();
+    ipsight(root, &["train", "--config", "small.toml", "--output", "run"], b"").expect(0, &[]);
     let choose =
         ["evaluate", "--model", "run/model", "--device", "ndarray", "--data", "logins/validation.csv"];
     let thresholds =
@@ -40,6 +47,7 @@ static FIXTURE: LazyLock<TempDir> = LazyLock::new(|| {
     ipsight(root, &[&choose[..], &thresholds].concat(), b"").expect(0, &[]);
     let events = fs::read_to_string(root.join("logins/test.csv")).unwrap();
     let events: String = events.lines().take(40).map(|line| format!("{line}\n")).collect();
+    assert!(events.contains("::,") || events.contains("::\n"), "an IPv6 address among\n{events}");
     let score = ["score", "--model", "run/model", "--device", "ndarray", "--output", "scores.csv"];
     ipsight(root, &score, events.as_bytes()).expect(0, &[]);
     folder

@@ -171,7 +171,7 @@ def check_errors(client):
                 CHECKS.that(named, f"{operation.__name__}, {name}: the message does not name record 2: {message!r}")
         for what, content_type, body in [
             ("no address", "text/csv", b"user_1\n"),
-            ("an IPv6 address", "text/csv", b"user_1,::1\n"),
+            ("a reserved IPv6 address", "text/csv", b"user_1,::1\n"),
             ("an empty address", "text/csv", b"user_1,\n"),
             ("not JSON", "application/json", b'{"instances": ['),
             ("not JSON, empty", "application/json", b""),
