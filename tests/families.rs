@@ -93,6 +93,8 @@ fn own_networks_of_either_family_look_usual_and_others_do_not() {
         ["evaluate", "--model", "run/model", "--device", "ndarray", "--data", "logins/test.csv", "--json"];
     let evaluation = run(&evaluate, "").expect(0, &[]).json();
     assert!(evaluation["detectors"]["ipsight"]["auc"].as_f64().unwrap() > 0.95, "{evaluation:#}");
+    let inspected = run(&["inspect", "--model", "run/model"], "").expect(0, &[]).stdout;
+    assert!(inspected.contains("of IPv6 the upper 64 bits"), "{inspected}");
     let explained =
         run(&["explain", "--model", "run/model", "--device", "ndarray", "user_1", "2001:db8:1:2::7"], "");
     assert!(explained.expect(0, &[]).stdout.contains("2001:db8:1:2::"));

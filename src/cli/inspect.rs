@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use ipsight::event::AddressFamilies;
 use ipsight::model_folder::Manifest;
 use ipsight::thresholds::{THRESHOLDS, Threshold, Thresholds};
 use ipsight::{Result, device, model_folder};
@@ -21,7 +22,7 @@ pub struct InspectArgs {
 }
 
 pub fn run(args: InspectArgs) -> Result<()> {
-    let (manifest, _, detector) = model_folder::read_with_detector(&args.model)?;
+    let (manifest, config, detector) = model_folder::read_with_detector(&args.model)?;
     let history = detector.as_ref().map(HistoryContents::of);
     let head = detector.as_ref().map(HeadContents::of);
     let thresholds = Thresholds::load(&args.model, manifest.weights_digest()?)?;
@@ -38,6 +39,10 @@ pub fn run(args: InspectArgs) -> Result<()> {
         manifest.num_ip_encoder_layers,
         manifest.entity_hash
     ))?;
+    output::line(match config.model.addresses {
+        AddressFamilies::Ipv4 => "addresses: IPv4",
+        AddressFamilies::Both => "addresses: IPv4, and of IPv6 the upper 64 bits",
+    })?;
     output::line(format!(
         "trained on {} events in {} epochs ({} steps){}, {} rows of the table seen",
         output::count(training.num_events),
