@@ -61,8 +61,8 @@ trials = {TRIALS}
 attacks = ["other_users=0.5"]
 [parameters.learning_rate]
 log_uniform = [0.001, 0.1]
-[parameters.num_ip_encoder_layers]
-values = [1, 2]
+[parameters.weight_decay]
+values = [0.0, 0.0001]
 """
 
 # Columns of trials.csv that are not the same each time.
