@@ -2,8 +2,6 @@
 
 mod support;
 
-use std::hint::black_box;
-use std::time::Instant;
 
 use clap::Parser;
 use ipsight::config::{DeviceChoice, Hyperparameters};
@@ -204,24 +202,4 @@ fn serve_case(case: &Case) -> Outcome<()> {
 /// Uniformly random entities and addresses, so that table rows come from memory rather than a cache.
 fn random_events(rng: &mut ChaCha8Rng, count: usize) -> Vec<Event> {
     (0..count).map(|_| Event { entity: rng.random(), address: Address::from_ipv4(rng.random()) }).collect()
-}
-
-fn score_batches(scorer: &Scorer, calls: &[Vec<Event>], batches: usize) -> Outcome<Answer> {
-    let start = Instant::now();
-    for events in calls.iter().cycle().take(batches) {
-        black_box(scorer.dot_products(events)?);
-    }
-    Ok(Answer { seconds: Some(start.elapsed().as_secs_f64() / batches as f64), ..Answer::default() })
-}
-
-fn score_singly(scorer: &Scorer, events: &[Event]) -> Outcome<Answer> {
-    let mut seconds = Vec::with_capacity(events.len());
-    for event in events {
-        let start = Instant::now();
-        black_box(scorer.score(black_box(*event))?);
-        seconds.push(start.elapsed().as_secs_f64());
-    }
-    seconds.sort_by(f64::total_cmp);
-    let quantile = |q: f64| seconds.get((q * seconds.len() as f64) as usize).copied();
-    Ok(Answer { median: quantile(0.5), p99: quantile(0.99), ..Answer::default() })
 }

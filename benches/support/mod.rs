@@ -9,6 +9,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 mod busy;
 mod report;
 mod rounds;
+mod scores;
 mod side;
 
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use ipsight::config::DeviceChoice;
 pub use busy::Busy;
 pub use report::{Measurement, Report, Target, Unit, default_path};
 pub use rounds::{Rounds, Spread, interleave, ratios};
+pub use scores::{score_batches, score_singly};
 pub use side::{Answer, Request, Side, Started, serve, status_bytes};
 
 /// A benchmark ends with the first thing that goes wrong.
