@@ -2,7 +2,6 @@
 
 mod support;
 
-
 use clap::Parser;
 use ipsight::config::{DeviceChoice, Hyperparameters};
 use ipsight::device::{self, MemoryPlan};

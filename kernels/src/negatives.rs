@@ -35,7 +35,7 @@ use rayon::prelude::*;
 
 use crate::addresses::{Addresses, is_ipv6};
 use crate::permutation::Permutation;
-use crate::philox::{Stream, philox4x32_10, stream_key};
+use crate::philox::{Stream, below, philox4x32_10, stream_key};
 use crate::shape::Families;
 
 /// Which negatives to make. The draws are a function of these fields and the row alone.
@@ -97,11 +97,6 @@ impl Negatives {
 /// Bits of an observed prefix that a random IPv6 negative has, at least, and how many numbers of them there are.
 const MIN_PREFIX_BITS: u32 = 24;
 const NUM_PREFIX_LENGTHS: u32 = 37;
-
-/// A number below `bound`, from a random word.
-fn below(word: u32, bound: u32) -> u32 {
-    ((u64::from(word) * u64::from(bound)) >> 32) as u32
-}
 
 /// The positives of a mini-batch, as slices.
 #[derive(Clone, Copy)]

@@ -107,6 +107,11 @@ pub(crate) fn word(block: Block, index: u32) -> u32 {
     select(index < 2u32, low, high)
 }
 
+/// Maps a random word to `0..bound` by the multiply-shift of Lemire (2019); the bias is below bound / 2^32.
+pub fn below(word: u32, bound: u32) -> u32 {
+    ((u64::from(word) * u64::from(bound)) >> 32) as u32
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::chunk::Chunk;
@@ -166,6 +167,16 @@ impl Events {
     /// The columns, in pieces.
     pub(super) fn chunks(&self) -> &[Chunk] {
         &self.columns.chunks
+    }
+
+    /// The indices of the events in the order of their times; events of one second stay in the order in which they were
+    /// given, and so do all where there are no times.
+    pub(crate) fn order_by_time(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.len()).collect();
+        if self.have_times() {
+            order.par_sort_by_key(|index| self.time(*index));
+        }
+        order
     }
 
     /// All events in order.

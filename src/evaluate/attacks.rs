@@ -1,6 +1,6 @@
 //! Attacks that are added to events without labels.
 
-use ipsight_kernels::philox::{Stream, philox4x32_10, stream_key};
+use ipsight_kernels::philox::{Stream, below, philox4x32_10, stream_key};
 
 use super::family::Family;
 use crate::event::Address;
@@ -172,11 +172,6 @@ fn in_48(own: Address, network: u32) -> Address {
 fn in_32(own: Address, network: u32, host: u32) -> Address {
     let other_48 = own.bits() ^ u64::from(1 + below(network, 65_535)) << 16;
     Address::from_bits(other_48 & !0xFFFF | u64::from(host & 0xFFFF))
-}
-
-/// Maps a random word to `0..bound` by the multiply-shift of Lemire (2019); the bias is below bound / 2^32.
-fn below(word: u32, bound: u32) -> u32 {
-    ((u64::from(word) * u64::from(bound)) >> 32) as u32
 }
 
 #[cfg(test)]

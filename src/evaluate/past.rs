@@ -31,12 +31,8 @@ impl PastEvents {
     /// events.
     pub fn new(events: &Events) -> Result<Self> {
         let have_times = events.have_times();
-        let mut order: Vec<usize> = (0..events.len()).collect();
-        if have_times {
-            order.par_sort_by_key(|index| events.time(*index));
-        }
         let mut builder = HistoryBuilder::new(have_times.then_some(0), Options::default())?;
-        for indices in order.chunks(EVENTS_PER_PUSH) {
+        for indices in events.order_by_time().chunks(EVENTS_PER_PUSH) {
             let (entities, addresses): (Vec<u64>, Vec<Address>) = indices
                 .iter()
                 .map(|index| events.get(*index))

@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use rayon::prelude::*;
-
 use super::initial::InitialModel;
 use crate::config::{Config, DetectorKind};
 use crate::data::{EpochOrder, Events};
@@ -98,13 +96,9 @@ fn add(before: &Detector, log: &EventLog<'_>, seed: u64, options: &Options) -> R
 
 /// The indices of events in the order in which they are counted: that of their times, or a random one.
 fn order_of(events: &Events, seed: u64) -> Vec<usize> {
-    let indices = 0..events.len();
-    if !events.have_times() {
-        let order = EpochOrder::new(events.len(), seed, COUNTING_EPOCH);
-        return indices.map(|position| order.event_at(position)).collect();
+    if events.have_times() {
+        return events.order_by_time();
     }
-    let mut order: Vec<usize> = indices.collect();
-    // Events of one second stay in the order in which they were given.
-    order.par_sort_by_key(|index| events.time(*index));
-    order
+    let order = EpochOrder::new(events.len(), seed, COUNTING_EPOCH);
+    (0..events.len()).map(|position| order.event_at(position)).collect()
 }
