@@ -33,6 +33,15 @@ class Program:
         return json.loads(text)
 
 
+def ablated(paths, num_seeds):
+    """A dictionary of figures for each variant of the head; files are training and test in turn."""
+    command = ["cargo", "bench", "--quiet", "--locked", "--workspace", "--bench", "ablation", "--", "--seeds", num_seeds, *paths]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=ROOT)
+    if done.returncode:
+        raise SystemExit(f"the benchmark `ablation` ended with {done.returncode}: {done.stderr}")
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
 def time_flags(column):
     return ["--time-column", str(column)] if column else []
 

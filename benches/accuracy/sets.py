@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import accounts
-from program import trained_and_evaluated
+from program import ablated, trained_and_evaluated, write_rows
 
 SECONDS_PER_DAY = 86_400
 
@@ -64,6 +64,15 @@ def split_set(name, families=("events",), more=None):
     return measure
 
 
+def half_years(events):
+    """The start of each half-year, the events before it and its own."""
+    for year, month in HALF_YEARS:
+        start = calendar.timegm((year, month, 1, 0, 0, 0))
+        end = start + 180 * SECONDS_PER_DAY
+        train = [row for row in events if int(row[2]) < start]
+        yield f"{year}-{month:02d}", train, [row for row in events if start <= int(row[2]) < end]
+
+
 HALF_YEARS = [(year, month) for year in range(2010, 2017) for month in (1, 7)][1:13]
 
 
@@ -71,15 +80,10 @@ def rolling_set(name):
     """Twelve half-years, each of them with a model of all that was before."""
 
     def measure(program, data, num_seeds):
-        events = real_events(data, name)
         folds = []
-        for year, month in HALF_YEARS:
-            start = calendar.timegm((year, month, 1, 0, 0, 0))
-            end = start + 180 * SECONDS_PER_DAY
-            train = [row for row in events if int(row[2]) < start]
-            test = [row for row in events if start <= int(row[2]) < end]
+        for start, train, test in half_years(real_events(data, name)):
             found = trained_and_evaluated(program, train, test, num_seeds, 3, EVALUATIONS)
-            folds.append({"start": f"{year}-{month:02d}", **described(train, test), **found})
+            folds.append({"start": start, **described(train, test), **found})
         return {"kind": "folds", "folds": folds}
 
     return measure
@@ -122,6 +126,20 @@ def logins_set(program, data, num_seeds):
     return {"kind": "generated", **described(train, test), **found}
 
 
+def ablation(program, data, num_seeds):
+    """Heads that lack one part, by the benchmark of that name."""
+    splits = {name: [cut_in_time(real_events(data, name))] for name in ("tor", "irc_ubuntu")}
+    splits["irc_duraspace_folds"] = [fold[1:] for fold in half_years(real_events(data, "irc_duraspace"))]
+    found = {}
+    for name, parts in splits.items():
+        with tempfile.TemporaryDirectory() as folder:
+            paths = [Path(folder) / str(number) for number in range(2 * len(parts))]
+            for path, events in zip(paths, (events for part in parts for events in part)):
+                write_rows(path, events)
+            found[name] = ablated(paths, num_seeds)
+    return {"kind": "ablation", "sets": found, "seeds": num_seeds}
+
+
 ALL = {
     "tor": split_set("tor"),
     "tor_both": split_set("tor", ("events", "events6")),
@@ -130,4 +148,5 @@ ALL = {
     "irc_duraspace_folds": rolling_set("irc_duraspace"),
     "generated": generated_set,
     "logins": logins_set,
+    "ablation": ablation,
 }

@@ -13,6 +13,11 @@ use crate::event::Address;
 pub struct SamplingOptions {
     /// Largest number of events, each with its negatives.
     pub max_events: usize,
+    /// How often an event of a log that has fewer than these is drawn at most, each time at another moment and with other
+    /// negatives.
+    pub max_draws: usize,
+    /// The weight of each kind of negative; 0 leaves it out.
+    pub weights: NegativeWeights,
     /// Share of the events whose counts are taken some time before the event, as in a model that is not trained again
     /// after each event.
     pub lagged: f64,
@@ -24,7 +29,28 @@ pub struct SamplingOptions {
 
 impl Default for SamplingOptions {
     fn default() -> Self {
-        Self { max_events: 60_000, lagged: 0.5, max_lag: 0.25, seed: 0 }
+        let weights = NegativeWeights::default();
+        Self { max_events: 60_000, max_draws: 8, weights, lagged: 0.5, max_lag: 0.25, seed: 0 }
+    }
+}
+
+/// Weights in the loss of the negatives of one event, of which each has a weight of 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NegativeWeights {
+    /// Two events of other accounts at about the same time: teach how popular addresses are. The weight of both.
+    pub other_accounts: f32,
+    /// Any address of the family: teaches addresses that nobody uses.
+    pub uniform: f32,
+    /// The event's own address with new random bits below a random length: teaches the borders of networks.
+    pub neighbour: f32,
+    /// Any address of a network that another account used, each network equally likely: teaches that attackers do not
+    /// prefer popular networks.
+    pub network: f32,
+}
+
+impl Default for NegativeWeights {
+    fn default() -> Self {
+        Self { other_accounts: 1.0, uniform: 0.5, neighbour: 0.5, network: 0.25 }
     }
 }
 
@@ -42,25 +68,27 @@ pub struct TrainingPair {
 /// The source of the address of a pair that did not occur; its account is the event's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Negative {
-    /// An event of another account at about the same time: teaches how popular addresses are.
     OtherAccount,
-    /// Any address of the family: teaches addresses that nobody uses.
     Uniform,
-    /// Any address of a network that another account used, each network equally likely: teaches that attackers do not
-    /// prefer popular networks.
-    Network,
-    /// The event's own address with new random bits below a random length: teaches the borders of networks.
     Neighbour,
+    Network,
 }
 
-/// The negatives of each event and their weights.
-const NEGATIVES: [(Negative, f32); 5] = [
-    (Negative::OtherAccount, 0.5),
-    (Negative::OtherAccount, 0.5),
-    (Negative::Uniform, 0.75),
-    (Negative::Neighbour, 0.5),
-    (Negative::Network, 0.25),
-];
+impl NegativeWeights {
+    /// The negatives of each event that have a weight.
+    fn negatives(self) -> impl Iterator<Item = (Negative, f32)> {
+        let of_one = self.other_accounts / 2.0;
+        [
+            (Negative::OtherAccount, of_one),
+            (Negative::OtherAccount, of_one),
+            (Negative::Uniform, self.uniform),
+            (Negative::Neighbour, self.neighbour),
+            (Negative::Network, self.network),
+        ]
+        .into_iter()
+        .filter(|(_, weight)| *weight > 0.0)
+    }
+}
 
 /// Largest number of draws for one negative.
 const MAX_TRIES: usize = 40;
@@ -71,6 +99,8 @@ pub fn sample_pairs(log: &EventLog, options: &SamplingOptions) -> Vec<TrainingPa
     let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
     let num_events = options.max_events.min(log.len());
     let rows = index::sample(&mut rng, log.len(), num_events).into_vec();
+    let num_draws = (options.max_events / log.len().max(1)).clamp(1, options.max_draws.max(1));
+    let rows = rows.repeat(num_draws);
     let families = Families::of(log);
     let pairs = rows.into_par_iter().enumerate().flat_map_iter(|(draw, position)| {
         // Each draw has a stream of its own.
@@ -96,7 +126,7 @@ fn pairs_of(
         weight,
     };
     let mut pairs = vec![pair(address, 1.0, true)];
-    for (kind, weight) in NEGATIVES {
+    for (kind, weight) in options.weights.negatives() {
         let drawn = match kind {
             Negative::OtherAccount => families.other_account(log, entity, address, &moment, rng),
             Negative::Uniform => Some(uniform(address, rng)),

@@ -97,6 +97,38 @@ fn the_same_seed_gives_the_same_bytes_with_any_number_of_threads() {
 }
 
 #[test]
+fn an_input_that_is_not_used_changes_no_score() {
+    let events = Events::draw(1500, 7);
+    let mut options = FitOptions { steps: 20, ..options(1) };
+    let names = crate::history::input_names();
+    let unused: Vec<usize> = (0..NUM_INPUTS).filter(|input| names[*input].starts_with("age_")).collect();
+    unused.iter().for_each(|input| options.used_inputs[*input] = false);
+    let head = fit_head(&events.log(), &options).unwrap();
+    let query =
+        |time| Query { entity: events.entities[0], address: events.addresses[0], position: 1500, time };
+    let later = [0, 400 * 86_400].map(|seconds| query(events.times[1499] + seconds));
+    let mut scores = [0.0; 2];
+    head.scores(&prequential_usage(&events.log(), &later), &mut scores);
+    assert_eq!(scores[0], scores[1]);
+    let all = fit_head(&events.log(), &FitOptions { used_inputs: [true; NUM_INPUTS], ..options }).unwrap();
+    all.scores(&prequential_usage(&events.log(), &later), &mut scores);
+    assert_ne!(scores[0], scores[1]);
+}
+
+#[test]
+fn an_event_of_a_small_log_is_drawn_several_times() {
+    let events = Events::draw(100, 8);
+    let num_events = |max_draws, max_events| {
+        let sampling = SamplingOptions { max_draws, max_events, ..SamplingOptions::default() };
+        sample_pairs(&events.log(), &sampling).iter().filter(|pair| pair.is_event).count()
+    };
+    assert_eq!(
+        [num_events(1, 1000), num_events(8, 1000), num_events(8, 350), num_events(8, 50)],
+        [100, 800, 300, 50]
+    );
+}
+
+#[test]
 fn a_log_without_events_is_refused() {
     let nothing = EventLog { entities: &[], addresses: &[], times: None, order: None };
     let error = fit_head(&nothing, &options(1)).unwrap_err().to_string();

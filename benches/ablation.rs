@@ -1,0 +1,246 @@
+//! What each part of the usage history's head adds: heads that lack one part, fitted and tested on the same events; see
+//! `benches/README.md`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+use ipsight::event::{Address, hash_entity, parse_address};
+use ipsight::history::{
+    EventLog, FitOptions, Head, NUM_INPUTS, NegativeWeights, Query, SamplingOptions, Usage, fit_head,
+    input_names, log_ratios, prequential_usage,
+};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+use serde_json::json;
+
+/// Heads of the usage history that lack one part. Prints a line of JSON for each
+#[derive(Parser)]
+struct Options {
+    /// Rows `entity,ip,time` in the order of their times: pairs of a file to fit on and a file to test on
+    #[arg(required = true, num_args = 2.., value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Heads of each variant
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seeds: u64,
+    /// Passed by `cargo bench`
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// A head that lacks something, and the sum of log ratios alone.
+enum Variant {
+    Head(Box<FitOptions>),
+    ClosedForm,
+}
+
+/// Beginnings of the names of inputs.
+const OWN_COUNTS: &[&str] = &["own_events", "events", "distinct", "own_children"];
+const POPULARITY: &[&str] = &["event_share", "account_share", "other_"];
+const RECENCY: &[&str] = &["age_", "events_since"];
+
+fn variants() -> Vec<(&'static str, Variant)> {
+    let all = FitOptions::default();
+    let head = |options| Variant::Head(Box::new(options));
+    let without = |parts: &[&str]| {
+        let mut options = all;
+        for (input, name) in input_names().iter().enumerate() {
+            // `events` is an input of its own and the beginning of `events_since_use`.
+            let is_part = |part: &&str| name == part || *part != "events" && name.starts_with(*part);
+            options.used_inputs[input] = !parts.iter().any(is_part);
+        }
+        head(options)
+    };
+    let sampled = |sampling: SamplingOptions| head(FitOptions { sampling, ..all });
+    let weighted = |weights| sampled(SamplingOptions { weights, ..all.sampling });
+    let weights = NegativeWeights::default();
+    vec![
+        ("all parts", head(all)),
+        ("no head: the closed form", Variant::ClosedForm),
+        ("no closed form beside the network", head(FitOptions { closed_weight: 0.0, ..all })),
+        ("no log ratios among the inputs", without(&["own_ratio"])),
+        ("no counts of the account", without(OWN_COUNTS)),
+        ("no novelty", without(&["novelty"])),
+        ("no popularity", without(POPULARITY)),
+        ("no recency", without(RECENCY)),
+        ("no lagged counts", sampled(SamplingOptions { lagged: 0.0, ..all.sampling })),
+        ("one draw of each event", sampled(SamplingOptions { max_draws: 1, ..all.sampling })),
+        ("no negatives of other accounts", weighted(NegativeWeights { other_accounts: 0.0, ..weights })),
+        ("no uniform negatives", weighted(NegativeWeights { uniform: 0.0, ..weights })),
+        ("no neighbours as negatives", weighted(NegativeWeights { neighbour: 0.0, ..weights })),
+        ("no networks as negatives", weighted(NegativeWeights { network: 0.0, ..weights })),
+    ]
+}
+
+/// Events in columns.
+#[derive(Default)]
+struct Columns {
+    entities: Vec<u64>,
+    addresses: Vec<Address>,
+    times: Vec<i64>,
+}
+
+impl Columns {
+    fn read(&mut self, path: &Path) {
+        let mut reader =
+            csv::ReaderBuilder::new().has_headers(false).from_path(path).expect("the file opens");
+        for row in reader.byte_records() {
+            let row = row.expect("a row of fields");
+            self.entities.push(hash_entity(&row[0]));
+            self.addresses.push(parse_address(&row[1]).expect("an address"));
+            self.times.push(std::str::from_utf8(&row[2]).unwrap().parse().expect("Unix seconds"));
+        }
+    }
+
+    fn log(&self, num_events: usize) -> EventLog<'_> {
+        EventLog {
+            entities: &self.entities[..num_events],
+            addresses: &self.addresses[..num_events],
+            times: Some(&self.times[..num_events]),
+            order: None,
+        }
+    }
+}
+
+/// Attacks beside each event of the test, as `ipsight evaluate --attacks` makes them of IPv4 events.
+#[derive(Clone, Copy)]
+enum Attack {
+    OtherUsers,
+    Neighbour,
+    Uniform,
+}
+
+const ATTACKS: [(&str, Attack); 3] =
+    [("other_users", Attack::OtherUsers), ("neighbour", Attack::Neighbour), ("uniform", Attack::Uniform)];
+
+impl Attack {
+    fn address(self, events: &Columns, first: usize, event: usize, rng: &mut ChaCha8Rng) -> Address {
+        let own = events.addresses[event];
+        loop {
+            let drawn = match self {
+                Self::OtherUsers => {
+                    let other = rng.random_range(first..events.entities.len());
+                    (events.entities[other] != events.entities[event]).then(|| events.addresses[other])
+                }
+                Self::Neighbour => {
+                    let changed = own.bits() ^ rng.random_range(1..1u64 << 16);
+                    (changed >> 8 != own.bits() >> 8).then(|| Address::from_bits(changed))
+                }
+                Self::Uniform => Some(Address::from_bits(u64::from(rng.random::<u32>()))),
+            };
+            if let Some(address) = drawn {
+                return address;
+            }
+        }
+    }
+}
+
+/// The counts of the events of a test and of the attacks beside them, as they were known at the end of the training.
+struct Test {
+    training: Columns,
+    num_training: usize,
+    ordinary: Vec<Usage>,
+    attacks: [Vec<Usage>; ATTACKS.len()],
+}
+
+impl Test {
+    fn read(training: &Path, test: &Path) -> Self {
+        let mut events = Columns::default();
+        events.read(training);
+        let first = events.entities.len();
+        events.read(test);
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let tested = first..events.entities.len();
+        let mut usages = |attack: Option<Attack>| {
+            let query = |event: usize| Query {
+                entity: events.entities[event],
+                address: attack.map_or(events.addresses[event], |attack| {
+                    attack.address(&events, first, event, &mut rng)
+                }),
+                position: first as u32,
+                time: events.times[event],
+            };
+            let queries: Vec<Query> = tested.clone().map(query).collect();
+            prequential_usage(&events.log(first), &queries)
+        };
+        let ordinary = usages(None);
+        let attacks = ATTACKS.map(|(_, attack)| usages(Some(attack)));
+        Self { training: events, num_training: first, ordinary, attacks }
+    }
+
+    fn head(&self, options: &FitOptions, seed: u64) -> Head {
+        let seeded = SamplingOptions { seed, ..options.sampling };
+        let options = FitOptions { sampling: seeded, seed, ..*options };
+        fit_head(&self.training.log(self.num_training), &options).expect("events to fit on")
+    }
+
+    /// Area under the ROC curve of each kind of attack on accounts that were seen, and of `other_users` on all; and the
+    /// number of events of accounts that were seen.
+    fn figures(&self, score: impl Fn(&[Usage]) -> Vec<f32>) -> ([f64; ATTACKS.len() + 1], f64) {
+        let ordinary = score(&self.ordinary);
+        let attacks = self.attacks.each_ref().map(|usages| score(usages));
+        let seen = |scores: &[f32]| -> Vec<f32> {
+            let scored = scores.iter().zip(&self.ordinary);
+            scored.filter(|(_, usage)| usage.num_events > 0).map(|(score, _)| *score).collect()
+        };
+        let of_seen = seen(&ordinary);
+        let mut figures = [auc(&ordinary, &attacks[0]); ATTACKS.len() + 1];
+        for (figure, scores) in figures[1..].iter_mut().zip(&attacks) {
+            *figure = auc(&of_seen, &seen(scores));
+        }
+        (figures, of_seen.len() as f64)
+    }
+}
+
+/// The share of pairs of an ordinary event and an attack in which the attack has the lower score; ties count half.
+fn auc(ordinary: &[f32], attacks: &[f32]) -> f64 {
+    let mut attacks = attacks.to_vec();
+    attacks.sort_unstable_by(f32::total_cmp);
+    let below = |score: &f32| attacks.partition_point(|attack| attack < score);
+    let up_to = |score: &f32| attacks.partition_point(|attack| attack <= score);
+    let sum: f64 = ordinary.iter().map(|score| (below(score) + up_to(score)) as f64 / 2.0).sum();
+    sum / ordinary.len() as f64 / attacks.len() as f64
+}
+
+/// The means over the tests, weighted by their events of accounts that were seen.
+fn mean_figures(tests: &[Test], variant: &Variant, seed: u64) -> [f64; ATTACKS.len() + 1] {
+    let found: Vec<_> = tests
+        .par_iter()
+        .map(|test| match variant {
+            Variant::ClosedForm => test.figures(closed_form),
+            Variant::Head(options) => {
+                let head = test.head(options, seed);
+                test.figures(|usages| {
+                    let mut scores = vec![0.0; usages.len()];
+                    head.scores(usages, &mut scores);
+                    scores
+                })
+            }
+        })
+        .collect();
+    let all: f64 = found.iter().map(|(_, weight)| weight).sum();
+    std::array::from_fn(|i| found.iter().map(|(figures, weight)| figures[i] * weight / all).sum())
+}
+
+fn closed_form(usages: &[Usage]) -> Vec<f32> {
+    usages.iter().map(|usage| log_ratios(usage).sum() as f32).collect()
+}
+
+fn main() {
+    const { assert!(NUM_INPUTS == 59, "a new input belongs to a part above") };
+    let options = Options::parse();
+    let tests: Vec<Test> = options.files.chunks_exact(2).map(|pair| Test::read(&pair[0], &pair[1])).collect();
+    for (name, variant) in variants() {
+        let by_seed: Vec<_> = (1..=options.seeds).map(|seed| mean_figures(&tests, &variant, seed)).collect();
+        let median = |figure: usize| {
+            let mut values: Vec<f64> = by_seed.iter().map(|figures| figures[figure]).collect();
+            values.sort_by(f64::total_cmp);
+            values[(values.len() - 1) / 2]
+        };
+        let mut line = json!({"variant": name, "other_users, all": median(0)});
+        for (i, (attack, _)) in ATTACKS.iter().enumerate() {
+            line[format!("{attack}, seen")] = json!(median(i + 1));
+        }
+        println!("{line}");
+    }
+}
