@@ -1,6 +1,7 @@
 //! Tensors to and from a device.
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use ipsight_kernels::storage::unshared;
 
 use crate::{Error, Result};
 
@@ -21,7 +22,7 @@ pub fn read_floats<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
 
 /// As [`read_floats`], as the bytes that they are.
 pub(crate) fn read_data<const D: usize>(tensor: Tensor<D>) -> Result<TensorData> {
-    tensor.try_into_data().map_err(|e| device_failed(e.to_string()))
+    unshared(tensor).try_into_data().map_err(|e| device_failed(e.to_string()))
 }
 
 fn device_failed(reason: String) -> Error {

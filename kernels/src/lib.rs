@@ -21,6 +21,7 @@
 //! | [`folded`] | loss and gradients of a mini-batch in the folded form | `folded_step` |
 //! | [`row_adam`] | Adam on the touched rows of a table, once per unique row | `folded_step`, the encoder |
 //! | [`folded_step`] | a step on the table: gather, gradients, row Adam | the step |
+//! | [`storage`] | tensors to be read back, and zeros | the model folder, the step's moments |
 //! | [`scores`] | scores with the output layer folded into the entities | scoring |
 
 #![recursion_limit = "256"]
@@ -51,6 +52,7 @@ pub mod row_adam;
 pub mod scores;
 pub mod shape;
 mod simd;
+pub mod storage;
 pub mod uniform;
 
 pub use host::num_table_copies;

@@ -8,6 +8,7 @@ use ipsight_kernels::folded_step::{Stepped, TableShard, folded_step};
 use ipsight_kernels::negatives::{Negatives, donors, pairs};
 use ipsight_kernels::row_adam::{AdamStep, TableTensors, row_adam};
 use ipsight_kernels::shape::{Families, ModelShape};
+use ipsight_kernels::storage::zeros_like;
 
 use crate::Result;
 use crate::config::Hyperparameters;
@@ -80,7 +81,7 @@ impl TrainState {
     pub fn from_model(model: IpInsights, hyperparameters: &Hyperparameters) -> Self {
         let shape = model.shape();
         let IpInsights { entity_embedding, ip_encoder } = model;
-        let zeros = |tensor: &Tensor<2>| (tensor.zeros_like(), tensor.zeros_like());
+        let zeros = |tensor: &Tensor<2>| (zeros_like(tensor), zeros_like(tensor));
         let moments = entity_embedding.shards.iter().map(|shard| zeros(&shard.val())).collect();
         let parameters = ip_encoder.parameters();
         let (first, second) = zeros(&parameters);
