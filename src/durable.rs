@@ -194,6 +194,10 @@ pub(crate) fn create_folder(path: &Path) -> Result<()> {
 
 /// Where a path leads in the end. Nothing has to be there: what is written there then appears behind its links.
 fn follow_links(path: &Path) -> Result<PathBuf> {
+    if path.exists() {
+        // A pipe behind /dev/stdout has no path of its own.
+        return Ok(fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf()));
+    }
     let mut end = path.to_path_buf();
     for _ in 0..MAX_LINKS {
         match fs::read_link(&end) {

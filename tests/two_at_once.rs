@@ -65,7 +65,8 @@ impl Begun {
 }
 
 fn evaluation(folder: &Path, threshold: &str) -> Begun {
-    let args = ["evaluate", "--device", "ndarray", "--model", "model", "--data", "-", "--target-fpr", threshold];
+    let args =
+        ["evaluate", "--device", "ndarray", "--model", "model", "--data", "-", "--target-fpr", threshold];
     Begun::new(folder, &args, &fs::read_to_string(FIXTURE.path().join("logins/validation.csv")).unwrap())
 }
 
@@ -118,7 +119,11 @@ fn an_evaluation_writes_nothing_where_another_model_has_come_meanwhile() {
     fs::rename(root.join("new"), root.join("model")).unwrap();
     let words = ["model", "another model has taken the place", "help: run the same command again"];
     let outcome = begun.finish().expect(3, &words);
-    assert!(outcome.stdout.contains("AUC"), "the figures are those of the model that was read: {}", outcome.stdout);
+    assert!(
+        outcome.stdout.contains("AUC"),
+        "the figures are those of the model that was read: {}",
+        outcome.stdout
+    );
     for model in ["model", "before"] {
         assert!(!root.join(model).join("thresholds.json").exists());
         ipsight(root, &["score", "--model", model, "--input", "-"], b"user_1,1.2.3.4\n").expect(0, &[]);

@@ -20,9 +20,7 @@ use super::read_args::talk_about;
 use super::shell;
 use super::sweep_preview;
 use super::sweep_text::{self, Screen};
-use super::training::{
-    Formats, InputPaths, Stop, generate_events, load, nothing_to_train_on, read_options,
-};
+use super::training::{Formats, InputPaths, Stop, generate_events, load, nothing_to_train_on, read_options};
 
 #[derive(Args)]
 pub struct SweepArgs {

@@ -160,7 +160,8 @@ impl InputPaths {
     /// Those that flags name, which the configuration then names, too, and otherwise those of the configuration. A
     /// configuration is text: of a path that is not UTF-8 it has the nearest one that is.
     pub fn lay_over(config: &mut Config, train: &[PathBuf], validation: &[PathBuf]) -> Self {
-        let names = |paths: &[PathBuf]| paths.iter().map(|path| path.to_string_lossy().into_owned()).collect();
+        let names =
+            |paths: &[PathBuf]| paths.iter().map(|path| path.to_string_lossy().into_owned()).collect();
         if !train.is_empty() {
             config.data.train = names(train);
             config.data.generated = None;
@@ -170,10 +171,7 @@ impl InputPaths {
         }
         let of_config = Self::of(config);
         let chosen = |flags: &[PathBuf], others| if flags.is_empty() { others } else { flags.to_vec() };
-        Self {
-            train: chosen(train, of_config.train),
-            validation: chosen(validation, of_config.validation),
-        }
+        Self { train: chosen(train, of_config.train), validation: chosen(validation, of_config.validation) }
     }
 
     /// All of them.

@@ -119,7 +119,11 @@ fn list_folder(folder: &Path, parents: &mut Vec<PathBuf>, files: &mut Vec<PathBu
 fn add_glob(pattern: &OsStr, inputs: &mut Vec<Input>) -> Result<()> {
     let Some(pattern) = pattern.to_str() else {
         let what = "there is no such file, and a glob has to be UTF-8";
-        return Err(Error::config(pattern.display().to_string(), what, "write `?` for each byte that is not"));
+        return Err(Error::config(
+            pattern.display().to_string(),
+            what,
+            "write `?` for each byte that is not",
+        ));
     };
     let options = glob::MatchOptions {
         require_literal_leading_dot: true,

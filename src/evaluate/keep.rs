@@ -20,7 +20,8 @@ pub fn keep_thresholds(
     evaluated: &Manifest,
     evaluation: &Evaluation,
 ) -> Result<Option<PathBuf>> {
-    let Some(calibration) = evaluation.calibration.clone().filter(|_| !evaluation.thresholds.is_empty()) else {
+    let Some(calibration) = evaluation.calibration.clone().filter(|_| !evaluation.thresholds.is_empty())
+    else {
         return Ok(None);
     };
     let replaced = || {
@@ -37,7 +38,8 @@ pub fn keep_thresholds(
     let weights = evaluated.weights_digest()?;
     let path = folder.join(THRESHOLDS);
     let known = held.read(THRESHOLDS)?;
-    let known = known.map(|text| Thresholds::read(&path.display().to_string(), &text, weights)).transpose()?;
+    let known =
+        known.map(|text| Thresholds::read(&path.display().to_string(), &text, weights)).transpose()?;
     let updated = Thresholds::updated(known, weights, &evaluation.thresholds, calibration)?;
     held.replace(THRESHOLDS, updated.text().as_bytes())?;
     // A folder that was moved away after the comparison has taken the file along.

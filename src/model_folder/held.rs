@@ -150,7 +150,8 @@ mod tests {
         drop(first);
         assert_eq!(receiver.recv().unwrap(), Some(b"1".to_vec()));
         second.join().unwrap();
-        let mut names: Vec<_> = fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let mut names: Vec<_> =
+            fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
         assert_eq!(names, [MANIFEST, "x"]);
     }

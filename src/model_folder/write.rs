@@ -77,7 +77,7 @@ pub fn save_in_place(
     let temporary = folder.join(format!(".model.{}.tmp", std::process::id()));
     let result = write_folder(&temporary, model, config, training).and_then(|manifest| {
         // An evaluation of the old model that is writing its thresholds ends first.
-        let _old = folder.join(MANIFEST).exists().then(|| HeldFolder::open(folder)).transpose()?;
+        let _old = HeldFolder::open(folder);
         for name in [MANIFEST, THRESHOLDS] {
             match fs::remove_file(folder.join(name)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
