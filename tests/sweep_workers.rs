@@ -152,3 +152,22 @@ fn a_value_that_was_edited_in_the_journal_is_refused() {
     fs::write(&path, journal).unwrap();
     sweep(root, &["--resume"]).expect(0, &[]);
 }
+
+#[test]
+fn the_auc_of_one_family_can_be_the_metric() {
+    let folder = folder(&format!("metric = \"discriminator_auc_ipv6\"\n{RANDOM}"));
+    let root = folder.path();
+    let users = ["generate", "--users", "60", "--days", "10", "--seed", "3", "--output", "logins"];
+    ipsight(root, &[&users[..], &["--ipv6-users", "0.5", "--ipv6-logins", "0.6"]].concat(), b"")
+        .expect(0, &[]);
+    let data = ["--train", "logins/train.csv", "--set", "model.addresses=both"];
+    let words = ["discriminator_auc_ipv6 needs validation events"];
+    sweep(root, &[&data[..], &["--dry-run"]].concat()).expect(2, &words);
+    let data = [&data[..], &["--validation", "logins/validation.csv"]].concat();
+    sweep(root, &data).expect(0, &[]);
+    sweep(root, &[&data[..], &["--resume"]].concat()).expect(0, &[]);
+    for trial in trials(root) {
+        assert_eq!(trial["value"], trial["discriminator_auc_ipv6"]);
+        assert_ne!(trial["discriminator_auc_ipv4"], trial["discriminator_auc_ipv6"]);
+    }
+}

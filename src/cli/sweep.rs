@@ -252,7 +252,8 @@ fn prepare(plan: &SweepPlan, paths: &InputPaths, folder: &Path) -> Result<Prepar
     }
     check_labelled(plan, &options)?;
     let train = train.ok_or_else(nothing_to_train_on)?;
-    let (events, _) = load_events(&resolve_inputs(std::slice::from_ref(&train))?, &ReadOptions::default())?;
+    let options = ReadOptions { addresses: config.model.addresses, ..ReadOptions::default() };
+    let (events, _) = load_events(&resolve_inputs(std::slice::from_ref(&train))?, &options)?;
     talk!("training: {} events in {train}", output::count(events.len() as u64));
     let digest = events.digest();
     Ok(PreparedData { train, validation, evaluation, num_events: digest.num_events, blake3: digest.blake3 })

@@ -68,7 +68,7 @@ pub fn go_on(folder: &Path, plan: &SweepPlan) -> Result<Option<(Journal, Study, 
             "begin a sweep in another folder",
         )
     })?;
-    check_data(&data)?;
+    check_data(&data, plan)?;
     for file in [Some(&data.train), data.validation.as_ref(), data.evaluation.as_ref()].into_iter().flatten()
     {
         if !Path::new(file).exists() {
@@ -80,9 +80,9 @@ pub fn go_on(folder: &Path, plan: &SweepPlan) -> Result<Option<(Journal, Study, 
 }
 
 /// Refuses training events that are not those that the sweep was begun on.
-fn check_data(data: &PreparedData) -> Result<()> {
-    let (events, _) =
-        load_events(&resolve_inputs(std::slice::from_ref(&data.train))?, &ReadOptions::default())?;
+fn check_data(data: &PreparedData, plan: &SweepPlan) -> Result<()> {
+    let options = ReadOptions { addresses: plan.base.model.addresses, ..ReadOptions::default() };
+    let (events, _) = load_events(&resolve_inputs(std::slice::from_ref(&data.train))?, &options)?;
     if events.digest().blake3 == data.blake3 {
         return Ok(());
     }
