@@ -2,9 +2,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use ipsight::config::DeviceChoice;
-use ipsight::data::{
-    Events, OnBadRow, ReadOptions, load_events, read_rows, resolve_inputs, write_events, write_prepared,
-};
+use ipsight::data::{Events, OnBadRow, ReadOptions, read_rows, resolve_inputs, write_events, write_prepared};
 use ipsight::device::{self, ComputeDevice};
 use ipsight::sweep::{
     self, BEST, BEST_CONFIG, DATA, JOURNAL, Launch, Metric, PreparedData, REPORT, SweepEnd, SweepInputs,
@@ -252,11 +250,19 @@ fn prepare(plan: &SweepPlan, paths: &InputPaths, folder: &Path) -> Result<Prepar
     }
     check_labelled(plan, &options)?;
     let train = train.ok_or_else(nothing_to_train_on)?;
-    let options = ReadOptions { addresses: config.model.addresses, ..ReadOptions::default() };
-    let (events, _) = load_events(&resolve_inputs(std::slice::from_ref(&train))?, &options)?;
-    talk!("training: {} events in {train}", output::count(events.len() as u64));
-    let digest = events.digest();
-    Ok(PreparedData { train, validation, evaluation, num_events: digest.num_events, blake3: digest.blake3 })
+    let digest = sweep::digest(&train, plan)?;
+    talk!("training: {} events in {train}", output::count(digest.num_events));
+    let blake3_of =
+        |file: &Option<String>| file.as_ref().map(|file| Ok(sweep::digest(file, plan)?.blake3)).transpose();
+    Ok(PreparedData {
+        num_events: digest.num_events,
+        blake3: digest.blake3,
+        validation_blake3: blake3_of(&validation)?,
+        evaluation_blake3: blake3_of(&evaluation)?,
+        train,
+        validation,
+        evaluation,
+    })
 }
 
 /// Configurations are text.
