@@ -24,6 +24,12 @@ pub struct OutputFile {
 /// How the names of the temporary files begin. A process that is killed leaves its own behind.
 pub(crate) const TEMPORARY_PREFIX: &str = ".ipsight-";
 
+/// How those of a training run in its folder begin. Its next start removes them: no other process writes such a file there.
+pub(crate) const RUN_PREFIX: &str = ".ipsight-run-";
+
+/// Links that are followed from one path, as on Linux.
+const MAX_LINKS: usize = 40;
+
 /// Bytes after which the disk is asked to take what was written.
 const BYTES_PER_SYNC: usize = 32 << 20;
 
@@ -79,8 +85,11 @@ impl OutputFile {
     ///
     /// [`Error::Config`] where `path` is a folder, [`Error::Io`] where nothing can be created.
     pub fn create(path: &Path) -> Result<Self> {
-        // A link stays a link: what it points to is replaced.
-        let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+        Self::create_as(path, TEMPORARY_PREFIX)
+    }
+
+    fn create_as(path: &Path, prefix: &str) -> Result<Self> {
+        let path = &follow_links(path)?;
         match fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => {
                 let help = "give the path of a file, new or to be replaced";
@@ -94,7 +103,7 @@ impl OutputFile {
         }
         let folder = parent_of(path);
         let temp = tempfile::Builder::new()
-            .prefix(TEMPORARY_PREFIX)
+            .prefix(prefix)
             .permissions(Permissions::from_mode(0o644))
             .tempfile_in(folder)
             .map_err(Error::io("create", path))?;
@@ -107,9 +116,21 @@ impl OutputFile {
     ///
     /// As [`OutputFile::create`].
     pub fn write_all_to(path: &Path, bytes: &[u8]) -> Result<()> {
-        let mut file = Self::create(path)?;
-        file.write_all(bytes).map_err(Error::io("write", path))?;
-        file.commit()
+        Self::create(path)?.write_whole(bytes)
+    }
+
+    /// Writes a whole file of a training run into its folder, which this process has locked.
+    ///
+    /// # Errors
+    ///
+    /// As [`OutputFile::create`].
+    pub(crate) fn write_of_run(path: &Path, bytes: &[u8]) -> Result<()> {
+        Self::create_as(path, RUN_PREFIX)?.write_whole(bytes)
+    }
+
+    fn write_whole(mut self, bytes: &[u8]) -> Result<()> {
+        self.write_all(bytes).map_err(Error::io("write", &self.path))?;
+        self.commit()
     }
 
     fn new(target: Target, path: &Path) -> Self {
@@ -163,6 +184,28 @@ impl Write for OutputFile {
     fn flush(&mut self) -> std::io::Result<()> {
         self.writer.flush()
     }
+}
+
+/// Makes a folder and those above it. A link stays a link: the folder that it points to is made.
+pub(crate) fn create_folder(path: &Path) -> Result<()> {
+    let path = follow_links(path)?;
+    fs::create_dir_all(&path).map_err(Error::io("create", &path))
+}
+
+/// Where a path leads in the end. Nothing has to be there: what is written there then appears behind its links.
+fn follow_links(path: &Path) -> Result<PathBuf> {
+    if path.exists() {
+        // A pipe behind /dev/stdout has no path of its own.
+        return Ok(fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf()));
+    }
+    let mut end = path.to_path_buf();
+    for _ in 0..MAX_LINKS {
+        match fs::read_link(&end) {
+            Ok(target) => end = parent_of(&end).join(target),
+            Err(_) => return Ok(end),
+        }
+    }
+    Err(Error::io("follow the links of", path)(rustix::io::Errno::LOOP.into()))
 }
 
 /// Renames a whole folder into place. Where the file system can, one that is there already changes places with it, so
@@ -278,6 +321,32 @@ mod tests {
         let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode & !0o644, 0, "{mode:o}");
         assert_eq!(mode & 0o600, 0o600, "{mode:o}");
+    }
+
+    #[test]
+    fn what_a_link_points_to_is_made_and_the_link_stays() {
+        use std::os::unix::fs::symlink;
+
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("below")).unwrap();
+        symlink("below/second", at("first")).unwrap();
+        symlink("../end", at("below/second")).unwrap();
+        for bytes in [b"1", b"2"] {
+            OutputFile::write_all_to(&at("first"), bytes).unwrap();
+            assert_eq!(fs::read(at("end")).unwrap(), bytes);
+        }
+        assert!(at("first").is_symlink() && at("below/second").is_symlink());
+        symlink(at("new/folder"), at("link")).unwrap();
+        create_folder(&at("link")).unwrap();
+        assert!(at("link").is_symlink() && at("new/folder").is_dir());
+
+        symlink("absent/file", at("nowhere")).unwrap();
+        let error = OutputFile::write_all_to(&at("nowhere"), b"1").unwrap_err();
+        assert!(error.exit_code() == 4 && error.to_string().contains("absent/file"), "{error}");
+        symlink("round", at("round")).unwrap();
+        let error = OutputFile::write_all_to(&at("round"), b"1").unwrap_err();
+        assert!(error.exit_code() == 4 && error.to_string().contains("round"), "{error}");
     }
 
     #[test]

@@ -12,6 +12,22 @@ use std::time::Duration;
 use support::{Outcome, ipsight};
 use tempfile::TempDir;
 
+/// As anonip and Apache's own directives leave addresses that are masked to nothing.
+#[test]
+fn a_log_whose_addresses_were_masked_says_so() {
+    let log = |address: &str| {
+        let line = "ADDRESS - alice [10/Nov/2026:10:00:00 +0000] \"POST /login HTTP/1.1\" 200 5\n";
+        line.replace("ADDRESS", address).repeat(3)
+    };
+    let words = ["no login was found", "IPv6 address in ::/32", "help: was the log anonymised?"];
+    import(log("::").as_bytes(), &["apache"]).expect(3, &words);
+    import(log("0.0.0.0").as_bytes(), &["apache"])
+        .expect(0, &["warning: every address is 0.0.0.0", "anonymised"]);
+    let mixed = log("0.0.0.0") + &log("203.0.113.0");
+    let outcome = import(mixed.as_bytes(), &["apache"]).expect(0, &[]);
+    assert!(!outcome.stderr.contains("anonymised"), "{}", outcome.stderr);
+}
+
 fn import(log: &[u8], args: &[&str]) -> Outcome {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("x.log"), log).unwrap();

@@ -399,6 +399,17 @@ fn other_data_under_the_same_name_is_refused() {
     prepare(2001);
     sweep(root, "sweep.toml", "out", &["--resume"])
         .expect(2, &["not the events that the sweep was begun on"]);
+    prepare(2000);
+    sweep(root, "sweep.toml", "out", &["--resume"]).expect(0, &[]);
+    // Those of the validation likewise.
+    let valid = ["--validation", "valid.arrow"];
+    fs::copy(root.join("train.arrow"), root.join("valid.arrow")).unwrap();
+    sweep(root, "sweep.toml", "other", &valid).expect(0, &[]);
+    prepare(1999);
+    fs::rename(root.join("train.arrow"), root.join("valid.arrow")).unwrap();
+    prepare(2000);
+    let words = ["valid.arrow", "not the events that the sweep was begun on"];
+    sweep(root, "sweep.toml", "other", &[&valid[..], &["--resume"]].concat()).expect(2, &words);
 }
 
 #[test]

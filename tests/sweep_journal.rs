@@ -108,6 +108,7 @@ fn assert_same(study: &Study, read: &Value) {
 
 fn as_optuna_has_it(trial: &Trial) -> Value {
     let state = match trial.state {
+        TrialState::Waiting => "WAITING",
         TrialState::Running => "RUNNING",
         TrialState::Complete => "COMPLETE",
         TrialState::Pruned => "PRUNED",

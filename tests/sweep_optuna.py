@@ -55,7 +55,7 @@ def as_dict(trial):
         "intermediate": trial.intermediate_values,
         "user_attrs": trial.user_attrs,
         "constraints": list(trial.constraints.values()),
-        "started": trial.datetime_start.timestamp(),
+        "started": trial.datetime_start and trial.datetime_start.timestamp(),
         "ended": trial.datetime_complete and trial.datetime_complete.timestamp(),
     }
 

@@ -22,12 +22,12 @@ pub struct CompareArgs {
     /// Recent events that neither was trained on: files, folders, globs, or - for stdin; not prepared ones, which do
     /// not know what entities are called
     #[arg(long, value_name = "PATH", num_args = 1.., required = true)]
-    data: Vec<String>,
+    data: Vec<PathBuf>,
     #[command(flatten)]
     attacks: AttackArgs,
     /// The events that the old model was trained on, prepared or not, for the drift of the /16 networks
     #[arg(long, value_name = "PATH", num_args = 1..)]
-    reference: Vec<String>,
+    reference: Vec<PathBuf>,
     /// How many of the entities to list whose mean score moved most
     #[arg(long, value_name = "K", default_value_t = 10)]
     top: usize,
@@ -93,7 +93,7 @@ fn families(old: &LoadedModel, new: &LoadedModel) -> AddressFamilies {
     }
 }
 
-fn read_reference(paths: &[String], read: &ReadOptions) -> Result<Option<NetworkMix>> {
+fn read_reference(paths: &[PathBuf], read: &ReadOptions) -> Result<Option<NetworkMix>> {
     if paths.is_empty() {
         return Ok(None);
     }

@@ -5,11 +5,11 @@ use clap::Args;
 use ipsight::data::{Input, ReadOptions, Row, load_events, read_rows, resolve_inputs};
 use ipsight::evaluate::report::{Subject, write_html, write_plots};
 use ipsight::evaluate::{
-    EvaluateOptions, EvaluatedEvent, Evaluation, Evaluator, Figures, PastEvents, TimeSplit,
+    EvaluateOptions, EvaluatedEvent, Evaluation, Evaluator, Figures, PastEvents, TimeSplit, keep_thresholds,
 };
 use ipsight::event::hash_entity;
 use ipsight::inference::LoadedModel;
-use ipsight::thresholds::{Criterion, THRESHOLDS, Thresholds, WantedThreshold};
+use ipsight::thresholds::{Criterion, WantedThreshold};
 use ipsight::{At, Error, Event, Result, Scorer};
 
 use super::attack_args::AttackArgs;
@@ -28,7 +28,7 @@ pub struct EvaluateArgs {
     model: PathBuf,
     /// Events: files, folders, globs, or - for stdin
     #[arg(long, value_name = "PATH", num_args = 1.., required = true)]
-    data: Vec<String>,
+    data: Vec<PathBuf>,
     #[command(flatten)]
     attacks: AttackArgs,
     /// The column of the attacks' kinds, by which the figures are broken down
@@ -40,7 +40,7 @@ pub struct EvaluateArgs {
     /// The training events, for the baselines: tables of addresses and subnets, a ratio of likelihoods, and the closed form
     /// of a usage history
     #[arg(long, value_name = "PATH", num_args = 1..)]
-    history: Vec<String>,
+    history: Vec<PathBuf>,
     /// Evaluate only what is behind this share of the events, in the order of their times; the events before are the past
     /// that --history names otherwise, and what the model should have been trained on
     #[arg(long, value_name = "SHARE", value_parser = parse_share, conflicts_with_all = ["history", "truth"])]
@@ -100,11 +100,12 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
     let truth = args.truth.as_deref().map(Truth::open).transpose()?;
     let device = args.device.choose()?;
     let wanted = wanted_thresholds(&args)?;
+    // Thresholds of other weights, or damaged ones, are refused before the events are read.
     let load = match wanted.is_empty() {
         true => LoadedModel::load_without_thresholds,
         false => LoadedModel::load,
     };
-    let LoadedModel { manifest, config, mut scorer, thresholds, .. } = load(&args.model, &device)?;
+    let LoadedModel { manifest, config, mut scorer, .. } = load(&args.model, &device)?;
     args.unseen.apply(&mut scorer)?;
     let read = ReadOptions { addresses: config.model.addresses, ..read };
     let held = args.split.map(|share| hold(&args, &read, share)).transpose()?;
@@ -136,10 +137,8 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
         true => output::json(&evaluation),
         false => output::line(evaluation_text::text(&evaluation)),
     })?;
-    if let Some(calibration) = evaluation.calibration.clone().filter(|_| !evaluation.thresholds.is_empty()) {
-        Thresholds::updated(thresholds, manifest.weights_digest()?, &evaluation.thresholds, calibration)?
-            .save(&args.model)?;
-        talk!("thresholds: {}", args.model.join(THRESHOLDS).display());
+    if let Some(path) = keep_thresholds(&args.model, &manifest, &evaluation)? {
+        talk!("thresholds: {}", path.display());
     }
     // Before the gates: whoever misses one wants to see why.
     let (data, history) = (args.data.as_slice(), args.history.as_slice());
@@ -273,7 +272,7 @@ fn wanted_thresholds(args: &EvaluateArgs) -> Result<Vec<WantedThreshold>> {
     Ok(wanted)
 }
 
-fn read_history(paths: &[String], read: &ReadOptions) -> Result<Option<PastEvents>> {
+fn read_history(paths: &[PathBuf], read: &ReadOptions) -> Result<Option<PastEvents>> {
     if paths.is_empty() {
         return Ok(None);
     }

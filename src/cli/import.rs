@@ -19,7 +19,7 @@ pub struct ImportArgs {
     format: FormatName,
     /// Logs, compressed (.gz, .zst) or not: files, folders, globs, or - for stdin
     #[arg(long, value_name = "PATH", num_args = 1.., default_value = "-")]
-    input: Vec<String>,
+    input: Vec<PathBuf>,
     /// Where to write rows of CSV `entity,ip,time`, without a header; - for stdout
     #[arg(long, value_name = "PATH", default_value = "-")]
     output: PathBuf,
@@ -108,7 +108,7 @@ fn options_of(args: &ImportArgs) -> ImportOptions {
 /// Follows a file until a signal, which becomes the exit code, or until nobody reads the rows any more.
 fn follow(args: &ImportArgs, options: &ImportOptions) -> Result<()> {
     let path = match &args.input[..] {
-        [path] if path != "-" => PathBuf::from(path),
+        [path] if path != Path::new("-") => path.clone(),
         _ => {
             let help = "give one --input FILE; stdin and pipes are read as they come without --follow";
             return Err(Error::config("--follow", "one file is followed", help));

@@ -19,7 +19,7 @@ use super::read_args::{LimitArgs, ReadArgs, talk_about, talk_about_limits};
 pub struct PrepareArgs {
     /// Events: files, folders, globs, or - for stdin
     #[arg(value_name = "INPUT", required = true)]
-    inputs: Vec<String>,
+    inputs: Vec<PathBuf>,
     /// The prepared file: Arrow IPC with the columns entity (hash, uint64), address (uint64) and, with --time-column, time
     /// (uint32)
     #[arg(long, value_name = "FILE")]

@@ -11,7 +11,7 @@ use ipsight::{Error, Result};
 
 use super::serve::{ServeOptions, serve};
 use super::training::{
-    Formats, Log, Stop, Training, check_memory, end, fit_sizes, load, summary, trained_model,
+    Formats, InputPaths, Log, Stop, Training, check_memory, end, fit_sizes, load, summary, trained_model,
 };
 
 #[derive(Args)]
@@ -85,7 +85,7 @@ fn train(container: &Container) -> Result<()> {
         train: job.train.format,
         validation: job.validation.as_ref().and_then(|channel| channel.format),
     };
-    let (events, validation) = load(&job.config, formats)?;
+    let (events, validation) = load(&job.config, &InputPaths::of(&job.config), formats)?;
     fit_sizes(&mut job.config, &events, None, &device)?;
     let config = &job.config;
     let training = Training {

@@ -18,7 +18,7 @@ pub struct ScoreArgs {
     model: PathBuf,
     /// Events: files, folders, globs, or - for stdin
     #[arg(long, value_name = "PATH", num_args = 1.., default_value = "-")]
-    input: Vec<String>,
+    input: Vec<PathBuf>,
     /// Where to write, in the order of the input; - for stdout
     #[arg(long, value_name = "PATH", default_value = "-")]
     output: PathBuf,

@@ -2,9 +2,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use ipsight::config::DeviceChoice;
-use ipsight::data::{
-    Events, OnBadRow, ReadOptions, load_events, read_rows, resolve_inputs, write_events, write_prepared,
-};
+use ipsight::data::{Events, OnBadRow, ReadOptions, read_rows, resolve_inputs, write_events, write_prepared};
 use ipsight::device::{self, ComputeDevice};
 use ipsight::sweep::{
     self, BEST, BEST_CONFIG, DATA, JOURNAL, Launch, Metric, PreparedData, REPORT, SweepEnd, SweepInputs,
@@ -17,11 +15,10 @@ use serde_json::json;
 use super::common_args::DeviceArg;
 use super::output;
 use super::read_args::talk_about;
+use super::shell;
 use super::sweep_preview;
 use super::sweep_text::{self, Screen};
-use super::training::{
-    Formats, Stop, generate_events, lay_inputs_over, load, nothing_to_train_on, read_options,
-};
+use super::training::{Formats, InputPaths, Stop, generate_events, load, nothing_to_train_on, read_options};
 
 #[derive(Args)]
 pub struct SweepArgs {
@@ -42,10 +39,10 @@ pub struct SweepArgs {
     dry_run: bool,
     /// Events to train on, in place of those of the base configuration
     #[arg(long, value_name = "PATH", num_args = 1..)]
-    train: Vec<String>,
+    train: Vec<PathBuf>,
     /// Events to validate on, likewise
     #[arg(long, value_name = "PATH", num_args = 1..)]
-    validation: Vec<String>,
+    validation: Vec<PathBuf>,
     /// Set a key of the base configuration; may be given several times
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     set: Vec<String>,
@@ -72,11 +69,11 @@ fn parse_gib(text: &str) -> std::result::Result<u64, String> {
 
 pub fn run(args: SweepArgs) -> Result<()> {
     let stop = Stop::on_signals()?;
-    let plan = plan(&args)?;
+    let (plan, paths) = plan(&args)?;
     let device = device::choose(plan.base.training.device)?;
     talk!("device: {}", device.description);
     let Some(folder) = args.output.as_deref().filter(|_| !args.dry_run) else {
-        let (train, _) = load(&plan.base, Formats::default())?;
+        let (train, _) = load(&plan.base, &paths, Formats::default())?;
         return sweep_preview::show(&plan, &device, train.len(), args.json);
     };
     check_folder(folder, args.resume)?;
@@ -84,7 +81,7 @@ pub fn run(args: SweepArgs) -> Result<()> {
     let (journal, study, data) = match sweep::go_on(folder, &plan)? {
         Some(begun) => begun,
         None => {
-            let data = prepare(&plan, folder)?;
+            let data = prepare(&plan, &paths, folder)?;
             // One that was cut off before it knew its data holds nothing else.
             let journal = folder.join(JOURNAL);
             if journal.exists() {
@@ -123,9 +120,9 @@ pub fn run(args: SweepArgs) -> Result<()> {
 }
 
 /// The file with the flags laid over it.
-fn plan(args: &SweepArgs) -> Result<SweepPlan> {
+fn plan(args: &SweepArgs) -> Result<(SweepPlan, InputPaths)> {
     let mut plan = SweepPlan::load(&args.config, &args.set)?;
-    lay_inputs_over(&mut plan.base, &args.train, &args.validation);
+    let paths = InputPaths::lay_over(&mut plan.base, &args.train, &args.validation);
     if let Some(device) = args.device.device {
         plan.base.training.device = device;
     }
@@ -140,15 +137,15 @@ fn plan(args: &SweepArgs) -> Result<SweepPlan> {
     if data.train.is_empty() && data.generated.is_none() {
         return Err(nothing_to_train_on());
     }
-    let paths = data.train.iter().chain(&data.validation);
-    if paths.chain(plan.file.evaluation.iter().flat_map(|it| &it.data)).any(|path| path == "-") {
+    let names = data.train.iter().chain(&data.validation);
+    if names.chain(plan.file.evaluation.iter().flat_map(|it| &it.data)).any(|path| path == "-") {
         return Err(Error::config("-", "a sweep cannot go on with what it read from stdin", "name files"));
     }
     let has_validation = !data.validation.is_empty() || data.generated.is_some();
     if let Some(metric) = plan.needs_validation().filter(|_| !has_validation) {
         return Err(no_validation(metric));
     }
-    Ok(plan)
+    Ok((plan, paths))
 }
 
 fn no_validation(metric: &Metric) -> Error {
@@ -196,12 +193,12 @@ fn check_folder(folder: &Path, resume: bool) -> Result<()> {
 }
 
 /// Reads the events once, and writes them where all trials map them. A prepared file is left where it is.
-fn prepare(plan: &SweepPlan, folder: &Path) -> Result<PreparedData> {
+fn prepare(plan: &SweepPlan, paths: &InputPaths, folder: &Path) -> Result<PreparedData> {
     let config = &plan.base;
     let data = folder.join(DATA);
     std::fs::create_dir_all(&data).map_err(Error::io("create", &data))?;
     let options = read_options(config)?;
-    let files = |paths: &[String], name: &str| -> Result<Option<String>> {
+    let files = |paths: &[PathBuf], name: &str| -> Result<Option<String>> {
         if paths.is_empty() {
             return Ok(None);
         }
@@ -209,14 +206,27 @@ fn prepare(plan: &SweepPlan, folder: &Path) -> Result<PreparedData> {
         if let [input] = &inputs[..]
             && let Some(path) = input.prepared_file()?
         {
-            return Ok(Some(text_of(&std::path::absolute(path).map_err(Error::io("find", path))?)?));
+            let path = std::path::absolute(path).map_err(Error::io("find", path))?;
+            if path.to_str().is_some() {
+                return Ok(Some(text_of(&path)?));
+            }
+            // Configurations name it by a link.
+            let link = data.join(name).with_extension("arrow");
+            match std::fs::remove_file(&link) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::io("remove", &link)(error));
+                }
+                _ => {}
+            }
+            std::os::unix::fs::symlink(&path, &link).map_err(Error::io("create", &link))?;
+            return Ok(Some(text_of(&link)?));
         }
         let path = data.join(name).with_extension("arrow");
         let options = ReadOptions { on_bad_row: options.on_bad_row.of_part(name), ..options.clone() };
         talk_about(&write_prepared(&inputs, &options, &path)?);
         Ok(Some(text_of(&path)?))
     };
-    let (mut train, mut validation) = (files(&config.data.train, "train")?, None);
+    let (mut train, mut validation) = (files(&paths.train, "train")?, None);
     if let Some(generated) = &config.data.generated {
         let (events, of_validation) = generate_events(generated);
         let write = |events: &Events, name: &str| {
@@ -227,9 +237,12 @@ fn prepare(plan: &SweepPlan, folder: &Path) -> Result<PreparedData> {
         let of_validation = of_validation.filter(|events| !events.is_empty());
         validation = of_validation.map(|events| write(&events, "validation.arrow")).transpose()?;
     }
-    let validation = files(&config.data.validation, "validation")?.or(validation);
+    let validation = files(&paths.validation, "validation")?.or(validation);
     let evaluation = match plan.file.evaluation.as_ref().filter(|evaluation| !evaluation.labels) {
-        Some(evaluation) => files(&evaluation.data, "evaluation")?,
+        Some(evaluation) => {
+            let paths: Vec<PathBuf> = evaluation.data.iter().map(PathBuf::from).collect();
+            files(&paths, "evaluation")?
+        }
         None => None,
     };
     if let (None, Some(metric)) = (&validation, plan.needs_validation()) {
@@ -237,10 +250,19 @@ fn prepare(plan: &SweepPlan, folder: &Path) -> Result<PreparedData> {
     }
     check_labelled(plan, &options)?;
     let train = train.ok_or_else(nothing_to_train_on)?;
-    let (events, _) = load_events(&resolve_inputs(std::slice::from_ref(&train))?, &ReadOptions::default())?;
-    talk!("training: {} events in {train}", output::count(events.len() as u64));
-    let digest = events.digest();
-    Ok(PreparedData { train, validation, evaluation, num_events: digest.num_events, blake3: digest.blake3 })
+    let digest = sweep::digest(&train, plan)?;
+    talk!("training: {} events in {train}", output::count(digest.num_events));
+    let blake3_of =
+        |file: &Option<String>| file.as_ref().map(|file| Ok(sweep::digest(file, plan)?.blake3)).transpose();
+    Ok(PreparedData {
+        num_events: digest.num_events,
+        blake3: digest.blake3,
+        validation_blake3: blake3_of(&validation)?,
+        evaluation_blake3: blake3_of(&evaluation)?,
+        train,
+        validation,
+        evaluation,
+    })
 }
 
 /// Configurations are text.
@@ -294,8 +316,8 @@ fn finish(args: &SweepArgs, folder: &Path, plan: &SweepPlan, end: &SweepEnd) -> 
         }
         output::line(format!("model: {}", folder.join(BEST).display()))?;
         output::line(format!("report: {}", folder.join(REPORT).display()))?;
-        let program = std::env::args().next().unwrap_or_else(|| "ipsight".into());
-        output::line(format!("next: {program} train --config {}", folder.join(BEST_CONFIG).display()))?;
+        let config = shell::quoted(folder.join(BEST_CONFIG));
+        output::line(format!("next: {} train --config {config}", shell::program()))?;
     }
     match (end.stopped_by, best) {
         (Some(signal), _) => {

@@ -202,7 +202,7 @@ impl<'a> Screen<'a> {
                 let state = match trial.state {
                     TrialState::Complete => "complete",
                     TrialState::Pruned => "pruned",
-                    TrialState::Failed | TrialState::Running => "failed",
+                    TrialState::Failed | TrialState::Running | TrialState::Waiting => "failed",
                 };
                 json!({
                     "event": "finished", "trial": trial.number, "state": state, "value": trial.value,

@@ -1,4 +1,6 @@
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use clap::Args;
 use ipsight::config::{Config, DetectorKind};
@@ -11,8 +13,9 @@ use ipsight::{Error, Result, device};
 use super::common_args::{DeviceArg, parse_choice};
 use super::output;
 use super::read_args::{LimitArgs, ReadArgs};
+use super::shell;
 use super::training::{
-    Formats, Log, Stop, Training, check_memory, check_stdin, end, end_with_stdin, fit_sizes, lay_inputs_over,
+    Formats, InputPaths, Log, Stop, Training, check_memory, check_stdin, end, end_with_stdin, fit_sizes,
     load, nothing_to_train_on, summary, trained_model,
 };
 
@@ -23,10 +26,10 @@ pub struct TrainArgs {
     config: Option<PathBuf>,
     /// Events to train on: files, folders, globs, or - for stdin
     #[arg(long, value_name = "PATH", num_args = 1..)]
-    train: Vec<String>,
+    train: Vec<PathBuf>,
     /// Events to validate on after each epoch
     #[arg(long, value_name = "PATH", num_args = 1..)]
-    validation: Vec<String>,
+    validation: Vec<PathBuf>,
     /// Begin from the weights of a model instead of random ones: a model folder, a run folder (its model), or the
     /// folder of a checkpoint, from which the moments of the optimiser come along. The shape must be the same. The events
     /// are added to a model's history; a checkpoint has none
@@ -75,19 +78,27 @@ pub fn run(args: TrainArgs) -> Result<()> {
     if args.tied_to_stdin {
         end_with_stdin()?;
     }
-    let mut config = resolve_config(&args)?;
+    let (mut config, inputs) = resolve_config(&args)?;
     let device = device::choose(config.training.device)?;
     talk!("device: {}", device.description);
     // What cannot work is refused before anything is read or written.
     check_memory(&config, &device)?;
-    let output = args.output.clone().unwrap_or_else(|| next_run_folder(args.config.as_deref()));
-    let init_from = open_initial(&args, &config, &output)?;
-    RunFolder::check(&output, args.overwrite, args.resume)?;
-    let early_lock = output.exists().then(|| FolderLock::take(&output)).transpose()?;
+    let init_from = open_initial(&args, &config)?;
+    let early_lock = match &args.output {
+        Some(output) => {
+            RunFolder::check(output, args.overwrite, args.resume)?;
+            output.exists().then(|| FolderLock::take(output)).transpose()?
+        }
+        None => None,
+    };
     let format = args.read.input_format;
-    let (events, validation) = load(&config, Formats { train: format, validation: format })?;
+    let (events, validation) = load(&config, &inputs, Formats { train: format, validation: format })?;
     check_history(&events, &config, init_from.as_ref())?;
     fit_sizes(&mut config, &events, init_from.as_ref(), &device)?;
+    let output = match &args.output {
+        Some(output) => output.clone(),
+        None => create_next_run_folder(args.config.as_deref())?,
+    };
     let lock = match early_lock {
         Some(lock) => lock,
         None => FolderLock::take(&output)?,
@@ -128,11 +139,12 @@ pub fn run(args: TrainArgs) -> Result<()> {
 }
 
 /// What the run begins from, which must not be what it replaces: it could not be resumed then.
-fn open_initial(args: &TrainArgs, config: &Config, output: &Path) -> Result<Option<InitialModel>> {
+fn open_initial(args: &TrainArgs, config: &Config) -> Result<Option<InitialModel>> {
     let Some(path) = &args.init_from else { return Ok(None) };
     let initial = InitialModel::open(path, config)?;
     let is_within = |folder: PathBuf| path.canonicalize().is_ok_and(|path| path.starts_with(folder));
-    if output.canonicalize().is_ok_and(is_within) {
+    // A folder that is not named is new.
+    if args.output.as_ref().is_some_and(|output| output.canonicalize().is_ok_and(is_within)) {
         return Err(Error::config(
             format!("--init-from {}", path.display()),
             "it lies in the folder of the run that would begin from it",
@@ -155,9 +167,9 @@ fn pause(args: &TrainArgs, num_epochs: usize, of: usize) -> Result<()> {
 }
 
 /// The configuration file with the flags laid over it.
-fn resolve_config(args: &TrainArgs) -> Result<Config> {
+fn resolve_config(args: &TrainArgs) -> Result<(Config, InputPaths)> {
     let mut config = Config::load(args.config.as_deref(), &args.set)?;
-    lay_inputs_over(&mut config, &args.train, &args.validation);
+    let inputs = InputPaths::lay_over(&mut config, &args.train, &args.validation);
     if let Some(device) = args.device.device {
         config.training.device = device;
     }
@@ -176,8 +188,7 @@ fn resolve_config(args: &TrainArgs) -> Result<Config> {
         data.max_bad_fraction = fraction;
     }
     config.validate("command line")?;
-    let inputs = config.data.train.iter().chain(&config.data.validation);
-    check_stdin(args.tied_to_stdin, inputs)?;
+    check_stdin(args.tied_to_stdin, inputs.iter())?;
     if args.until_epoch.is_some() && config.training.checkpoint_interval == "off" {
         let what = "training.checkpoint_interval is \"off\", so there would be nothing to go on from";
         return Err(Error::config("--until-epoch", what, "take \"1 epochs\""));
@@ -185,7 +196,7 @@ fn resolve_config(args: &TrainArgs) -> Result<Config> {
     if config.data.train.is_empty() && config.data.generated.is_none() {
         return Err(nothing_to_train_on());
     }
-    Ok(config)
+    Ok((config, inputs))
 }
 
 /// Writes the model and says what came out.
@@ -222,18 +233,27 @@ fn finish(
         output::line(format!("{name}: {auc:.6}"))?;
     }
     output::line(format!("model: {}", path.display()))?;
-    let program = std::env::args().next().unwrap_or_else(|| "ipsight".into());
     output::line(format!(
-        "next: printf 'user_1,203.0.113.7\\n' | {program} score --model {} --input -",
-        path.display()
+        "next: printf 'user_1,203.0.113.7\\n' | {} score --model {} --input -",
+        shell::program(),
+        shell::quoted(path)
     ))
 }
 
-/// The first of runs/NAME-1, runs/NAME-2, … that is not there; NAME is the configuration's.
-fn next_run_folder(config: Option<&Path>) -> PathBuf {
-    let name = config.and_then(Path::file_stem).map_or("run".into(), |stem| stem.to_string_lossy());
-    (1..)
-        .map(|number| PathBuf::from(format!("runs/{name}-{number}")))
-        .find(|path| !path.exists())
-        .expect("some number is free")
+/// Makes the first of runs/NAME-1, runs/NAME-2, … that is not there; NAME is the configuration's. Of runs that begin at
+/// the same time each makes its own.
+fn create_next_run_folder(config: Option<&Path>) -> Result<PathBuf> {
+    let runs = Path::new("runs");
+    fs::create_dir_all(runs).map_err(Error::io("create", runs))?;
+    let stem = config.and_then(Path::file_stem).unwrap_or(OsStr::new("run"));
+    for number in 1_u64.. {
+        let mut name = stem.to_os_string();
+        name.push(format!("-{number}"));
+        let folder = runs.join(name);
+        match fs::create_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            result => return result.map(|()| folder.clone()).map_err(Error::io("create", &folder)),
+        }
+    }
+    unreachable!("some number is free")
 }

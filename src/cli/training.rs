@@ -1,6 +1,6 @@
 //! What the verbs that train share: reading, signals, reports.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -144,14 +144,39 @@ pub struct Formats {
     pub validation: Option<Format>,
 }
 
-/// Has a training read the inputs that flags name, where they do.
-pub fn lay_inputs_over(config: &mut Config, train: &[String], validation: &[String]) {
-    if !train.is_empty() {
-        config.data.train = train.to_vec();
-        config.data.generated = None;
+/// The inputs of a training.
+pub struct InputPaths {
+    pub train: Vec<PathBuf>,
+    pub validation: Vec<PathBuf>,
+}
+
+impl InputPaths {
+    /// Those of a configuration.
+    pub fn of(config: &Config) -> Self {
+        let paths = |names: &[String]| names.iter().map(PathBuf::from).collect();
+        Self { train: paths(&config.data.train), validation: paths(&config.data.validation) }
     }
-    if !validation.is_empty() {
-        config.data.validation = validation.to_vec();
+
+    /// Those that flags name, which the configuration then names, too, and otherwise those of the configuration. A
+    /// configuration is text: of a path that is not UTF-8 it has the nearest one that is.
+    pub fn lay_over(config: &mut Config, train: &[PathBuf], validation: &[PathBuf]) -> Self {
+        let names =
+            |paths: &[PathBuf]| paths.iter().map(|path| path.to_string_lossy().into_owned()).collect();
+        if !train.is_empty() {
+            config.data.train = names(train);
+            config.data.generated = None;
+        }
+        if !validation.is_empty() {
+            config.data.validation = names(validation);
+        }
+        let of_config = Self::of(config);
+        let chosen = |flags: &[PathBuf], others| if flags.is_empty() { others } else { flags.to_vec() };
+        Self { train: chosen(train, of_config.train), validation: chosen(validation, of_config.validation) }
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &PathBuf> {
+        self.train.iter().chain(&self.validation)
     }
 }
 
@@ -177,9 +202,9 @@ pub fn read_options(config: &Config) -> Result<ReadOptions> {
 }
 
 /// The training and validation events: read from files, or generated in memory. Limits are for those of training.
-pub fn load(config: &Config, formats: Formats) -> Result<(Events, Option<Events>)> {
+pub fn load(config: &Config, inputs: &InputPaths, formats: Formats) -> Result<(Events, Option<Events>)> {
     let options = read_options(config)?;
-    let read = |paths: &[String], what: &str, format| -> Result<Events> {
+    let read = |paths: &[PathBuf], what: &str, format| -> Result<Events> {
         let mut options = ReadOptions { format, ..options.clone() };
         if what == "validation" {
             options.on_bad_row = options.on_bad_row.of_part(what);
@@ -190,13 +215,13 @@ pub fn load(config: &Config, formats: Formats) -> Result<(Events, Option<Events>
         Ok(events)
     };
     let (train, generated_validation) = match &config.data.generated {
-        None => (read(&config.data.train, "training", formats.train)?, None),
+        None => (read(&inputs.train, "training", formats.train)?, None),
         Some(generated) => generate_events(generated),
     };
     let (per_entity, per_ip) = (config.data.max_events_per_entity, config.data.max_events_per_ip);
     let (train, left_out) = EventLimits { per_entity, per_ip }.apply(train, config.training.seed);
     talk_about_limits(&left_out);
-    let validation = match config.data.validation.as_slice() {
+    let validation = match inputs.validation.as_slice() {
         [] => generated_validation.filter(|events| !events.is_empty()),
         paths => Some(read(paths, "validation", formats.validation)?),
     };
@@ -263,8 +288,8 @@ pub fn end_with_stdin() -> Result<()> {
 }
 
 /// Refuses to read events from a stdin that says when to end.
-pub fn check_stdin<'a>(is_tied: bool, mut inputs: impl Iterator<Item = &'a String>) -> Result<()> {
-    if is_tied && inputs.any(|path| path == "-") {
+pub fn check_stdin<'a>(is_tied: bool, mut inputs: impl Iterator<Item = &'a PathBuf>) -> Result<()> {
+    if is_tied && inputs.any(|path| path == Path::new("-")) {
         return Err(Error::config("--tied-to-stdin", "stdin is an input already", "read events from files"));
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! Which files are read: `-`, files, folders and globs.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
 use std::io::{self, Read};
@@ -54,16 +55,18 @@ impl fmt::Display for Input {
 /// # Errors
 ///
 /// [`Error::Io`] for a path that does not exist or cannot be listed, [`Error::Data`] for a folder or a glob
-/// without files, [`Error::Config`] for a malformed glob or `-` given twice.
-pub fn resolve_inputs(paths: &[String]) -> Result<Vec<Input>> {
+/// without files, [`Error::Config`] for a malformed glob, one that is not UTF-8, or `-` given twice.
+pub fn resolve_inputs(paths: &[impl AsRef<OsStr>]) -> Result<Vec<Input>> {
     let mut inputs = Vec::new();
     for path in paths {
+        let path = path.as_ref();
+        let has_wildcard = path.as_encoded_bytes().iter().any(|byte| b"*?[".contains(byte));
         if path == "-" {
             if inputs.contains(&Input::Stdin) {
                 return Err(Error::config("-", "stdin is given twice", "it can be read only once"));
             }
             inputs.push(Input::Stdin);
-        } else if Path::new(path).exists() || !path.contains(['*', '?', '[']) {
+        } else if Path::new(path).exists() || !has_wildcard {
             add_path(Path::new(path), &mut inputs)?;
         } else {
             add_glob(path, &mut inputs)?;
@@ -113,7 +116,15 @@ fn list_folder(folder: &Path, parents: &mut Vec<PathBuf>, files: &mut Vec<PathBu
     Ok(())
 }
 
-fn add_glob(pattern: &str, inputs: &mut Vec<Input>) -> Result<()> {
+fn add_glob(pattern: &OsStr, inputs: &mut Vec<Input>) -> Result<()> {
+    let Some(pattern) = pattern.to_str() else {
+        let what = "there is no such file, and a glob has to be UTF-8";
+        return Err(Error::config(
+            pattern.display().to_string(),
+            what,
+            "write `?` for each byte that is not",
+        ));
+    };
     let options = glob::MatchOptions {
         require_literal_leading_dot: true,
         require_literal_separator: true,
@@ -133,7 +144,8 @@ fn add_glob(pattern: &str, inputs: &mut Vec<Input>) -> Result<()> {
         start,
         Path::new(folder),
         depth,
-        &|path| glob.matches_path_with(path, options),
+        // A name that is not UTF-8 matches by its wildcards.
+        &|path| glob.matches_with(&path.to_string_lossy(), options),
         &mut matches,
     )?;
     matches.sort();

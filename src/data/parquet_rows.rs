@@ -10,8 +10,9 @@ use arrow_array::types::UInt32Type;
 use arrow_array::{Array, ArrayRef, RecordBatch, downcast_integer_array};
 use arrow_buffer::NullBuffer;
 use arrow_schema::DataType;
+use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 
 use super::bad_rows::BadRow;
 use super::columns::{Columns, Role, no_such_column};
@@ -32,7 +33,7 @@ pub(super) fn read(stream: Stream, options: &ReadOptions, intake: &mut Intake<'_
         Error::data(&name, format!("not a whole Parquet file ({why})"), "fetch or write the file again")
     };
     let bytes = stream.into_bytes()?;
-    let builder = guarded(|| ParquetRecordBatchReaderBuilder::try_new(bytes)).map_err(|why| damaged(&why))?;
+    let Opened { builder, is_without_arrow_schema } = open(bytes).map_err(|why| damaged(&why))?;
     let fields = builder.schema().fields().clone();
     let indices = names.try_map(|role, wanted| {
         fields.iter().position(|field| field.name() == wanted).ok_or_else(|| {
@@ -40,6 +41,13 @@ pub(super) fn read(stream: Stream, options: &ReadOptions, intake: &mut Intake<'_
             no_such_column(role, wanted, &name, &valid)
         })
     })?;
+    for (role, index) in indices.all() {
+        // Bytes of a known length may be an integer of the type that is not known.
+        if is_without_arrow_schema && matches!(fields[*index].data_type(), DataType::FixedSizeBinary(_)) {
+            let what = format!("column `{}` has a type that only its writer knows", fields[*index].name());
+            return Err(Error::data(&name, what, expected_type(role)));
+        }
+    }
     let wanted: Vec<usize> = indices.all().into_iter().map(|(_, index)| *index).collect();
     let mask = ProjectionMask::roots(builder.parquet_schema(), wanted);
     let builder = builder.with_projection(mask).with_batch_size(BATCH_SIZE);
@@ -50,6 +58,26 @@ pub(super) fn read(stream: Stream, options: &ReadOptions, intake: &mut Intake<'_
         num_before += batch.num_rows() as u64;
     }
     Ok(())
+}
+
+/// A file whose metadata was read.
+struct Opened {
+    builder: ParquetRecordBatchReaderBuilder<Bytes>,
+    /// Whether columns have the types of Parquet alone.
+    is_without_arrow_schema: bool,
+}
+
+/// Reads the metadata. A file may carry an Arrow schema beside Parquet's own, and in it a type of its writer that nobody
+/// else knows, as Int128 of Polars: such a file is read by Parquet's.
+fn open(bytes: Bytes) -> std::result::Result<Opened, String> {
+    let with = |skips_arrow_schema| {
+        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(skips_arrow_schema);
+        let builder =
+            guarded(|| ParquetRecordBatchReaderBuilder::try_new_with_options(bytes.clone(), options))?;
+        Ok(Opened { builder, is_without_arrow_schema: skips_arrow_schema })
+    };
+    // The first error says more where both fail.
+    with(false).or_else(|why: String| with(true).map_err(|_| why))
 }
 
 /// Runs a step of the `parquet` crate, which panics at some damaged files (it divides by a length of zero,

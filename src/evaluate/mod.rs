@@ -3,7 +3,7 @@
 //!
 //! `evaluator` scores events and their attacks into `scores`, by counts that stand still or, `online`, move with the events;
 //! `detector` walks over the scores of each detector once, for its `figures`, its `curve` and those of parts of the events;
-//! `calibrate` chooses thresholds.
+//! `calibrate` chooses thresholds, `keep` writes them into the model's folder.
 
 mod attacks;
 mod baselines;
@@ -15,6 +15,7 @@ mod evaluation;
 mod evaluator;
 mod family;
 mod figures;
+mod keep;
 mod online;
 mod options;
 mod other_users;
@@ -37,6 +38,7 @@ pub use evaluation::{BAYES, Breakdown, Detector, Evaluation, MODEL};
 pub use evaluator::Evaluator;
 pub use family::Family;
 pub use figures::{FPR_TARGETS, Figures, OperatingPoint, TPR_TARGETS};
+pub use keep::keep_thresholds;
 pub use options::{Attacks, EvaluateOptions, EvaluatedEvent};
 pub use past::PastEvents;
 pub(crate) use scores::{of_ordered_bits, ordered_bits};

@@ -133,13 +133,13 @@ impl FittedDetector {
         Ok(history)
     }
 
-    /// A file that goes with its value.
+    /// A file in the folder of a training run, which goes with its value.
     ///
     /// # Errors
     ///
     /// [`Error::Io`] where it cannot be made.
     pub fn temporary_file(folder: &Path) -> Result<TempPath> {
-        let file = tempfile::Builder::new().prefix(crate::durable::TEMPORARY_PREFIX).tempfile_in(folder);
+        let file = tempfile::Builder::new().prefix(crate::durable::RUN_PREFIX).tempfile_in(folder);
         Ok(file.map_err(Error::io("create a file in", folder))?.into_temp_path())
     }
 }

@@ -9,7 +9,7 @@ use super::login::{LoginSink, Skip};
 use super::options::{ImportOptions, LogFormat};
 use super::parser::Parser;
 use super::records::Records;
-use super::report::ImportReport;
+use super::report::{ImportReport, MASKED};
 use crate::data::{Input, Source, Stream};
 use crate::{Error, Result};
 
@@ -124,6 +124,9 @@ impl<'a> Importer<'a> {
         if num(Skip::NoEntity) > 0 {
             return self.help_without_entity();
         }
+        if num(Skip::UnspecifiedIpv6) > num(Skip::NotAddress) + num(Skip::NoAddress) {
+            return MASKED.into();
+        }
         let is_of_format =
             num(Skip::NoMatch) + num(Skip::OtherMessage) + num(Skip::TooLong) < self.report.num_records;
         match likely_format(&self.sample, self.options.format) {
@@ -174,6 +177,9 @@ fn take(
         Ok(None) => return Ok(()),
         Ok(Some(login)) => {
             report.num_used += 1;
+            if login.address.ipv4() == Some(0) {
+                report.num_unspecified += u64::from(login.num_times);
+            }
             for _ in 0..login.num_times {
                 report.num_rows += 1;
                 sink.login(&login)?;

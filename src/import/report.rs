@@ -3,6 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+/// What to do about addresses that are masked to nothing.
+pub(super) const MASKED: &str =
+    "was the log anonymised? import it as it was before, or have the anonymiser keep the bits of the network";
+
 /// What was imported. `Display` is a sentence for people.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImportReport {
@@ -12,6 +16,8 @@ pub struct ImportReport {
     pub num_used: u64,
     /// Logins, which are more where a record stands for several.
     pub num_rows: u64,
+    /// Logins from 0.0.0.0.
+    pub num_unspecified: u64,
     /// Records that were not used, by reason.
     pub skipped: BTreeMap<&'static str, u64>,
 }
@@ -23,14 +29,16 @@ impl fmt::Display for ImportReport {
             write!(f, " for {} logins", self.num_rows)?;
         }
         let num_skipped: u64 = self.skipped.values().sum();
-        if num_skipped == 0 {
-            return Ok(());
+        if num_skipped > 0 {
+            write!(f, ", {num_skipped} skipped")?;
         }
-        write!(f, ", {num_skipped} skipped")?;
         let mut reasons: Vec<_> = self.skipped.iter().collect();
         reasons.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
         for (i, (reason, count)) in reasons.into_iter().enumerate() {
             write!(f, "{} {count} {reason}", if i == 0 { ":" } else { "," })?;
+        }
+        if self.num_rows > 0 && self.num_unspecified == self.num_rows {
+            write!(f, "; warning: every address is 0.0.0.0: {MASKED}")?;
         }
         Ok(())
     }

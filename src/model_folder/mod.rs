@@ -14,6 +14,7 @@ mod checksums;
 pub mod entity_filter;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz_target;
+mod held;
 mod layout;
 mod manifest;
 mod read;
@@ -24,6 +25,7 @@ pub(crate) use checksummed_json::{Unreadable, read as read_checksummed, to_text 
 pub use checksums::FileEntry;
 pub(crate) use checksums::{file_entry, map, verify};
 pub use entity_filter::EntityFilter;
+pub(crate) use held::HeldFolder;
 pub(crate) use layout::{
     FILTER_KEY_BITS, FILTER_OFFSETS, FILTER_RESTS, FOLDED, FOLDED_PRIOR, PRIOR, ROW_COUNTS,
 };

@@ -9,6 +9,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use super::checksummed_json;
 use super::checksums::file_entry;
 use super::entity_filter::EntityFilter;
+use super::held::HeldFolder;
 use super::layout::{
     CONFIG, FILTER_KEY_BITS, FILTER_OFFSETS, FILTER_RESTS, FOLDED, FOLDED_PRIOR, FOLDED_WEIGHTS,
     FORMAT_VERSION, HEAD, HISTORY, MANIFEST, PRIOR, ROW_COUNTS, WEIGHTS,
@@ -75,6 +76,8 @@ pub fn save_in_place(
     remove_half_written(&folder.join("model"))?;
     let temporary = folder.join(format!(".model.{}.tmp", std::process::id()));
     let result = write_folder(&temporary, model, config, training).and_then(|manifest| {
+        // An evaluation of the old model that is writing its thresholds ends first.
+        let _old = HeldFolder::open(folder);
         for name in [MANIFEST, THRESHOLDS] {
             match fs::remove_file(folder.join(name)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {

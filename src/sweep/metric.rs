@@ -13,8 +13,10 @@ use crate::evaluate::{FPR_TARGETS, MODEL, TPR_TARGETS};
 pub struct Metric(String);
 
 /// The figures of a training, each with its goal.
-const OF_TRAINING: [(&str, Goal); 6] = [
+const OF_TRAINING: [(&str, Goal); 8] = [
     ("discriminator_auc", Goal::Maximize),
+    ("discriminator_auc_ipv4", Goal::Maximize),
+    ("discriminator_auc_ipv6", Goal::Maximize),
     ("loss", Goal::Minimize),
     ("accuracy", Goal::Maximize),
     ("positives_per_second", Goal::Maximize),
@@ -23,7 +25,10 @@ const OF_TRAINING: [(&str, Goal); 6] = [
 ];
 
 /// The number of those that are known after every epoch; they come first.
-const OF_EPOCH: usize = 5;
+const OF_EPOCH: usize = 7;
+
+/// The number of those that come from validation events; they come first of all.
+const OF_VALIDATION: usize = 3;
 
 /// What the names of an evaluation's figures begin with.
 const EVALUATION: &str = "evaluation.";
@@ -71,8 +76,13 @@ impl Metric {
         self.0.starts_with(EVALUATION)
     }
 
+    /// Whether a training has it only with validation events.
+    pub fn is_of_validation(&self) -> bool {
+        OF_TRAINING[..OF_VALIDATION].iter().any(|(name, _)| *name == self.0)
+    }
+
     /// Its value in the figures of a training (an object by name), or in the document of an evaluation. None where it
-    /// is not there or no number, as `discriminator_auc` without validation events.
+    /// is not there or no number, as `discriminator_auc` without validation events, or that of a family without any.
     pub fn value(&self, training: &Value, evaluation: Option<&Value>) -> Option<f64> {
         let Some(path) = self.0.strip_prefix(EVALUATION) else { return training.get(&self.0)?.as_f64() };
         let mut figures = evaluation?.get("detectors")?.get(MODEL)?;
@@ -136,6 +146,7 @@ mod tests {
     fn names_are_known_and_say_which_way_is_better() {
         for (name, goal) in [
             ("discriminator_auc", Goal::Maximize),
+            ("discriminator_auc_ipv6", Goal::Maximize),
             ("loss", Goal::Minimize),
             ("model_bytes", Goal::Minimize),
             ("evaluation.auc", Goal::Maximize),
@@ -183,6 +194,8 @@ mod tests {
         assert_eq!(value("loss"), Some(0.5));
         assert_eq!(value("model_bytes"), Some(7.0));
         assert_eq!(value("discriminator_auc"), None);
+        let is_of_validation = |name: &str| Metric::parse_of_epoch(name).unwrap().is_of_validation();
+        assert!(is_of_validation("discriminator_auc_ipv4") && !is_of_validation("loss"));
         assert_eq!(value("evaluation.auc"), Some(0.8));
         assert_eq!(value("evaluation.tpr_at_fpr.0.01"), Some(0.7));
         assert_eq!(value("evaluation.by_kind.a.b.auc"), Some(0.9));

@@ -30,6 +30,6 @@ pub use metric::Metric;
 pub use outcome::{BEST, BEST_CONFIG, DATA, JOURNAL, PreparedData, REPORT, TRIALS, write_files};
 pub use plan::{Constraint, EarlyStopping, SweepPlan};
 pub use process::Launch;
-pub use resume::{begin, go_on};
+pub use resume::{begin, digest, go_on};
 pub use run::{SweepEnd, run};
 pub use scheduler::Scheduler;

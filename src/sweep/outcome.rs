@@ -38,9 +38,24 @@ pub struct PreparedData {
     pub num_events: u64,
     /// BLAKE3 of the training events, in hexadecimal.
     pub blake3: String,
+    /// That of the validation events.
+    #[serde(default)]
+    pub validation_blake3: Option<String>,
+    /// That of the events of `[evaluation]`.
+    #[serde(default)]
+    pub evaluation_blake3: Option<String>,
 }
 
 impl PreparedData {
+    /// The files, each with the digest of its events, where it is known.
+    pub(super) fn files(&self) -> Vec<(&str, Option<&str>)> {
+        let others =
+            [(&self.validation, &self.validation_blake3), (&self.evaluation, &self.evaluation_blake3)];
+        let others =
+            others.into_iter().filter_map(|(file, blake3)| Some((file.as_deref()?, blake3.as_deref())));
+        [(self.train.as_str(), Some(self.blake3.as_str()))].into_iter().chain(others).collect()
+    }
+
     /// Makes these events the inputs of a training.
     pub(super) fn lay_over(&self, config: &mut Config) {
         config.data = DataConfig {

@@ -148,7 +148,7 @@ impl SweepPlan {
         let has_own = self.file.evaluation.as_ref().is_some_and(|evaluation| !evaluation.data.is_empty());
         let needs = |metric: &&Metric| match metric.needs_evaluation() {
             true => !has_own,
-            false => **metric == Metric::default(),
+            false => metric.is_of_validation(),
         };
         let watched = Some(&self.watched).filter(|_| self.early_stopping != EarlyStopping::Off);
         let constrained = self.constraints.iter().map(|constraint| &constraint.metric);

@@ -1,17 +1,20 @@
-//! Processes of this program: how they are started, stopped, and what their ends mean.
+//! Processes of this program: how they are started, stopped, and what their exits mean.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
+use signal_hook::consts::{SIGINT, SIGKILL, SIGTERM};
+use signal_hook::low_level::signal_name;
+use wait4::{ResUse, Wait4};
 
 use crate::config::DeviceChoice;
 use crate::{Error, Result};
@@ -34,10 +37,10 @@ pub struct Launch {
 /// Why a process did not do its work.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// It failed, with this as its last message.
+    /// It failed, for this reason.
     OfProcess(String),
-    /// SIGINT or SIGTERM, which nobody here sent, ended it.
-    Terminated,
+    /// SIGINT or SIGTERM, which this program did not send, ended it; the text says which.
+    Terminated(String),
     /// The machine failed, so that the next process would fail alike: a full disk, a program that does not start.
     OfMachine(Error),
 }
@@ -52,6 +55,7 @@ impl From<Error> for Failure {
 #[derive(Clone, Default)]
 pub(super) struct Stopper {
     is_asked: Arc<AtomicBool>,
+    /// The process, until its exit status is known.
     child: Arc<Mutex<Option<Child>>>,
 }
 
@@ -67,10 +71,9 @@ impl Stopper {
     /// Kills the process, and those that a launcher has started for it.
     pub fn kill(&self) {
         if let Some(child) = self.lock().as_mut()
-            && let Ok(None) = child.try_wait()
             && let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw)
         {
-            // It may have ended meanwhile.
+            // It may have exited; its number is its own until its status is read.
             let _ = kill_process_group(group, Signal::KILL);
         }
     }
@@ -88,12 +91,16 @@ impl Stopper {
     }
 
     /// Waits for the process without keeping other threads from stopping it.
-    fn wait(&self) -> io::Result<ExitStatus> {
+    fn wait(&self) -> io::Result<ResUse> {
         loop {
-            if let Some(child) = self.lock().as_mut()
-                && let Some(status) = child.try_wait()?
             {
-                return Ok(status);
+                let mut child = self.lock();
+                if let Some(running) = child.as_mut()
+                    && let Some(exited) = running.try_wait4()?
+                {
+                    *child = None;
+                    return Ok(exited);
+                }
             }
             thread::sleep(Duration::from_millis(2));
         }
@@ -123,14 +130,14 @@ impl Launch {
         let lines =
             stdout.into_iter().flat_map(|stdout| BufReader::new(stdout).lines()).map_while(|line| line.ok());
         lines.for_each(|line| on_line(&line));
-        let status = stopper.wait().map_err(Error::io("wait for", &self.program))?;
-        let last_message = || log.last_message().unwrap_or_else(|| status.to_string());
-        match status.code() {
-            Some(0) => Ok(()),
+        let exited = stopper.wait().map_err(Error::io("wait for", &self.program))?;
+        let reason = || reason(&exited, &log);
+        match (exited.status.code(), exited.status.signal()) {
+            (Some(0), _) => Ok(()),
             // Input and output: the next process would fail alike.
-            Some(4) => Err(Error::io("work in", folder)(io::Error::other(last_message())).into()),
-            Some(130 | 143) => Err(Failure::Terminated),
-            _ => Err(Failure::OfProcess(last_message())),
+            (Some(4), _) => Err(Error::io("work in", folder)(io::Error::other(reason())).into()),
+            (Some(130 | 143), _) | (_, Some(SIGINT | SIGTERM)) => Err(Failure::Terminated(reason())),
+            _ => Err(Failure::OfProcess(reason())),
         }
     }
 
@@ -150,6 +157,27 @@ impl Launch {
         command.process_group(0);
         command
     }
+}
+
+/// Why a process failed: its signal or exit code with its peak memory, and the error that it reported.
+fn reason(exited: &ResUse, log: &Log) -> String {
+    let how = match (exited.status.signal(), exited.status.code()) {
+        (Some(signal), _) => {
+            let name = signal_name(signal).map_or_else(|| format!("signal {signal}"), String::from);
+            format!("killed by {name}")
+        }
+        (None, Some(code)) => format!("exit code {code}"),
+        (None, None) => exited.status.to_string(),
+    };
+    let memory = format!("peak memory {:.1} MiB", exited.rusage.maxrss as f64 / f64::from(1u32 << 20));
+    let advice = match exited.status.signal() {
+        Some(SIGKILL) => "; the system sends this signal where memory runs out",
+        _ => "",
+    };
+    // What a process logged before it was killed is no reason.
+    let message = exited.status.code().and_then(|_| log.last_message());
+    let message = message.map_or(String::new(), |message| format!(": {message}"));
+    format!("{how}, {memory}{advice}{message}")
 }
 
 /// The log of a trial's processes, to which each appends.
@@ -173,13 +201,13 @@ impl Log {
         self.file.try_clone().map_err(Error::io("open", &self.path))
     }
 
-    /// The last error, without its advice; or the panic; or the last line.
+    /// The last error, without its advice; or the panic; or the last line, which a launcher may have written.
     fn last_message(&self) -> Option<String> {
         let bytes = fs::read(&self.path).ok()?;
         let text = String::from_utf8_lossy(bytes.get(usize::try_from(self.start).ok()?..)?).into_owned();
         let error = text.lines().rev().find_map(|line| line.strip_prefix("error: ").map(str::to_string));
         let panic = || text.lines().find(|line| line.contains("panicked at")).map(str::to_string);
-        let last = || text.lines().rev().map(str::trim).find(|line| !line.is_empty()).map(str::to_string);
-        error.or_else(panic).or_else(last)
+        let last = text.lines().rev().map(str::trim).find(|line| !line.is_empty());
+        error.or_else(panic).or_else(|| last.map(|line| format!("the last line of its log is `{line}`")))
     }
 }

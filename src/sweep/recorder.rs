@@ -73,6 +73,17 @@ impl<'a> Recorder<'a> {
         Ok(trial)
     }
 
+    /// Reads which trials were enqueued meanwhile.
+    pub fn read_enqueued(&mut self) -> Result<()> {
+        self.journal.read_enqueued(&mut self.study).map_err(of_journal)
+    }
+
+    /// Begins a trial that was enqueued.
+    pub fn begin_waiting(&mut self, trial: usize, assignment: Assignment) -> Result<()> {
+        self.journal.begin_waiting(&mut self.study, trial, assignment, now()).map_err(of_journal)?;
+        self.report(SweepEvent::Began { trial })
+    }
+
     /// Records the epoch at which a leg is to pause. By it a trial that was interrupted before is told from one that
     /// has paused.
     pub fn begin_leg(&mut self, trial: usize, until_epoch: Option<u32>) -> Result<()> {
@@ -198,7 +209,7 @@ impl<'a> Recorder<'a> {
 
     /// Ends the trials that have paused and will not continue.
     pub fn prune_paused(&mut self) -> Result<()> {
-        let paused = |trial: &&Trial| !trial.is_finished();
+        let paused = |trial: &&Trial| trial.state == TrialState::Running;
         let paused: Vec<usize> = self.study.trials.iter().filter(paused).map(|trial| trial.number).collect();
         paused.into_iter().try_for_each(|trial| self.prune(trial))
     }

@@ -11,7 +11,7 @@ use super::error::of_journal;
 use super::outcome::{JOURNAL, PreparedData};
 use super::plan::SweepPlan;
 use crate::config::differences;
-use crate::data::{ReadOptions, load_events, resolve_inputs};
+use crate::data::{DataDigest, ReadOptions, load_events, resolve_inputs};
 use crate::{Error, OutputFile, Result};
 
 /// The journal's attributes.
@@ -68,26 +68,34 @@ pub fn go_on(folder: &Path, plan: &SweepPlan) -> Result<Option<(Journal, Study, 
             "begin a sweep in another folder",
         )
     })?;
-    check_data(&data)?;
-    for file in [Some(&data.train), data.validation.as_ref(), data.evaluation.as_ref()].into_iter().flatten()
-    {
-        if !Path::new(file).exists() {
-            let help = "run where the sweep was begun, or begin one in another folder";
-            return Err(Error::config(file.clone(), "the sweep's data is not there", help));
-        }
-    }
+    data.files().into_iter().try_for_each(|(file, blake3)| check_data(file, blake3, plan))?;
     Ok(Some((journal, study, data)))
 }
 
-/// Refuses training events that are not those that the sweep was begun on.
-fn check_data(data: &PreparedData) -> Result<()> {
-    let (events, _) =
-        load_events(&resolve_inputs(std::slice::from_ref(&data.train))?, &ReadOptions::default())?;
-    if events.digest().blake3 == data.blake3 {
-        return Ok(());
+/// What tells the events of a prepared file.
+///
+/// # Errors
+///
+/// Those of reading it.
+pub fn digest(file: &str, plan: &SweepPlan) -> Result<DataDigest> {
+    let options = ReadOptions { addresses: plan.base.model.addresses, ..ReadOptions::default() };
+    Ok(load_events(&resolve_inputs(&[file])?, &options)?.0.digest())
+}
+
+/// Refuses events that are not there, or are not those that the sweep was begun on. Version 0.1.0 kept the digest of the
+/// training events alone.
+fn check_data(file: &str, blake3: Option<&str>, plan: &SweepPlan) -> Result<()> {
+    if !Path::new(file).exists() {
+        let help = "run where the sweep was begun, or begin one in another folder";
+        return Err(Error::config(file, "the sweep's data is not there", help));
     }
-    let what = "these are not the events that the sweep was begun on";
-    Err(Error::config(data.train.clone(), what, "begin a sweep in another folder"))
+    match blake3 {
+        Some(blake3) if digest(file, plan)?.blake3 != blake3 => {
+            let what = "these are not the events that the sweep was begun on";
+            Err(Error::config(file, what, "begin a sweep in another folder"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_same(folder: &Path, then: &str, plan: &SweepPlan) -> Result<()> {
@@ -121,6 +129,8 @@ mod tests {
             evaluation,
             num_events: 1,
             blake3: "0".into(),
+            validation_blake3: None,
+            evaluation_blake3: None,
         };
         let (journal, study) = begin(folder.path(), &plan, &data).unwrap();
         let path = folder.path().join(JOURNAL);

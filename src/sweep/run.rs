@@ -118,6 +118,7 @@ impl<'a> Sweep<'a> {
 
     /// Begins the work that is next; false if there is none, or no room for it.
     fn begin_next(&mut self) -> Result<bool> {
+        self.recorder.read_enqueued()?;
         let under_way: UnderWay =
             self.running.iter().map(|(trial, running)| (*trial, running.until_epoch)).collect();
         match self.scheduler.next(self.recorder.study(), &under_way) {
@@ -129,6 +130,14 @@ impl<'a> Sweep<'a> {
                 self.recorder.report(SweepEvent::GoesOn { trial })?;
                 self.begin_leg(trial, until_epoch)
             }
+            Work::BeginWaiting { trial, assignment, until_epoch } => {
+                if !self.has_room(&assignment) {
+                    return Ok(false);
+                }
+                self.recorder.begin_waiting(trial, assignment)?;
+                self.begin_leg(trial, until_epoch)
+            }
+            Work::Refuse { trial, why } => self.recorder.fail(trial, why).map(|()| true),
             Work::Begin { assignment, until_epoch } => {
                 if !self.has_room(&assignment) {
                     return Ok(false);
@@ -223,10 +232,8 @@ impl<'a> Sweep<'a> {
             // The sweep stops: the trial continues when it is resumed.
             LegEnd::Stopped => Ok(()),
             LegEnd::Failed(Failure::OfProcess(why)) => self.recorder.fail(trial, why),
-            LegEnd::Failed(Failure::Terminated) if self.is_stopping() => Ok(()),
-            LegEnd::Failed(Failure::Terminated) => {
-                self.recorder.fail(trial, "somebody stopped its process".into())
-            }
+            LegEnd::Failed(Failure::Terminated(_)) if self.is_stopping() => Ok(()),
+            LegEnd::Failed(Failure::Terminated(why)) => self.recorder.fail(trial, why),
             // Neither the trial's fault nor its result.
             LegEnd::Failed(Failure::OfMachine(error)) => Err(error),
         }

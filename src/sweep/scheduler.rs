@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use ipsight_search::journal::enqueued_choices;
 use ipsight_search::sampler::Sampler;
 use ipsight_search::space::Assignment;
 use ipsight_search::study::{Study, Trial, TrialState};
@@ -19,6 +20,22 @@ pub enum Work {
         assignment: Assignment,
         /// The epoch at which it pauses; `None`: at its end.
         until_epoch: Option<u32>,
+    },
+    /// Begin a trial that somebody has enqueued.
+    BeginWaiting {
+        /// Its number.
+        trial: usize,
+        /// Its values: those that were asked for, and the sampler's.
+        assignment: Assignment,
+        /// The epoch at which it pauses; `None`: at its end.
+        until_epoch: Option<u32>,
+    },
+    /// End a trial that somebody has enqueued with values that are none of the search space.
+    Refuse {
+        /// Its number.
+        trial: usize,
+        /// What is wrong.
+        why: String,
     },
     /// Continue a trial that has paused or was interrupted.
     GoOn {
@@ -59,10 +76,15 @@ impl<'a> Scheduler<'a> {
 
     /// The next work of a free worker.
     pub fn next(&self, study: &Study, under_way: &UnderWay) -> Work {
-        let idle = |trial: &&Trial| !trial.is_finished() && !under_way.contains_key(&trial.number);
+        let idle =
+            |trial: &&Trial| trial.state == TrialState::Running && !under_way.contains_key(&trial.number);
         // Interrupted trials come first.
         if let Some(trial) = study.trials.iter().filter(idle).find(|trial| !self.is_paused(trial)) {
             return Work::GoOn { trial: trial.number, until_epoch: self.next_pause(trial) };
+        }
+        // A trial that somebody asked for is beyond the budgets of trials and epochs.
+        if let Some(trial) = study.trials.iter().find(|trial| trial.state == TrialState::Waiting) {
+            return self.begin_waiting(trial, study);
         }
         let epochs = self.plan.file.budget.epochs;
         if epochs.is_none_or(|epochs| self.epochs_spent(study, under_way) < epochs) {
@@ -84,6 +106,17 @@ impl<'a> Scheduler<'a> {
         let study = Study::new(self.plan.goal);
         let num = self.num_trials().map_or(limit, |num| limit.min(usize::try_from(num).unwrap_or(limit)));
         (0..num).map_while(|number| self.sampler.sample(number, &study)).collect()
+    }
+
+    fn begin_waiting(&self, waiting: &Trial, study: &Study) -> Work {
+        let trial = waiting.number;
+        match enqueued_choices(&self.plan.space, waiting) {
+            Ok(given) => {
+                let assignment = self.sampler.sample_with(trial, study, &given);
+                Work::BeginWaiting { trial, assignment, until_epoch: self.first_pause() }
+            }
+            Err(why) => Work::Refuse { trial, why },
+        }
     }
 
     fn new_trial(&self, study: &Study) -> Option<Assignment> {
@@ -135,6 +168,6 @@ impl<'a> Scheduler<'a> {
             // A trial that failed at once counts, too, or a sweep of such trials would not end.
             None => trained_epochs(trial, seeds).max(seeds),
         };
-        study.trials.iter().map(of_trial).sum()
+        study.trials.iter().filter(|trial| trial.state != TrialState::Waiting).map(of_trial).sum()
     }
 }

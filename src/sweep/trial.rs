@@ -190,6 +190,12 @@ fn figures_of(folder: &Path, epochs: &[Value]) -> Result<Value> {
     for name in ["discriminator_auc", "loss", "accuracy"] {
         figures.insert(name.into(), epochs.last().map_or(Value::Null, |epoch| epoch[name].clone()));
     }
+    // A model of one family has no figure of the other.
+    for name in ["discriminator_auc_ipv4", "discriminator_auc_ipv6"] {
+        if let Some(auc) = epochs.last().and_then(|epoch| epoch.get(name)) {
+            figures.insert(name.into(), auc.clone());
+        }
+    }
     figures.insert("positives_per_second".into(), json!(num_positives / seconds.max(1e-9)));
     figures.insert("seconds".into(), json!(seconds));
     figures.insert(NUM_EPOCHS.into(), json!(epochs.len()));

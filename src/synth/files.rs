@@ -1,6 +1,5 @@
 //! Generated logins as files in the format of the reference's example notebook, and the truth about them.
 
-use std::fs;
 use std::io::{self, Write};
 use std::iter;
 use std::path::Path;
@@ -10,6 +9,7 @@ use rayon::prelude::*;
 use super::attacks::{LabelledLogin, LabelledTest};
 use super::generate::GeneratedLogins;
 use super::login::{Login, USER_PREFIX};
+use crate::durable::create_folder;
 use crate::{Error, OutputFile, Result};
 
 /// Writes the logins as CSV into `folder`, which is created if it is missing.
@@ -31,7 +31,7 @@ use crate::{Error, OutputFile, Result};
 /// # Errors
 /// [`Error::Io`] with the path.
 pub fn write_files(logins: &GeneratedLogins, labelled: &LabelledTest, folder: &Path) -> Result<()> {
-    fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+    create_folder(folder)?;
     let unlabelled =
         [("train.csv", &logins.train), ("validation.csv", &logins.validation), ("test.csv", &logins.test)];
     let mut written = Vec::new();

@@ -1,7 +1,7 @@
 //! The file `thresholds.json`.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use super::calibration::Calibration;
 use super::threshold::Threshold;
 use super::wanted::ALLOW;
-use crate::durable::OutputFile;
 use crate::{Error, Result};
 
 /// The file's name in the model folder.
@@ -94,7 +93,12 @@ impl Thresholds {
         Self::read(&at, &text, weights).map(Some)
     }
 
-    fn read(at: &str, text: &[u8], weights: &str) -> Result<Self> {
+    /// Reads the text of a file of these weights. `at` is for messages.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Data`], as [`Thresholds::load`].
+    pub(crate) fn read(at: &str, text: &[u8], weights: &str) -> Result<Self> {
         let damaged = |what: String| Error::data(at, what, DAMAGED_HELP);
         let document: serde_json::Value =
             serde_json::from_slice(text).map_err(|error| damaged(format!("not JSON: {error}")))?;
@@ -132,20 +136,8 @@ impl Thresholds {
         })
     }
 
-    /// Writes the file into a model folder, whole or not at all.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Io`] where that fails.
-    pub fn save(&self, folder: &Path) -> Result<()> {
-        let path = folder.join(THRESHOLDS);
-        let mut file = OutputFile::create(&path)?;
-        file.write_all(self.text().as_bytes()).map_err(Error::io("write", &path))?;
-        file.commit()
-    }
-
     /// The file's text: a line for each threshold, and one for the tables, which nobody reads.
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let thresholds: Vec<String> =
             self.thresholds.iter().map(|threshold| format!("    {}", json(threshold))).collect();
         let body = format!(

@@ -22,7 +22,7 @@ impl FolderLock {
     /// [`Error::Config`] where another process holds it, [`Error::Io`] where it cannot be made or the file system
     /// knows no locks.
     pub fn take(folder: &Path) -> Result<Self> {
-        fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+        crate::durable::create_folder(folder)?;
         let path = folder.join(LOCK);
         loop {
             // What it holds does not matter, so nothing is cut off that another may look at.

@@ -8,7 +8,7 @@ use super::lock::FolderLock;
 use super::metrics::TrainEvent;
 use super::tensorboard::{self, EventWriter};
 use crate::config::Config;
-use crate::durable::{OutputFile, TEMPORARY_PREFIX};
+use crate::durable::{OutputFile, RUN_PREFIX};
 use crate::model_folder;
 use crate::{At, Error, Result};
 
@@ -39,12 +39,12 @@ impl RunFolder {
             fs::remove_dir_all(&tensorboard_path).map_err(Error::io("remove", &tensorboard_path))?;
         }
         fs::create_dir_all(&tensorboard_path).map_err(Error::io("create", &tensorboard_path))?;
-        OutputFile::write_all_to(&config_path, config.to_toml().as_bytes())?;
+        OutputFile::write_of_run(&config_path, config.to_toml().as_bytes())?;
         let known = match from {
             Some(checkpoint) => known_metrics(&metrics_path, checkpoint)?,
             None => String::new(),
         };
-        OutputFile::write_all_to(&metrics_path, known.as_bytes())?;
+        OutputFile::write_of_run(&metrics_path, known.as_bytes())?;
         let metrics =
             File::options().append(true).open(&metrics_path).map_err(Error::io("write", &metrics_path))?;
         let num_steps = from.map_or(0, |checkpoint| checkpoint.manifest().num_steps as i64);
@@ -172,12 +172,13 @@ fn known_metrics(path: &Path, checkpoint: &Checkpoint) -> Result<String> {
     Ok(String::from_utf8_lossy(&text).lines().filter(is_known).map(|line| format!("{line}\n")).collect())
 }
 
-/// Removes what a run that was killed while it wrote left half written.
+/// Removes what a run that was killed while it wrote left half written. What another verb is writing here stays, a report
+/// or scores.
 fn remove_half_written(path: &Path) -> Result<()> {
     crate::durable::remove_half_written(&path.join(MODEL))?;
     for entry in fs::read_dir(path).map_err(Error::io("read", path))? {
         let entry = entry.map_err(Error::io("read", path))?;
-        if entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX) {
+        if entry.file_name().to_string_lossy().starts_with(RUN_PREFIX) {
             fs::remove_file(entry.path()).map_err(Error::io("remove", entry.path()))?;
         }
     }

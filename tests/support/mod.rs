@@ -111,13 +111,7 @@ pub fn outcome(mut command: Command, stdin: &[u8]) -> Outcome {
     // A verb that fails early does not read its stdin.
     let _ = pipe.write_all(stdin);
     drop(pipe);
-    let output = child.wait_with_output().unwrap();
-    Outcome {
-        code: output.status.code(),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        args: args.join(" "),
-    }
+    Outcome { args: args.join(" "), ..Outcome::of(child) }
 }
 
 /// Writes the checksum into a manifest that was edited, as if it had been written so.
@@ -153,6 +147,17 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// That of a process whose stdin is closed, when it has ended.
+    pub fn of(child: std::process::Child) -> Self {
+        let output = child.wait_with_output().unwrap();
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            args: String::new(),
+        }
+    }
+
     /// Fails, showing everything, unless the exit code is this one and stderr holds every one of `words`.
     #[track_caller]
     pub fn expect(self, code: i32, words: &[&str]) -> Self {

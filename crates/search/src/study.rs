@@ -36,6 +36,8 @@ impl Goal {
 /// The state of a trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrialState {
+    /// It was enqueued and has not begun: [`Trial::enqueued`] has the values that it is to take.
+    Waiting,
     /// It trains, or it has paused and may train further.
     Running,
     /// It has finished.
@@ -53,8 +55,11 @@ pub struct Trial {
     pub number: usize,
     /// Its state.
     pub state: TrialState,
-    /// The value of each parameter.
+    /// The value of each parameter; none of a trial that waits.
     pub assignment: Assignment,
+    /// The values that somebody asked for by Optuna's `enqueue_trial`, by the names of parameters; `None` of a trial that
+    /// the sampler chose.
+    pub enqueued: Option<Map<String, Value>>,
     /// The metric that early stopping compares, by the number of epochs trained (from 1).
     pub intermediate: BTreeMap<u32, f64>,
     /// The metric that the goal is about, once the trial has ended. Of a pruned trial it is the last intermediate value,
@@ -79,6 +84,7 @@ impl Trial {
             number,
             state: TrialState::Running,
             assignment,
+            enqueued: None,
             intermediate: BTreeMap::new(),
             value: None,
             constraints: Vec::new(),
@@ -96,7 +102,7 @@ impl Trial {
 
     /// Whether it has ended, in any state.
     pub fn is_finished(&self) -> bool {
-        self.state != TrialState::Running
+        !matches!(self.state, TrialState::Waiting | TrialState::Running)
     }
 }
 

@@ -132,6 +132,21 @@ fn missing_columns_and_wrong_types_are_errors() {
     }
 }
 
+/// The file is that of `tests/golden/make_polars.py`.
+#[test]
+fn a_column_of_a_type_that_only_its_writer_knows_is_in_nobodys_way() {
+    let bytes = include_bytes!("polars_int128.parquet");
+    let (rows, _) = read_bytes(bytes, &ReadOptions::default()).unwrap();
+    assert_eq!(rows, ["user_1 203.0.113.7", "user_2 198.51.100.9"]);
+    let entity_column = Some("number".into());
+    let (error, code) = error_of(bytes, &ReadOptions { entity_column, ..ReadOptions::default() });
+    assert!(
+        error.starts_with("input: column `number` has a type that only its writer knows | an entity is"),
+        "{error}"
+    );
+    assert_eq!(code, 3);
+}
+
 #[test]
 fn a_truncated_file_is_an_error() {
     let bytes = write(vec![("entity", ips()), ("ip", ips())]);

@@ -1,5 +1,7 @@
 //! The parts of the page around the drawings and tables.
 
+use std::path::PathBuf;
+
 use ipsight_report::page::{self, csv_link, figure, section, tile};
 use ipsight_report::text::{escaped, grouped};
 
@@ -98,7 +100,7 @@ fn heading(evaluation: &Evaluation, subject: &Subject<'_>) -> String {
     let text = format!(
         "{} events of {}: {} {attacks}.",
         grouped(evaluation.num_events),
-        subject.data.join(", "),
+        listed(subject.data),
         grouped(evaluation.num_attacks)
     );
     format!(
@@ -152,12 +154,17 @@ fn numbers(evaluation: &Evaluation) -> String {
     )
 }
 
+fn listed(files: &[PathBuf]) -> String {
+    let files: Vec<_> = files.iter().map(|file| file.to_string_lossy()).collect();
+    files.join(", ")
+}
+
 fn training(subject: &Subject<'_>) -> String {
     let Subject { manifest, config, data, history } = subject;
     let training = &manifest.training;
     let optional = |value: Option<f64>| value.map(|value| format!("{value:.6}"));
     let weights = manifest.files.get("model.safetensors").map(|file| file.blake3.clone());
-    let files = |files: &[String]| Some(files.join(", ")).filter(|files| !files.is_empty());
+    let files = |files: &[PathBuf]| Some(listed(files)).filter(|files| !files.is_empty());
     let entries = [
         ("events", Some(grouped(training.num_events))),
         (

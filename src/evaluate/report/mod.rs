@@ -9,11 +9,11 @@ mod plots;
 mod subject;
 mod tables;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::durable::create_folder;
 use crate::evaluate::Evaluation;
-use crate::{Error, OutputFile, Result};
+use crate::{OutputFile, Result};
 
 pub use lost::points_lost;
 pub use subject::Subject;
@@ -22,7 +22,7 @@ pub use subject::Subject;
 ///
 /// # Errors
 ///
-/// [`Error::Io`] where that fails, [`Error::Config`] where `path` is a folder.
+/// [`crate::Error::Io`] where that fails, [`crate::Error::Config`] where `path` is a folder.
 pub fn write_html(path: &Path, evaluation: &Evaluation, subject: &Subject<'_>) -> Result<()> {
     OutputFile::write_all_to(path, html::page(evaluation, subject).as_bytes())
 }
@@ -32,9 +32,9 @@ pub fn write_html(path: &Path, evaluation: &Evaluation, subject: &Subject<'_>) -
 ///
 /// # Errors
 ///
-/// [`Error::Io`] where that fails.
+/// [`crate::Error::Io`] where that fails.
 pub fn write_plots(folder: &Path, evaluation: &Evaluation) -> Result<Vec<PathBuf>> {
-    fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+    create_folder(folder)?;
     let mut paths = Vec::new();
     for (name, svg) in plots::all(evaluation) {
         let path = folder.join(name).with_extension("svg");

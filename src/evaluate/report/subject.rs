@@ -1,5 +1,7 @@
 //! What a report says beside the figures.
 
+use std::path::PathBuf;
+
 use crate::config::Config;
 use crate::model_folder::Manifest;
 
@@ -11,7 +13,7 @@ pub struct Subject<'a> {
     /// The configuration that it was trained with.
     pub config: &'a Config,
     /// The inputs that were evaluated, as they were named.
-    pub data: &'a [String],
+    pub data: &'a [PathBuf],
     /// The inputs of the history, as they were named.
-    pub history: &'a [String],
+    pub history: &'a [PathBuf],
 }

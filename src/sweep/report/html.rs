@@ -60,6 +60,7 @@ fn heading(subject: &Subject<'_>) -> String {
         (counted(TrialState::Pruned), "pruned"),
         (counted(TrialState::Failed), "failed"),
         (counted(TrialState::Running), "running"),
+        (counted(TrialState::Waiting), "waiting"),
     ];
     let mut told = match num_infeasible(study) {
         0 => format!("{} complete", counted(TrialState::Complete)),
@@ -92,7 +93,7 @@ fn num_infeasible(study: &Study) -> usize {
 
 /// Seconds from the begin of the first trial to the end of the last.
 fn elapsed(study: &Study) -> Option<f64> {
-    let first = study.trials.iter().map(|trial| trial.started).reduce(f64::min)?;
+    let first = study.trials.iter().filter_map(tables::started).reduce(f64::min)?;
     let last = study.trials.iter().filter_map(|trial| trial.ended).reduce(f64::max)?;
     Some(last - first).filter(|seconds| seconds.is_finite() && *seconds >= 0.0)
 }

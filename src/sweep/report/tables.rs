@@ -32,10 +32,15 @@ pub fn trials_csv(space: &Space, study: &Study) -> String {
         row.extend(figures.iter().map(|name| trial.figures.get(*name).map_or(String::new(), figure_text)));
         row.push(trial.constraints.iter().map(f64::to_string).collect::<Vec<_>>().join(";"));
         row.push(trial.failure.clone().unwrap_or_default());
-        row.extend([trial.started.to_string(), number(trial.ended)]);
+        row.extend([number(started(trial)), number(trial.ended)]);
         write(row);
     }
     String::from_utf8_lossy(&writer.into_inner().unwrap_or_default()).into_owned()
+}
+
+/// When a trial began; `None` of one that was enqueued and has not.
+pub(super) fn started(trial: &Trial) -> Option<f64> {
+    Some(trial.started).filter(|started| *started > 0.0)
 }
 
 /// The names of all figures, in the order in which they first occur.
@@ -56,6 +61,7 @@ fn figure_text(figure: &Value) -> String {
 /// The state in a word.
 pub(super) fn state(trial: &Trial) -> &'static str {
     match trial.state {
+        TrialState::Waiting => "waiting",
         TrialState::Running => "running",
         TrialState::Complete => "complete",
         TrialState::Pruned => "pruned",

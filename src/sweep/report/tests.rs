@@ -57,6 +57,7 @@ fn study(space: &Space, num_trials: usize) -> Study {
             number,
             state,
             assignment,
+            enqueued: None,
             intermediate: (1..=epochs).map(|epoch| (epoch, value - 0.1 / f64::from(epoch))).collect(),
             value: (state != TrialState::Failed).then_some(value),
             constraints: if number % 5 == 4 { vec![0.25, -1.0] } else { vec![-0.5, 0.0] },

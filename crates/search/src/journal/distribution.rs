@@ -52,6 +52,39 @@ pub(super) fn choice(domain: &Domain, value: &Value) -> Option<Choice> {
     }
 }
 
+/// What a trial takes where Optuna has it as a value itself, where the domain has it.
+pub(super) fn external_choice(domain: &Domain, value: &Value) -> Option<Choice> {
+    let is_same = |choice: &toml::Value| {
+        let Ok(choice) = json::read(&categorical_choice(choice)) else { return false };
+        match (json::as_f64(&choice), json::as_f64(value)) {
+            (Some(choice), Some(value)) => choice == value,
+            _ => choice == *value,
+        }
+    };
+    match domain {
+        Domain::Values(values) => values.iter().position(is_same).map(Choice::Index),
+        Domain::Uniform { .. } | Domain::LogUniform { .. } => choice(domain, value),
+        Domain::Int { .. } | Domain::LogInt { .. } => {
+            let whole = json::as_f64(value).filter(|value| value.fract() == 0.0 && value.abs() < 9e15);
+            choice(domain, value).or_else(|| choice(domain, &Value::from(whole? as i64)))
+        }
+    }
+}
+
+/// The values of a domain, for messages.
+pub(super) fn described(domain: &Domain) -> String {
+    match domain {
+        Domain::Values(values) => {
+            let values: Vec<String> = values.iter().map(categorical_choice).collect();
+            format!("one of {}", values.join(", "))
+        }
+        Domain::Uniform { low, high } | Domain::LogUniform { low, high } => format!("from {low} to {high}"),
+        Domain::Int { low, high } | Domain::LogInt { low, high } => {
+            format!("a whole number from {low} to {high}")
+        }
+    }
+}
+
 fn attributes(kind: &str, attributes: &str) -> String {
     format!(r#"{{"name": "{kind}Distribution", "attributes": {{{attributes}}}}}"#)
 }

@@ -5,9 +5,13 @@
 //! part of an event that a killed process left at the end. A trial is one line with all its parameters. Its ending is
 //! `failure` and `constraints`, if there are any, and then the state.
 //!
+//! Optuna may write to it, too, also while it is open: a trial that its `enqueue_trial` adds is one to be run. Lines of our
+//! own carry a checksum, so that an edited value is noticed.
+//!
 //! A journal begins as a file with the line of [`first_line`], which the caller writes so that the file appears whole or
 //! not at all.
 
+mod chain;
 mod distribution;
 pub mod json;
 mod operations;
@@ -17,15 +21,17 @@ mod tests;
 
 use std::collections::btree_map::Entry;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use crate::space::{Assignment, Space};
+use crate::space::{Assignment, Choice, Space};
 use crate::study::{Goal, Study, Trial, TrialState};
 use crate::{Error, Result};
 
+use chain::Chain;
+use operations::Record;
 pub use operations::first_line;
 pub use replay::{Contents, read};
 
@@ -35,6 +41,10 @@ pub use replay::{Contents, read};
 pub struct Journal {
     path: PathBuf,
     file: File,
+    space: Space,
+    /// Bytes of the lines that were read or written and are in the study.
+    num_known_bytes: u64,
+    chain: Chain,
     /// The name of each parameter of the space, and its distribution.
     parameters: Vec<(String, String)>,
     study_attrs: Map<String, Value>,
@@ -68,14 +78,27 @@ impl Journal {
         let mut file = open_file(path)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(Error::io("read", path))?;
-        let Contents { name, study, attrs, num_whole_bytes } = read(path, &bytes, goal, space)?;
+        let Contents { name, study, attrs, num_whole_bytes, chain } = read(path, &bytes, goal, space)?;
         if name.is_none() {
             return Err(Error::Empty { path: path.into() });
         }
         if num_whole_bytes < bytes.len() {
             file.set_len(num_whole_bytes as u64).map_err(Error::io("truncate", path))?;
         }
-        Ok((Self::new(path, file, space, attrs), study))
+        let parameters = space.parameters.iter();
+        let parameters =
+            parameters.map(|p| (p.name.clone(), distribution::distribution(&p.domain))).collect();
+        let journal = Self {
+            path: path.into(),
+            file,
+            space: space.clone(),
+            num_known_bytes: num_whole_bytes as u64,
+            chain,
+            parameters,
+            study_attrs: attrs,
+            torn_at: None,
+        };
+        Ok((journal, study))
     }
 
     /// The study's attributes by their names: Optuna's user attributes.
@@ -119,9 +142,48 @@ impl Journal {
         assert_eq!(assignment.len(), self.parameters.len(), "an assignment of another space");
         let started = operations::micros(now);
         self.append(&operations::create_trial(&self.parameters, &assignment, started))?;
-        let number = study.trials.len();
-        study.trials.push(Trial::new(number, assignment, operations::seconds(started)));
-        Ok(number)
+        // Trials have numbers by the order of their lines, of which Optuna may have written some before this one.
+        let begun = |number| Trial::new(number, assignment.clone(), operations::seconds(started));
+        self.read_on(study, &begun)?.ok_or_else(|| Error::Corrupt {
+            at: self.path.display().to_string(),
+            what: "the file was cut off while it was in use".into(),
+        })
+    }
+
+    /// Reads what Optuna has written since the journal was opened or read last: trials that were enqueued, which then
+    /// wait in the study.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`]; [`Error::Corrupt`] for a line that is not JSON.
+    pub fn read_enqueued(&mut self, study: &mut Study) -> Result<()> {
+        self.read_on(study, &|number| Trial::new(number, Assignment::new(), 0.0)).map(drop)
+    }
+
+    /// Begins a trial that waits. `now` is in seconds since 1970, and is kept in whole microseconds.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    ///
+    /// # Panics
+    ///
+    /// If the trial does not wait, or the assignment is of another space.
+    pub fn begin_waiting(
+        &mut self,
+        study: &mut Study,
+        trial: usize,
+        assignment: Assignment,
+        now: f64,
+    ) -> Result<()> {
+        assert_eq!(assignment.len(), self.parameters.len(), "an assignment of another space");
+        assert_eq!(study.trials[trial].state, TrialState::Waiting, "trial {trial} does not wait");
+        let started = operations::micros(now);
+        self.append(&operations::begin_waiting(trial, &self.parameters, &assignment, started))?;
+        let begun = &mut study.trials[trial];
+        (begun.state, begun.assignment) = (TrialState::Running, assignment);
+        begun.started = operations::seconds(started);
+        Ok(())
     }
 
     /// Records the metric that early stopping compares after `epoch` epochs. An epoch that has a value keeps it.
@@ -189,23 +251,47 @@ impl Journal {
         self.file.sync_data().map_err(Error::io("sync", &self.path))
     }
 
-    fn new(path: &Path, file: File, space: &Space, study_attrs: Map<String, Value>) -> Self {
-        let parameters = space.parameters.iter();
-        let parameters =
-            parameters.map(|p| (p.name.clone(), distribution::distribution(&p.domain))).collect();
-        Self { path: path.into(), file, parameters, study_attrs, torn_at: None }
+    /// Adds the trials of the lines behind those that are known. A line of our own that begins one is of the trial that
+    /// `begun` makes by its number, which is returned; all others of ours are in the study.
+    fn read_on(&mut self, study: &mut Study, begun: &dyn Fn(usize) -> Trial) -> Result<Option<usize>> {
+        let mut bytes = Vec::new();
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(self.num_known_bytes))
+            .and_then(|_| file.read_to_end(&mut bytes))
+            .map_err(Error::io("read", &self.path))?;
+        let mut number = None;
+        for line in bytes.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n")) {
+            let record = Record::read(self.path.display().to_string(), line)?;
+            if record.integer("op_code")? == operations::CREATE_TRIAL {
+                let next = study.trials.len();
+                if record.is_own() {
+                    number = Some(next);
+                    study.trials.push(begun(next));
+                } else if let Some(trial) = replay::waiting_trial(&record, next, &self.space)? {
+                    study.trials.push(trial);
+                } else {
+                    return Err(record.error("another program has begun a trial of this sweep"));
+                }
+            }
+            self.num_known_bytes += line.len() as u64;
+        }
+        Ok(number)
     }
 
     /// Writes whole lines, all or none.
     fn append(&mut self, lines: &str) -> Result<()> {
         self.cut_torn()?;
+        let mut chain = self.chain.clone();
+        let lines = chain.seal(lines);
         let length = self.file.metadata().map_err(Error::io("read", &self.path))?.len();
         self.file.write_all(lines.as_bytes()).map_err(|error| {
             // The next line must not continue half of this one. If it cannot be removed now, it is before that line.
             self.torn_at = Some(length);
             let _ = self.cut_torn();
             Error::io("write", &self.path)(error)
-        })
+        })?;
+        self.chain = chain;
+        Ok(())
     }
 
     fn cut_torn(&mut self) -> Result<()> {
@@ -220,6 +306,25 @@ impl Journal {
 /// Opens for appending, because a dashboard may write to the file, too.
 fn open_file(path: &Path) -> Result<File> {
     File::options().read(true).append(true).open(path).map_err(Error::io("open", path))
+}
+
+/// The choices that a trial was enqueued with, by the positions of their parameters. `Err` says which value is none of the
+/// search space.
+pub fn enqueued_choices(space: &Space, trial: &Trial) -> std::result::Result<Vec<Option<Choice>>, String> {
+    let mut choices = vec![None; space.parameters.len()];
+    for (name, value) in trial.enqueued.iter().flatten() {
+        let position = space.parameters.iter().position(|parameter| parameter.name == *name);
+        let position = position.ok_or_else(|| {
+            let known: Vec<&str> = space.parameters.iter().map(|p| p.name.as_str()).collect();
+            format!("it was enqueued with `{name}`, which is not one of the parameters {}", known.join(", "))
+        })?;
+        let domain = &space.parameters[position].domain;
+        let choice = distribution::external_choice(domain, value).ok_or_else(|| {
+            format!("it was enqueued with {name} = {value}, not {}", distribution::described(domain))
+        })?;
+        choices[position] = Some(choice);
+    }
+    Ok(choices)
 }
 
 fn running(study: &mut Study, trial: usize) -> &mut Trial {

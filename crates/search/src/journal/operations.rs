@@ -10,6 +10,7 @@ use crate::space::Assignment;
 use crate::study::{Goal, TrialState};
 use crate::{Error, Result};
 
+use super::chain::Chain;
 use super::distribution::internal;
 use super::json;
 
@@ -17,6 +18,7 @@ pub(super) const CREATE_STUDY: u64 = 0;
 pub(super) const SET_STUDY_USER_ATTR: u64 = 2;
 pub(super) const SET_STUDY_SYSTEM_ATTR: u64 = 3;
 pub(super) const CREATE_TRIAL: u64 = 4;
+pub(super) const SET_TRIAL_PARAM: u64 = 5;
 pub(super) const SET_TRIAL_STATE_VALUES: u64 = 6;
 pub(super) const SET_TRIAL_INTERMEDIATE_VALUE: u64 = 7;
 pub(super) const SET_TRIAL_USER_ATTR: u64 = 8;
@@ -25,6 +27,8 @@ pub(super) const SET_TRIAL_SYSTEM_ATTR: u64 = 9;
 /// The system attribute by which Optuna tells whether a trial is feasible. Version 5 can name each constraint
 /// (`constraints:NAME`), but the list is what earlier versions and optuna-dashboard read.
 pub(super) const CONSTRAINTS: &str = "constraints";
+/// The system attribute that has the values with which Optuna's `enqueue_trial` queued a trial.
+pub(super) const FIXED_PARAMS: &str = "fixed_params";
 /// The user attribute that says why a trial has no result.
 pub(super) const FAILURE: &str = "failure";
 /// The system attribute that names what is looked for.
@@ -33,7 +37,8 @@ const METRIC_NAMES: &str = "study:metric_names";
 /// The line with which the journal of a new study begins, with its line feed.
 pub fn first_line(name: &str, goal: Goal) -> String {
     let (name, direction) = (json::string(name), direction(goal));
-    line(CREATE_STUDY, &format!(r#""study_name":{name},"directions":[{direction}]"#))
+    let line = line(CREATE_STUDY, &format!(r#""study_name":{name},"directions":[{direction}]"#));
+    Chain::default().seal(&line)
 }
 
 pub(super) fn set_study_attr(key: &str, value: &Value) -> String {
@@ -63,6 +68,34 @@ pub(super) fn create_trial(parameters: &[(String, String)], assignment: &Assignm
             r#""study_id":0,"datetime_start":"{time}","state":0,"distributions":{{{distributions}}},"params":{{{params}}}"#
         ),
     )
+}
+
+/// The beginning of a trial that waited: its parameters, and then that it runs.
+pub(super) fn begin_waiting(
+    trial: usize,
+    parameters: &[(String, String)],
+    assignment: &Assignment,
+    started: i64,
+) -> String {
+    let mut lines = String::new();
+    for ((name, distribution), choice) in parameters.iter().zip(assignment) {
+        if let Some(choice) = choice {
+            let (name, distribution, value) =
+                (json::string(name), json::string(distribution), internal(*choice));
+            lines += &line(
+                SET_TRIAL_PARAM,
+                &format!(
+                    r#""trial_id":{trial},"param_name":{name},"param_value_internal":{value},"distribution":{distribution}"#
+                ),
+            );
+        }
+    }
+    let (state, time) = (state_code(TrialState::Running), time(started));
+    lines
+        + &line(
+            SET_TRIAL_STATE_VALUES,
+            &format!(r#""trial_id":{trial},"state":{state},"values":null,"datetime_start":"{time}""#),
+        )
 }
 
 pub(super) fn set_intermediate(trial: usize, epoch: u32, value: f64) -> String {
@@ -104,13 +137,14 @@ fn direction(goal: Goal) -> u64 {
     }
 }
 
-/// Optuna's `TrialState`; its 4, of a trial that waits, has no counterpart.
+/// Optuna's `TrialState`.
 fn state_code(state: TrialState) -> u64 {
     match state {
         TrialState::Running => 0,
         TrialState::Complete => 1,
         TrialState::Pruned => 2,
         TrialState::Failed => 3,
+        TrialState::Waiting => 4,
     }
 }
 
@@ -136,9 +170,11 @@ fn micros_of(time: &str) -> Option<i64> {
     Some(time.parse::<Timestamp>().ok().or_else(without_offset)?.as_microsecond())
 }
 
-/// The worker's name only matters where several processes write to one journal.
+/// By the worker's name our own lines are known.
+const WORKER: &str = "ipsight";
+
 fn line(operation: u64, fields: &str) -> String {
-    format!("{{\"op_code\":{operation},\"worker_id\":\"ipsight\",{fields}}}\n")
+    format!("{{\"op_code\":{operation},\"worker_id\":\"{WORKER}\",{fields}}}\n")
 }
 
 /// A line that was read, and where.
@@ -161,6 +197,11 @@ impl Record {
     /// The error that a journal does not hold such a line.
     pub fn error(&self, what: impl Into<String>) -> Error {
         Error::Corrupt { at: self.at.clone(), what: what.into() }
+    }
+
+    /// Whether a sweep wrote it, and not Optuna.
+    pub fn is_own(&self) -> bool {
+        self.fields.get("worker_id").and_then(Value::as_str) == Some(WORKER)
     }
 
     pub fn integer(&self, name: &str) -> Result<u64> {
@@ -197,6 +238,30 @@ impl Record {
         self.field("directions", "one direction", |directions| {
             [Goal::Minimize, Goal::Maximize].into_iter().find(|goal| *directions == json!([direction(*goal)]))
         })
+    }
+
+    /// Whether a line sets this state.
+    pub fn has_state(&self, state: TrialState) -> bool {
+        self.fields.get("state") == Some(&json!(state_code(state)))
+    }
+
+    /// The values with which a trial was enqueued, and its user attributes.
+    pub fn enqueued(&self) -> Result<(Map<String, Value>, Map<String, Value>)> {
+        let object = |name: &str| match self.fields.get(name) {
+            None => Ok(Map::new()),
+            Some(_) => self.object(name).cloned(),
+        };
+        let values = match object("system_attrs")?.get(FIXED_PARAMS) {
+            None => Map::new(),
+            Some(Value::Object(values)) => values.clone(),
+            Some(_) => return Err(self.error(format!("`{FIXED_PARAMS}` is not an object"))),
+        };
+        Ok((values, object("user_attrs")?))
+    }
+
+    /// A value that may be anything.
+    pub fn any(&self, name: &str) -> Result<&Value> {
+        self.field(name, "there", Some)
     }
 
     /// The state of a trial that has ended.

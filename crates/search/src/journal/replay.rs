@@ -8,11 +8,12 @@ use crate::space::{Assignment, Choice, Parameter, Space};
 use crate::study::{Goal, Study, Trial, TrialState};
 use crate::{Error, Result};
 
+use super::chain::Chain;
 use super::distribution::{choice, distribution};
 use super::operations::{
     CONSTRAINTS, CREATE_STUDY, CREATE_TRIAL, FAILURE, Record, SET_STUDY_SYSTEM_ATTR, SET_STUDY_USER_ATTR,
-    SET_TRIAL_INTERMEDIATE_VALUE, SET_TRIAL_STATE_VALUES, SET_TRIAL_SYSTEM_ATTR, SET_TRIAL_USER_ATTR,
-    numbers,
+    SET_TRIAL_INTERMEDIATE_VALUE, SET_TRIAL_PARAM, SET_TRIAL_STATE_VALUES, SET_TRIAL_SYSTEM_ATTR,
+    SET_TRIAL_USER_ATTR, numbers,
 };
 
 /// What a journal holds.
@@ -26,6 +27,8 @@ pub struct Contents {
     pub attrs: Map<String, Value>,
     /// The length of the part that counts: up to the end of the last whole event.
     pub num_whole_bytes: usize,
+    /// The checksums up to there.
+    pub(super) chain: Chain,
 }
 
 /// Reads the bytes of a journal. `path` is for messages only.
@@ -34,17 +37,29 @@ pub struct Contents {
 ///
 /// [`Error::OtherStudy`] and [`Error::Corrupt`], as of the journal's `open`.
 pub fn read(path: &Path, bytes: &[u8], goal: Goal, space: &Space) -> Result<Contents> {
-    let contents = Contents { name: None, study: Study::new(goal), attrs: Map::new(), num_whole_bytes: 0 };
-    let mut replay = Replay { space, contents, ending: None };
+    let contents = Contents {
+        name: None,
+        study: Study::new(goal),
+        attrs: Map::new(),
+        num_whole_bytes: 0,
+        chain: Chain::default(),
+    };
+    let mut replay = Replay { space, contents, ending: None, beginning: None };
+    let mut chain = Chain::default();
     let mut num_bytes = 0;
     for (number, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
         if !line.ends_with(b"\n") {
             break;
         }
-        replay.apply(&Record::read(format!("{}:{}", path.display(), number + 1), line)?)?;
+        let record = Record::read(format!("{}:{}", path.display(), number + 1), line)?;
+        if record.is_own() && !chain.check(line) {
+            return Err(record.error("this line was edited, or one before it was edited or removed"));
+        }
+        replay.apply(&record)?;
         num_bytes += line.len();
-        if replay.ending.is_none() {
+        if replay.ending.is_none() && replay.beginning.is_none() {
             replay.contents.num_whole_bytes = num_bytes;
+            replay.contents.chain = chain.clone();
         }
     }
     Ok(replay.contents)
@@ -55,6 +70,13 @@ struct Replay<'a> {
     space: &'a Space,
     contents: Contents,
     ending: Option<PartOfEnding>,
+    beginning: Option<PartOfBeginning>,
+}
+
+/// The lines of the beginning of a trial that waited, before the last one.
+struct PartOfBeginning {
+    trial: usize,
+    assignment: Assignment,
 }
 
 /// The lines of a trial's ending before its last one.
@@ -71,9 +93,7 @@ impl Replay<'_> {
             return Err(record.error("the first line is not that of a study"));
         }
         if operation <= CREATE_TRIAL {
-            if let Some(ending) = &self.ending {
-                return Err(record.error(not_whole(ending)));
-            }
+            self.check_whole(record, None)?;
             if operation != CREATE_STUDY && record.integer("study_id")? != 0 {
                 return Err(record.error("there is one study, 0"));
             }
@@ -88,6 +108,8 @@ impl Replay<'_> {
             // Names of metrics, and notes of optuna-dashboard.
             SET_STUDY_SYSTEM_ATTR => Ok(()),
             CREATE_TRIAL => self.create_trial(record),
+            SET_TRIAL_PARAM => self.set_param(record),
+            SET_TRIAL_STATE_VALUES if record.has_state(TrialState::Running) => self.begin_waiting(record),
             SET_TRIAL_STATE_VALUES => self.end_trial(record),
             SET_TRIAL_INTERMEDIATE_VALUE => self.report(record),
             SET_TRIAL_USER_ATTR => self.set_trial_attr(record),
@@ -115,12 +137,17 @@ impl Replay<'_> {
     }
 
     fn create_trial(&mut self, record: &Record) -> Result<()> {
+        let number = self.contents.study.trials.len();
+        if let Some(trial) = waiting_trial(record, number, self.space)? {
+            self.contents.study.trials.push(trial);
+            return Ok(());
+        }
         if record.integer("state")? != 0 {
             return Err(record.error("the trial does not begin as one that runs"));
         }
         let assignment = self.assignment(record)?;
         let started = record.time("datetime_start")?;
-        self.contents.study.trials.push(Trial::new(self.contents.study.trials.len(), assignment, started));
+        self.contents.study.trials.push(Trial::new(number, assignment, started));
         Ok(())
     }
 
@@ -136,12 +163,7 @@ impl Replay<'_> {
             let found = distributions.get(&parameter.name).and_then(Value::as_str);
             let found =
                 found.ok_or_else(|| record.error(format!("`{}` has no distribution", parameter.name)))?;
-            let expected = distribution(&parameter.domain);
-            if found != expected {
-                return Err(other_space(record, &parameter.name, &format!("was {found}, not {expected}")));
-            }
-            let choice = choice(&parameter.domain, value);
-            choice.map(Some).ok_or_else(|| record.error(format!("`{}` cannot be {value}", parameter.name)))
+            read_choice(record, parameter, found, value).map(Some)
         };
         let assignment = parameters.iter().map(read).collect::<Result<Assignment>>()?;
         self.check_conditions(record, &assignment)?;
@@ -160,6 +182,40 @@ impl Replay<'_> {
                 Err(other_space(record, &self.space.parameters[position].name, &what))
             }
         }
+    }
+
+    /// A parameter of a trial that waited.
+    fn set_param(&mut self, record: &Record) -> Result<()> {
+        let number = self.running(record)?;
+        let trial = &self.contents.study.trials[number];
+        if trial.state != TrialState::Waiting {
+            return Err(record.error(format!("the parameters of trial {number} are known before")));
+        }
+        let name = record.text("param_name")?;
+        let Some(position) = self.space.parameters.iter().position(|parameter| parameter.name == name) else {
+            return Err(other_space(record, name, "is not in the search space"));
+        };
+        let (parameter, value) = (&self.space.parameters[position], record.any("param_value_internal")?);
+        let choice = read_choice(record, parameter, record.text("distribution")?, value)?;
+        let none = || PartOfBeginning { trial: number, assignment: trial.assignment.clone() };
+        self.beginning.get_or_insert_with(none).assignment[position] = Some(choice);
+        Ok(())
+    }
+
+    /// A trial that waited runs from now on.
+    fn begin_waiting(&mut self, record: &Record) -> Result<()> {
+        let number = self.running(record)?;
+        let trial = &self.contents.study.trials[number];
+        if trial.state != TrialState::Waiting {
+            return Err(record.error(format!("trial {number} runs before this line")));
+        }
+        let begun = self.beginning.take();
+        let assignment = begun.map_or_else(|| trial.assignment.clone(), |begun| begun.assignment);
+        self.check_conditions(record, &assignment)?;
+        let started = record.time("datetime_start")?;
+        let trial = &mut self.contents.study.trials[number];
+        (trial.state, trial.assignment, trial.started) = (TrialState::Running, assignment, started);
+        Ok(())
     }
 
     fn report(&mut self, record: &Record) -> Result<()> {
@@ -210,9 +266,7 @@ impl Replay<'_> {
     /// The number of the trial that a line is about, which has to be running.
     fn running(&self, record: &Record) -> Result<usize> {
         let number = record.integer("trial_id")? as usize;
-        if let Some(ending) = self.ending.as_ref().filter(|ending| ending.trial != number) {
-            return Err(record.error(not_whole(ending)));
-        }
+        self.check_whole(record, Some(number))?;
         match self.contents.study.trials.get(number) {
             None => Err(record.error(format!("there is no trial {number}"))),
             Some(trial) if trial.is_finished() => {
@@ -222,13 +276,46 @@ impl Replay<'_> {
         }
     }
 
+    /// Refuses a line between those of one event. `trial` is the one that it is about.
+    fn check_whole(&self, record: &Record, trial: Option<usize>) -> Result<()> {
+        let parts = [
+            (self.ending.as_ref().map(|part| part.trial), "ending"),
+            (self.beginning.as_ref().map(|part| part.trial), "beginning"),
+        ];
+        let other =
+            parts.into_iter().find_map(|(of, what)| Some((of.filter(|of| Some(*of) != trial)?, what)));
+        match other {
+            None => Ok(()),
+            Some((of, what)) => {
+                Err(record.error(format!("the {what} of trial {of} before this line is not whole")))
+            }
+        }
+    }
+
     fn ending(&mut self, trial: usize) -> &mut PartOfEnding {
         self.ending.get_or_insert_with(|| PartOfEnding { trial, failure: None, constraints: Vec::new() })
     }
 }
 
-fn not_whole(ending: &PartOfEnding) -> String {
-    format!("the ending of trial {} before this line is not whole", ending.trial)
+/// A trial that a line enqueues; `None` of a line that begins one otherwise. `number` is the trial's.
+pub(super) fn waiting_trial(record: &Record, number: usize, space: &Space) -> Result<Option<Trial>> {
+    if !record.has_state(TrialState::Waiting) {
+        return Ok(None);
+    }
+    let (values, figures) = record.enqueued()?;
+    let assignment = vec![None; space.parameters.len()];
+    let trial = Trial::new(number, assignment, 0.0);
+    Ok(Some(Trial { state: TrialState::Waiting, enqueued: Some(values), figures, ..trial }))
+}
+
+/// A parameter's value in Optuna's internal form, with the distribution that it came from.
+fn read_choice(record: &Record, parameter: &Parameter, found: &str, value: &Value) -> Result<Choice> {
+    let expected = distribution(&parameter.domain);
+    if found != expected {
+        return Err(other_space(record, &parameter.name, &format!("was {found}, not {expected}")));
+    }
+    let choice = choice(&parameter.domain, value);
+    choice.ok_or_else(|| record.error(format!("`{}` cannot be {value}", parameter.name)))
 }
 
 fn other_space(record: &Record, parameter: &str, what: &str) -> Error {

@@ -148,6 +148,8 @@ fn a_line_that_no_journal_holds_is_refused_by_its_number() {
         let (at, what) = refusal(format!("{whole}{line}\n"));
         assert!(at.ends_with(&format!("journal:{last}")) && what.contains(words), "{line}: {at} {what}");
     }
+    // Those of an earlier version had no checksums.
+    let whole = without_checks(&whole);
     let out_of_range = whole.replacen(r#""rate":0.01"#, r#""rate":0.5"#, 1);
     assert!(refusal(out_of_range).1.contains("`rate` cannot be 0.5"));
     // The state of trial 1 is the last of the three lines of its ending.
@@ -158,6 +160,108 @@ fn a_line_that_no_journal_holds_is_refused_by_its_number() {
     assert!(what.contains("ending of trial 1 before this line is not whole"), "{what}");
     let (_, what) = refusal(whole.lines().skip(1).map(|line| format!("{line}\n")).collect());
     assert!(what.contains("not that of a study"), "{what}");
+}
+
+#[test]
+fn a_value_that_was_edited_is_refused_by_its_line() {
+    let Written { folder: _folder, path, .. } = written();
+    let whole = fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = whole.split_inclusive('\n').collect();
+    for edited in 0..lines.len() {
+        // One digit of its last number before the checksum, or a letter of its last word.
+        let (fields, check) = lines[edited].split_once(",\"check\"").unwrap();
+        let at = fields.rfind(|char: char| char.is_ascii_alphanumeric()).unwrap();
+        let other = if &fields[at..=at] == "1" { "2" } else { "1" };
+        let line = format!("{}{other}{},\"check\"{check}", &fields[..at], &fields[at + 1..]);
+        let text: String = [&lines[..edited], &[line.as_str()], &lines[edited + 1..]].concat().concat();
+        fs::write(&path, text).unwrap();
+        match Journal::open(&path, Goal::Maximize, &space()) {
+            Err(Error::Corrupt { at, what }) => {
+                assert!(at.ends_with(&format!("journal:{}", edited + 1)), "{at}");
+                assert!(what.contains("edited") || what.contains("not a JSON object"), "{what}");
+            }
+            other => panic!("line {}: {other:?}", edited + 1),
+        }
+        let text: String = [&lines[..edited], &lines[edited + 1..]].concat().concat();
+        fs::write(&path, text).unwrap();
+        let opened = Journal::open(&path, Goal::Maximize, &space());
+        assert!(opened.is_err() || edited + 1 == lines.len(), "without line {}", edited + 1);
+    }
+    // An earlier version wrote no checksums; what is written from now on has them.
+    fs::write(&path, without_checks(&whole)).unwrap();
+    let (mut journal, mut study) = Journal::open(&path, Goal::Maximize, &space()).unwrap();
+    journal.finish(&mut study, 3, complete(0.5), 9.0).unwrap();
+    assert_eq!(Journal::open(&path, Goal::Maximize, &space()).unwrap().1, study);
+}
+
+/// As `enqueue_trial` of Optuna 5.0.0 writes it.
+fn enqueued(values: &str) -> String {
+    format!(
+        r#"{{"op_code":4,"worker_id":"6a0e-17","study_id":0,"datetime_start":null,"state":4,"value":null,"values":null,"distributions":{{}},"params":{{}},"user_attrs":{{"memo":"x"}},"system_attrs":{{"fixed_params":{values}}},"intermediate_values":{{}}}}"#
+    ) + "\n"
+}
+
+#[test]
+fn a_trial_that_optuna_enqueued_waits_and_begins() {
+    let (_folder, path) = empty_folder();
+    let (mut journal, mut study) = begun(&path, "s", Goal::Maximize);
+    let add = |line: &str| open_file(&path).unwrap().write_all(line.as_bytes()).unwrap();
+    let values = r#"{"model": "memory", "bits": "[0, 8, 12]", "rate": 0.01, "dim": 16.0, "cells": 5}"#;
+    // While the journal is open, before and after a trial of our own.
+    add(&enqueued(values));
+    assert_eq!(journal.begin_trial(&mut study, assignment(0), 5.0).unwrap(), 1);
+    add(&enqueued(r#"{"rate": 7}"#));
+    add("{\"op_code\":2,\"worker_id\":\"x\",\"study_id\":0,\"user_attr\":{\"note\":1}}\n{\"op_co");
+    journal.read_enqueued(&mut study).unwrap();
+    journal.read_enqueued(&mut study).unwrap();
+    let states: Vec<TrialState> = study.trials.iter().map(|trial| trial.state).collect();
+    assert_eq!(states, [TrialState::Waiting, TrialState::Running, TrialState::Waiting]);
+    assert_eq!(study.trials[0].figures["memo"], "x");
+    let choices = enqueued_choices(&space(), &study.trials[0]).unwrap();
+    let expected = [
+        Some(Choice::Index(1)),
+        Some(Choice::Index(0)),
+        Some(Choice::Float(0.01)),
+        None,
+        Some(Choice::Int(5)),
+        Some(Choice::Int(16)),
+    ];
+    assert_eq!(choices, expected);
+    let why = enqueued_choices(&space(), &study.trials[2]).unwrap_err();
+    assert!(why.contains("rate = 7") && why.contains("0.0001"), "{why}");
+    let unknown = Trial { enqueued: json!({"speed": 1}).as_object().cloned(), ..study.trials[2].clone() };
+    let why = enqueued_choices(&space(), &unknown).unwrap_err();
+    assert!(why.contains("`speed`") && why.contains("rate"), "{why}");
+
+    // The line that Optuna had begun is removed, as one that was cut off.
+    let (mut journal, mut study) = Journal::open(&path, Goal::Maximize, &space()).unwrap();
+    assert_eq!(study.trials.iter().map(|trial| trial.state).collect::<Vec<_>>(), states);
+    let before = (fs::read(&path).unwrap(), study.clone());
+    let sampled = assignment(1);
+    let given = space().assign(|position, _| choices[position].or(sampled[position]).unwrap());
+    journal.begin_waiting(&mut study, 0, given, 6.0).unwrap();
+    journal
+        .finish(&mut study, 2, Ending { state: TrialState::Failed, value: None, ..complete(0.0) }, 7.0)
+        .unwrap();
+    journal.finish(&mut study, 0, complete(0.5), 8.0).unwrap();
+    let whole = fs::read(&path).unwrap();
+    assert_eq!(Journal::open(&path, Goal::Maximize, &space()).unwrap().1, study);
+    // Cut off within its beginning, it still waits.
+    let first_state = whole.len() - before.0.len();
+    let begins =
+        before.0.len() + whole[before.0.len()..].windows(12).position(|w| w == b"\"op_code\":6,").unwrap();
+    for cut in [before.0.len() + 3, begins - 1, begins + 9] {
+        assert!(cut < before.0.len() + first_state);
+        fs::write(&path, &whole[..cut]).unwrap();
+        assert_eq!(Journal::open(&path, Goal::Maximize, &space()).unwrap().1, before.1, "{cut}");
+        assert_eq!(fs::read(&path).unwrap(), before.0);
+    }
+}
+
+fn without_checks(journal: &str) -> String {
+    let without =
+        |line: &str| line.split_once(",\"check\"").map_or(line.into(), |(fields, _)| format!("{fields}}}"));
+    journal.lines().map(|line| without(line) + "\n").collect()
 }
 
 #[test]

@@ -10,8 +10,8 @@ mod tpe;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::space::{Assignment, Space};
-use crate::study::Study;
+use crate::space::{Assignment, Choice, Space};
+use crate::study::{Study, Trial};
 
 /// How the next trial's values are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +69,8 @@ impl Sampler {
         }
     }
 
-    /// The values of trial `number` (from 0); `None` if the grid has fewer combinations. Only TPE looks at the study, and
+    /// The values of trial `number` (from 0); `None` if the grid has fewer combinations. A grid passes over trials that
+    /// were enqueued. Only TPE looks at the study, and
     /// there only at trials with lower numbers.
     ///
     /// # Panics
@@ -77,7 +78,11 @@ impl Sampler {
     /// If a trial's assignment is of another space.
     pub fn sample(&self, number: usize, study: &Study) -> Option<Assignment> {
         match self.method {
-            Method::Grid => grid::combination(&self.space, number as u64),
+            Method::Grid => {
+                let is_enqueued = |trial: &&Trial| trial.number < number && trial.enqueued.is_some();
+                let num_enqueued = study.trials.iter().filter(is_enqueued).count();
+                grid::combination(&self.space, (number - num_enqueued) as u64)
+            }
             Method::Random => Some(self.random(number)),
             Method::Sobol => Some(self.sobol(number)),
             Method::Tpe => {
@@ -85,6 +90,26 @@ impl Sampler {
                 tpe::sample(&self.space, number, study, &mut random).or_else(|| Some(self.random(number)))
             }
         }
+    }
+
+    /// The values of trial `number`, of which some are given, by the positions of their parameters. A grid draws the others
+    /// at random.
+    ///
+    /// # Panics
+    ///
+    /// As [`Sampler::sample`].
+    pub fn sample_with(&self, number: usize, study: &Study, given: &[Option<Choice>]) -> Assignment {
+        let sampled = match self.method {
+            Method::Grid => None,
+            Method::Random | Method::Sobol | Method::Tpe => self.sample(number, study),
+        };
+        let sampled = sampled.unwrap_or_else(|| self.random(number));
+        let mut random = self.generator(number as u64);
+        self.space.assign(|position, parameter| {
+            let unit = random.random();
+            // What varies through a given value was not sampled.
+            given[position].or(sampled[position]).unwrap_or_else(|| parameter.domain.from_unit(unit))
+        })
     }
 
     fn random(&self, number: usize) -> Assignment {

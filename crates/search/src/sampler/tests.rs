@@ -64,6 +64,28 @@ fn methods_are_found_by_their_names() {
 }
 
 #[test]
+fn a_grid_passes_over_trials_that_were_enqueued_and_values_that_are_given_stay() {
+    let space = space(vec![parameter(values(3), None), parameter(values(2), Some((0, &[2])))]);
+    let grid = Sampler::new(Method::Grid, space.clone(), 7);
+    let mut study = Study::new(Goal::Maximize);
+    study.trials = (0..3).map(|number| trial(number, TrialState::Complete, 0.5)).collect();
+    study.trials[1].enqueued = Some(Default::default());
+    let without = Study::new(Goal::Maximize);
+    assert_eq!(grid.sample(3, &study), grid.sample(2, &without));
+    assert_eq!(grid.sample(1, &study), grid.sample(1, &without));
+    for method in Method::ALL {
+        for number in 0..20 {
+            let sampler = Sampler::new(method, space.clone(), number as u64);
+            let found = sampler.sample_with(number, &without, &[Some(Choice::Index(2)), None]);
+            assert_eq!(found[0], Some(Choice::Index(2)));
+            assert!(matches!(found[1], Some(Choice::Index(0 | 1))), "it varies where the first is 2");
+            let found = sampler.sample_with(number, &without, &[None, Some(Choice::Index(1))]);
+            assert_eq!(found[1].is_some(), found[0] == Some(Choice::Index(2)));
+        }
+    }
+}
+
+#[test]
 fn a_grid_has_every_combination_once_and_in_order() {
     let space = space(vec![
         parameter(values(3), None),

@@ -58,7 +58,8 @@ fn best_candidate(good: &Parzen, bad: &Parzen, random: &mut impl Rng) -> Choice 
 /// Bad beside those of low rank are the failed ones and, so that parallel trials keep apart, those under way that have
 /// no value yet (the "constant liar").
 fn split(number: usize, study: &Study) -> Option<(Vec<&Trial>, Vec<&Trial>)> {
-    let before = || study.trials.iter().filter(|trial| trial.number < number);
+    let before =
+        || study.trials.iter().filter(|trial| trial.number < number && trial.state != TrialState::Waiting);
     let mut ranked: Vec<(Rank, &Trial)> =
         before().filter_map(|trial| Some((Rank::of(trial, study)?, trial))).collect();
     ranked.sort_by(|a, b| a.0.order(&b.0).then(a.1.number.cmp(&b.1.number)));
@@ -101,7 +102,7 @@ impl Rank {
                 (1, last.map_or(0, |(epochs, _)| *epochs), trial.value.or(last.map(|l| *l.1))?)
             }
             TrialState::Running => (1, *last?.0, *last?.1),
-            TrialState::Failed => return None,
+            TrialState::Failed | TrialState::Waiting => return None,
         };
         let rank = if trial.is_feasible() {
             Rank { class, epochs, loss: study.goal.loss(value) }
