@@ -31,6 +31,7 @@ mod sagemaker;
 mod score;
 mod scored_rows;
 mod serve;
+mod serve_log;
 mod sweep;
 mod sweep_preview;
 mod sweep_text;
