@@ -61,7 +61,8 @@ fn words(text: &str) -> Vec<String> {
 }
 
 /// Fails unless the server does all that it can: what is short and what is long, explanations, reloads, signals.
-fn check(server: &mut Server, what: &str) {
+/// A reload is answered with one of `reloads`.
+fn check(server: &mut Server, what: &str, reloads: &[u16]) {
     let long = "user_1,203.0.113.7\n".repeat(40_000);
     for _ in 0..2 {
         let mut client = Client::connect(server.address);
@@ -80,7 +81,7 @@ fn check(server: &mut Server, what: &str) {
         assert_eq!(client.post("/v1/explain", "application/json", explain).unwrap().0, 200, "{what}");
         server.signal("HUP");
         let (status, body) = admin.post("/reload", "text/plain", "").unwrap();
-        assert_eq!(status, 200, "{what}: {body}");
+        assert!(reloads.contains(&status), "{what}: {status} {body}");
         // The watcher looks meanwhile.
         std::thread::sleep(std::time::Duration::from_millis(50));
         assert!(server.runs(), "{what}");
@@ -92,6 +93,7 @@ fn check(server: &mut Server, what: &str) {
 fn each_says_so_or_holds(
     limits: &[u64],
     codes: &[i32],
+    reloads: &[u16],
     reasons: &[&str],
     start: impl Fn(u64) -> Result<Server, Ended>,
 ) {
@@ -100,7 +102,7 @@ fn each_says_so_or_holds(
         match start(*limit) {
             Ok(mut server) => {
                 assert!(i > 0, "{limit}: the tightest limit changes nothing");
-                check(&mut server, &format!("a limit of {limit}"));
+                check(&mut server, &format!("a limit of {limit}"), reloads);
                 server.stop();
                 has_held = true;
             }
@@ -143,8 +145,8 @@ fn few_threads_are_an_error_at_the_start_or_enough() {
         return;
     };
     let cores = std::thread::available_parallelism().unwrap().get() as u64;
-    let limits = [1, 2, 4, 4 + cores, 4 + 2 * cores, 4 + 3 * cores, 8 + 4 * cores];
-    each_says_so_or_holds(&limits, &[5], &["cannot start the thread"], |limit| {
+    let limits = [1, 2, 4, 4 + cores, 4 + 2 * cores, 4 + 3 * cores, 8 + 5 * cores];
+    each_says_so_or_holds(&limits, &[5], &[200], &["cannot start the thread"], |limit| {
         let mut limiter = words(&format!("prlimit --nproc={limit}:{limit}"));
         limiter.extend(user.clone());
         start(&limiter, &[&FEW_CONNECTIONS[..], &WATCHING].concat())
@@ -155,7 +157,7 @@ fn few_threads_are_an_error_at_the_start_or_enough() {
 fn few_open_files_are_an_error_at_the_start_or_enough() {
     let limits = [16, 64, 128, 192, 256, 1024];
     let reasons = ["--max-connections", "open files", "Too many open files"];
-    each_says_so_or_holds(&limits, &[2, 4, 5], &reasons, |limit| {
+    each_says_so_or_holds(&limits, &[2, 4, 5], &[200], &reasons, |limit| {
         let limiter = words(&format!("prlimit --nofile={limit}:{limit}"));
         let mut server = start(&limiter, &[&FEW_CONNECTIONS[..], &WATCHING].concat())?;
         // More connections than there may be, of which none says a word: they cost others their place, and end it for none.
@@ -181,7 +183,8 @@ fn little_memory_is_an_error_at_the_start_or_enough() {
     let limits = [16 * mib, 64 * mib, 128 * mib, 192 * mib, 384 * mib, 2048 * mib];
     let queue = ["--max-queue-bytes", "16000000", "--max-body-bytes", "4000000"];
     let reasons = ["memory", "limit of data", "cannot start the thread"];
-    each_says_so_or_holds(&limits, &[5], &reasons, |limit| {
+    // There may be no room for a second copy of the model beside what the allocator keeps.
+    each_says_so_or_holds(&limits, &[5], &[200, 507], &reasons, |limit| {
         let limiter = words(&format!("prlimit --data={limit}:{limit}"));
         let mut server = start(&limiter, &[&FEW_CONNECTIONS[..], &WATCHING, &queue].concat())?;
         // As much as may be at once, and more: answered or refused, and the server is there after it.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use ipsight::device::ComputeDevice;
 use ipsight::model_folder::Placement;
 use ipsight::serve::{
     self, Access, AccessFiles, AtStart, Limits, Listeners, ModelBounds, Models, Scoring, Service,
@@ -169,8 +170,9 @@ pub fn serve(model: &Path, at_start: AtStart, listen: SocketAddr, options: &Serv
     let access = Access::read(options.access_files())?;
     check_addresses(listen, options, &access)?;
     // What a thread is needed for has it before it begins.
-    let runtime = serve::runtime()?;
-    let models = load_models(model, at_start, options, &limits)?;
+    let device = options.device.choose()?;
+    let runtime = serve::runtime(&device)?;
+    let models = load_models(model, at_start, device, options, &limits)?;
     let has_tls = access.has_tls();
     let service_options =
         ServiceOptions { log_requests: options.log_requests, manages_models: options.manage_models };
@@ -222,11 +224,16 @@ fn check_addresses(listen: SocketAddr, options: &ServeOptions, access: &Access) 
     Ok(())
 }
 
-fn load_models(model: &Path, at_start: AtStart, options: &ServeOptions, limits: &Limits) -> Result<Models> {
+fn load_models(
+    model: &Path,
+    at_start: AtStart,
+    device: ComputeDevice,
+    options: &ServeOptions,
+    limits: &Limits,
+) -> Result<Models> {
     let start = Instant::now();
     let scoring = Scoring { attack_prior: options.attack_prior, unseen: options.unseen.unseen };
-    let models =
-        Models::load(model, at_start, options.device.choose()?, scoring, options.model_bounds(limits))?;
+    let models = Models::load(model, at_start, device, scoring, options.model_bounds(limits))?;
     for model in models.all().values() {
         talk!("model {}, version {}", one_line(&model.name), model.version());
     }

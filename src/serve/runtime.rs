@@ -2,13 +2,16 @@
 
 use std::error::Error as _;
 use std::io;
-use std::panic::catch_unwind;
+use std::panic::{UnwindSafe, catch_unwind, set_hook, take_hook};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use burn::tensor::Tensor;
 use tokio::runtime::{Builder, Runtime};
 
+use crate::device::ComputeDevice;
+use crate::tensors::read_floats;
 use crate::{Error, Result};
 
 /// The name of the runtime's threads in errors.
@@ -17,20 +20,22 @@ const ANSWERING: &str = "answering";
 /// How long started threads may take to run, on a machine that has little time for them.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Starts the threads that compute, which are the process's own, and the runtime.
+/// Starts the threads that compute on a device, which are the process's own, and the runtime. To be called while the
+/// process has one thread: what panics meanwhile for want of another says nothing.
 ///
 /// # Errors
 ///
 /// [`Error::Process`] where the system gives too few threads.
-pub fn runtime() -> Result<Runtime> {
+pub fn runtime(device: &ComputeDevice) -> Result<Runtime> {
     start_computing()?;
+    start_multiplying(device)?;
     let count = thread::available_parallelism().map_or(1, usize::from);
     probe(count)?;
     let started = Arc::new((Mutex::new(0), Condvar::new()));
     let counter = started.clone();
     // It panics where not even one thread can be started, and starts fewer than it was asked for where it can start one:
     // what nobody runs would wait for ever.
-    let built = catch_unwind(|| {
+    let built = quietly(|| {
         Builder::new_multi_thread()
             .worker_threads(count)
             .thread_name(ANSWERING)
@@ -41,8 +46,7 @@ pub fn runtime() -> Result<Runtime> {
             })
             .build()
     });
-    let none = || io::Error::from(io::ErrorKind::WouldBlock);
-    let runtime = built.unwrap_or_else(|_| Err(none())).map_err(Error::thread(ANSWERING))?;
+    let runtime = built.unwrap_or_else(|| Err(no_thread())).map_err(Error::thread(ANSWERING))?;
     let running = started.0.lock().unwrap_or_else(PoisonError::into_inner);
     let wait = started.1.wait_timeout_while(running, START_TIMEOUT, |running| *running < count);
     let (running, _) = wait.unwrap_or_else(PoisonError::into_inner);
@@ -50,7 +54,7 @@ pub fn runtime() -> Result<Runtime> {
         true => {
             drop(running);
             runtime.shutdown_background();
-            Err(Error::thread(ANSWERING)(none()))
+            Err(Error::thread(ANSWERING)(no_thread()))
         }
         false => Ok(runtime),
     }
@@ -66,6 +70,36 @@ fn start_computing() -> Result<()> {
             None => Ok(()),
         },
     }
+}
+
+/// Starts the threads of the crate that multiplies matrices on the CPU, which are started by the first product, and of
+/// which one that cannot be started is a panic.
+fn start_multiplying(device: &ComputeDevice) -> Result<()> {
+    if !device.is_cpu() {
+        return Ok(());
+    }
+    let device = device.device.clone();
+    let product = quietly(move || {
+        let ones = || Tensor::<2>::ones([16, 16], &device);
+        read_floats(ones().matmul(ones()))
+    });
+    match product {
+        Some(product) => product.map(drop),
+        None => Err(Error::thread("multiplying")(no_thread())),
+    }
+}
+
+/// The result of work; `None`, and not a word on stderr, where it panics.
+fn quietly<T>(work: impl FnOnce() -> T + UnwindSafe) -> Option<T> {
+    let hook = take_hook();
+    set_hook(Box::new(|_| ()));
+    let result = catch_unwind(work);
+    set_hook(hook);
+    result.ok()
+}
+
+fn no_thread() -> io::Error {
+    io::ErrorKind::WouldBlock.into()
 }
 
 /// Starts as many threads as the runtime is to have, all at once, and ends them: a runtime does not say that it has fewer.
