@@ -195,7 +195,6 @@ fn a_refusal_arrives_at_a_client_that_is_still_sending() {
         let answer = send_all_first(server.address, &head, 20_000_000);
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{line}: {answer}");
     }
-    // A client that never ends does not keep its connection: it is reset at last, or closed.
     server.stop();
 }
 

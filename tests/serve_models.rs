@@ -91,7 +91,7 @@ fn a_name_is_a_name_and_labels_and_lines_escape_the_rest() {
 }
 
 #[test]
-fn models_are_managed_behind_the_operators_address_unless_told_otherwise() {
+fn models_are_managed_behind_the_operators_address_unless_a_flag_says_otherwise() {
     let folder = models(&["a", "b"]);
     let server = Server::start(folder.path(), "models", &QUIET);
     let mut client = Client::connect(server.address);

@@ -98,7 +98,7 @@ mod tests {
             std::fs::write(&path, &content).unwrap();
             let entry = file_entry(&path).unwrap();
             let copy = Placement::Copied.verified(&path, Some(&entry)).unwrap();
-            assert_eq!(copy.as_ptr().align_offset(8), 0);
+            assert!(num_bytes == 0 || copy.as_ptr().align_offset(8) == 0);
             std::fs::write(&path, vec![7; num_bytes + 1]).unwrap();
             assert!(copy == content, "{num_bytes}");
             for placement in [Placement::Copied, Placement::InPlace] {

@@ -141,7 +141,7 @@ impl Queue {
             let batch = Batch { num_requests: jobs.len(), num_records };
             {
                 let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-                // What panics is those requests' loss, not the thread's.
+                // What panics fails for these requests, and the thread stays.
                 let _ = catch_unwind(AssertUnwindSafe(|| score(jobs)));
             }
             on_batch(batch);

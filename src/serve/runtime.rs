@@ -21,7 +21,7 @@ const ANSWERING: &str = "answering";
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Starts the threads that compute on a device, which are the process's own, and the runtime. To be called while the
-/// process has one thread: what panics meanwhile for want of another says nothing.
+/// process has one thread: panics for want of another are errors, and print nothing.
 ///
 /// # Errors
 ///
@@ -89,7 +89,7 @@ fn start_multiplying(device: &ComputeDevice) -> Result<()> {
     }
 }
 
-/// The result of work; `None`, and not a word on stderr, where it panics.
+/// The result of work; `None`, with nothing on stderr, where it panics.
 fn quietly<T>(work: impl FnOnce() -> T + UnwindSafe) -> Option<T> {
     let hook = take_hook();
     set_hook(Box::new(|_| ()));

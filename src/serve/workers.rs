@@ -81,7 +81,7 @@ impl Workers {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does jobs until the threads are to end. One that panics is its caller's loss, not the thread's.
+    /// Does jobs until the threads are to end. One that panics fails for its caller, and the thread stays.
     fn work(&self) {
         while let Some(job) = self.next() {
             let _ = catch_unwind(AssertUnwindSafe(job));
@@ -109,7 +109,7 @@ mod tests {
     #[tokio::test]
     async fn a_job_that_panics_costs_no_thread_and_what_is_too_much_is_refused() {
         let workers = Workers::start("testing", 1, 1).unwrap();
-        let failed = workers.run(|| -> u8 { panic!("a job's own fault") }).await;
+        let failed = workers.run(|| -> u8 { panic!("this job fails") }).await;
         assert_eq!(failed.unwrap_err().status, 500);
         assert_eq!(workers.run(|| 7).await, Ok(7));
         let (release, wait) = std::sync::mpsc::channel::<()>();
