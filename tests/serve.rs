@@ -92,6 +92,11 @@ impl Server {
         self.connect().ask("GET", path, &[], b"")
     }
 
+    /// Asks the operator's address.
+    fn manage(&self, method: &str, path: &str, body: impl AsRef<[u8]>) -> Response {
+        Client::new(self.admin).ask(method, path, &[], body.as_ref())
+    }
+
     fn reload(&self) -> Response {
         Client::new(self.admin).ask("POST", "/reload", &[], b"")
     }
@@ -651,16 +656,19 @@ fn several_models_are_served_by_name() {
     server.get("/v1/model").expect_refusal(404, "ResourceNotFound", &["plain, wide"]);
 
     let described = |name: &str| json!({ "modelName": name, "modelUrl": format!("models/{name}") });
-    assert_eq!(server.get("/models").json(), json!({ "models": [described("plain"), described("wide")] }));
-    assert_eq!(server.get("/models/wide").json(), described("wide"));
-    let delete = |name: &str| server.connect().ask("DELETE", &format!("/models/{name}"), &[], b"");
+    assert_eq!(
+        server.manage("GET", "/models", "").json(),
+        json!({ "models": [described("plain"), described("wide")] })
+    );
+    assert_eq!(server.manage("GET", "/models/wide", "").json(), described("wide"));
+    let delete = |name: &str| server.manage("DELETE", &format!("/models/{name}"), "");
     assert_eq!(delete("wide").status, 200);
     delete("wide").expect_refusal(404, "ResourceNotFound", &[]);
     assert_eq!(server.reload().status, 200);
-    server.get("/models/wide").expect_refusal(404, "ResourceNotFound", &[]);
+    server.manage("GET", "/models/wide", "").expect_refusal(404, "ResourceNotFound", &[]);
 
     let load = |name: &str, url: &str| {
-        server.post("/models", &[], json!({ "model_name": name, "url": url }).to_string())
+        server.manage("POST", "/models", json!({ "model_name": name, "url": url }).to_string())
     };
     for url in ["..", "", "/etc", "../wide", "/opt/ml/models/wide", "."] {
         load("wide", url).expect_refusal(404, "ResourceNotFound", &["no such model"]);
@@ -669,7 +677,7 @@ fn several_models_are_served_by_name() {
         assert_eq!(load(name, url).status, 200, "{name} {url}");
     }
     load("wide", "wide").expect_refusal(409, "ValidationError", &[]);
-    server.post("/models", &[], "{}").expect_refusal(400, "ValidationError", &["model_name"]);
+    server.manage("POST", "/models", "{}").expect_refusal(400, "ValidationError", &["model_name"]);
     assert_eq!(one("/models/wide/invoke", &[]).json(), one("/models/other/invoke", &[]).json());
     assert_eq!(server.reload().json()["models"].as_array().unwrap().len(), 3);
 

@@ -19,12 +19,13 @@ class Load:
     pause_ms: int = 0  # of a connection before a request, on average
     threads: int = 1
     statuses: bool = False  # count answers by status
+    path: str = "/invocations"
 
     def start(self, side, events, seconds):
         """wrk, running."""
         command = [
             *("wrk", "-t", min(self.threads, self.connections), "-c", self.connections, "-d", f"{seconds}s"),
-            *("--timeout", "10s", "-s", SCRIPT, f"{side.url}/invocations", "--"),
+            *("--timeout", "10s", "-s", SCRIPT, f"{side.url}{self.path}", "--"),
             *(events, self.format, self.records, self.pause_ms, *(["statuses"] if self.statuses else [])),
         ]
         return subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

@@ -79,9 +79,10 @@ function done(summary, latency)
    end
    local errors = summary.errors
    io.write(string.format(
-      '{"requests":%d,"seconds":%f,"p50_us":%f,"p99_us":%f,"max_us":%f,"statuses":{%s},'
+      '{"requests":%d,"seconds":%f,"p50_us":%f,"p99_us":%f,"p999_us":%f,"max_us":%f,"statuses":{%s},'
          .. '"connect_errors":%d,"read_errors":%d,"write_errors":%d,"timeouts":%d,"status_errors":%d}\n',
-      summary.requests, summary.duration / 1e6, latency:percentile(50), latency:percentile(99), latency.max,
+      summary.requests, summary.duration / 1e6, latency:percentile(50), latency:percentile(99),
+      latency:percentile(99.9), latency.max,
       table.concat(statuses, ","),
       errors.connect, errors.read, errors.write, errors.timeout, errors.status))
 end

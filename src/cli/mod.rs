@@ -32,6 +32,7 @@ mod score;
 mod scored_rows;
 mod serve;
 mod shell;
+mod serve_log;
 mod sweep;
 mod sweep_preview;
 mod sweep_text;

@@ -62,7 +62,11 @@ pub fn run(args: SagemakerArgs) -> Result<()> {
             let container = Container::new(&root);
             options.insecure = true;
             match std::env::var(MULTI_MODEL).is_ok_and(|value| value.eq_ignore_ascii_case("true")) {
-                true => serve(&container.models_path(), AtStart::None, listen, &options),
+                true => {
+                    // The platform loads and unloads them where it sends requests.
+                    options.manage_models = true;
+                    serve(&container.models_path(), AtStart::None, listen, &options)
+                }
                 false => serve(&container.model_path(), AtStart::All, listen, &options),
             }
         }

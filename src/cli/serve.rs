@@ -5,15 +5,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use ipsight::device::ComputeDevice;
+use ipsight::model_folder::Placement;
 use ipsight::serve::{
-    self, AtStart, Limits, Listeners, Models, Scoring, ServeEvent, Service, Tokens, is_guarded, tls,
+    self, Access, AccessFiles, AtStart, Limits, Listeners, ModelBounds, Models, Scoring, Service,
+    ServiceOptions,
 };
 use ipsight::{At, Error, Result};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_rustls::TlsAcceptor;
 
 use super::common_args::{DeviceArg, UnseenArg, parse_prior};
+use super::serve_log::{one_line, tell};
 
 /// Connections that may wait to be accepted: a crowd that comes at once must not be turned away by the system.
 const BACKLOG: u32 = 4096;
@@ -33,9 +36,16 @@ pub struct ServeArgs {
 /// What every way of serving takes.
 #[derive(Args)]
 pub struct ServeOptions {
-    /// Where to listen for GET /metrics and POST /reload; nowhere by default
+    /// Where to listen for GET /metrics, POST /reload and, of several models, /models; nowhere by default
     #[arg(long, value_name = "ADDR")]
     admin_listen: Option<SocketAddr>,
+    /// List, load and unload models on --listen, too (`sagemaker serve` does)
+    #[arg(long)]
+    pub manage_models: bool,
+    /// Map a model's files where they lie instead of copying them into memory: processes share it. A folder must then
+    /// be replaced by renaming, and never be written to while it is served
+    #[arg(long)]
+    map_in_place: bool,
     #[command(flatten)]
     device: DeviceArg,
     /// Certificate chain (PEM) with which both addresses speak TLS
@@ -96,6 +106,13 @@ struct LimitArgs {
     /// Explanations at one time; past them 503
     #[arg(long, value_name = "N", default_value_t = Limits::default().max_explanations)]
     max_explanations: usize,
+    /// Models at one time, by name
+    #[arg(long, value_name = "N", default_value_t = 4096)]
+    max_models: usize,
+    /// Bytes of the files of all models, those of one folder once; the memory that is available at the start, by default,
+    /// and no bound with --map-in-place
+    #[arg(long, value_name = "BYTES")]
+    max_model_bytes: Option<u64>,
     /// Seconds for the head of a request, from its first byte, and for a TLS handshake
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = parse_seconds)]
     header_timeout: f64,
@@ -150,35 +167,52 @@ pub fn run(args: ServeArgs) -> Result<()> {
 pub fn serve(model: &Path, at_start: AtStart, listen: SocketAddr, options: &ServeOptions) -> Result<()> {
     let limits = options.limits.limits();
     limits.check()?;
-    let tokens = options.auth_token_file.as_deref().map(Tokens::read).transpose()?.unwrap_or_default();
-    let tls = match (&options.tls_cert, &options.tls_key) {
-        (Some(certificate), Some(key)) => Some(tls(certificate, key)?),
-        _ => None,
-    };
-    check_addresses(listen, options, tls.is_some(), &tokens)?;
-    let models = load_models(model, at_start, options)?;
-    let service = Service::new(models, limits, tokens, options.log_requests, Box::new(tell));
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(Error::process("start the threads of the server"))?;
+    let access = Access::read(options.access_files())?;
+    check_addresses(listen, options, &access)?;
+    // What a thread is needed for has it before it begins.
+    let device = options.device.choose()?;
+    let runtime = serve::runtime(&device)?;
+    let models = load_models(model, at_start, device, options, &limits)?;
+    let has_tls = access.has_tls();
+    let service_options =
+        ServiceOptions { log_requests: options.log_requests, manages_models: options.manage_models };
+    let service = Service::start(models, limits, access, service_options, Box::new(tell))?;
     let served = runtime.block_on(async {
-        let listeners = bind_all(listen, options.admin_listen, tls)?;
         let stop = stop_signal(service.clone())?;
+        let listeners = bind_all(listen, options.admin_listen, has_tls)?;
         let interval =
             (options.watch_interval > 0.0).then(|| Duration::from_secs_f64(options.watch_interval));
-        serve::serve(service, listeners, interval, stop).await
+        serve::serve(service, listeners, interval, stop).await;
+        Ok(())
     });
     // Requests that were cut off must not hold the process.
     runtime.shutdown_background();
     served
 }
 
+impl ServeOptions {
+    fn access_files(&self) -> AccessFiles {
+        let tls = self.tls_cert.clone().zip(self.tls_key.clone());
+        AccessFiles { tokens: self.auth_token_file.clone(), tls }
+    }
+
+    fn model_bounds(&self, limits: &Limits) -> ModelBounds {
+        let placement = if self.map_in_place { Placement::InPlace } else { Placement::Copied };
+        let max_bytes = match (self.limits.max_model_bytes, self.map_in_place) {
+            (Some(bytes), _) => bytes,
+            (None, true) => u64::MAX,
+            (None, false) => ModelBounds::available_bytes(),
+        };
+        let reserved_bytes = ModelBounds::of_requests(limits);
+        ModelBounds { placement, max_models: self.limits.max_models, max_bytes, reserved_bytes }
+    }
+}
+
 /// Refuses addresses that others can reach, unless the way there is safe or that is not wanted.
-fn check_addresses(listen: SocketAddr, options: &ServeOptions, has_tls: bool, tokens: &Tokens) -> Result<()> {
+fn check_addresses(listen: SocketAddr, options: &ServeOptions, access: &Access) -> Result<()> {
     let addresses = [("listen", Some(listen)), ("admin_listen", options.admin_listen)];
     for (name, address) in addresses.into_iter().filter_map(|(name, address)| Some((name, address?))) {
-        if !options.insecure && !is_guarded(address, has_tls, tokens) {
+        if !options.insecure && !access.is_guarded(address) {
             return Err(Error::config(
                 At::option_of(name, address),
                 "others can reach this address",
@@ -190,29 +224,31 @@ fn check_addresses(listen: SocketAddr, options: &ServeOptions, has_tls: bool, to
     Ok(())
 }
 
-fn load_models(model: &Path, at_start: AtStart, options: &ServeOptions) -> Result<Models> {
+fn load_models(
+    model: &Path,
+    at_start: AtStart,
+    device: ComputeDevice,
+    options: &ServeOptions,
+    limits: &Limits,
+) -> Result<Models> {
     let start = Instant::now();
     let scoring = Scoring { attack_prior: options.attack_prior, unseen: options.unseen.unseen };
-    let models = Models::load(model, at_start, options.device.choose()?, scoring)?;
+    let models = Models::load(model, at_start, device, scoring, options.model_bounds(limits))?;
     for model in models.all().values() {
-        talk!("model {}, version {}", model.name, model.version());
+        talk!("model {}, version {}", one_line(&model.name), model.version());
     }
     talk!("ready after {:.3} s", start.elapsed().as_secs_f64());
     Ok(models)
 }
 
-fn bind_all(
-    listen: SocketAddr,
-    admin_listen: Option<SocketAddr>,
-    tls: Option<TlsAcceptor>,
-) -> Result<Listeners> {
-    let scheme = if tls.is_some() { "https" } else { "http" };
+fn bind_all(listen: SocketAddr, admin_listen: Option<SocketAddr>, has_tls: bool) -> Result<Listeners> {
+    let scheme = if has_tls { "https" } else { "http" };
     let admin = match admin_listen {
         Some(address) => Some(bind("admin_listen", address, &format!("admin on {scheme}"))?),
         None => None,
     };
     let service = bind("listen", listen, &format!("listening on {scheme}"))?;
-    Ok(Listeners { service, admin, tls })
+    Ok(Listeners { service, admin })
 }
 
 /// Binds the address that an option gives.
@@ -241,37 +277,8 @@ fn stop_signal(service: Arc<Service>) -> Result<impl Future<Output = ()>> {
             tokio::select! {
                 _ = terminate.recv() => return,
                 _ = interrupt.recv() => return,
-                _ = hang_up.recv() => {
-                    let service = service.clone();
-                    let _ = tokio::task::spawn_blocking(move || service.reload(true)).await;
-                }
+                _ = hang_up.recv() => service.request_reload(),
             }
         }
     })
-}
-
-fn tell(event: ServeEvent<'_>) {
-    match event {
-        ServeEvent::Reloaded(reloaded) => match &reloaded.outcome {
-            Ok(version) => talk!("model {}, version {version}", reloaded.name),
-            Err(error) => {
-                talk!("model {} stays as it was: {error}", reloaded.name);
-                talk_help(error);
-            }
-        },
-        ServeEvent::ReloadFailed(error) => {
-            talk!("models stay as they were: {error}");
-            talk_help(error);
-        }
-        ServeEvent::Request { method, route, status, seconds } => {
-            talk!("{method} {route} {status} {:.6} s", seconds);
-        }
-        ServeEvent::Draining => talk!("stopping: no new connections, requests in flight are finished"),
-    }
-}
-
-fn talk_help(error: &Error) {
-    for line in error.help().iter().flat_map(|help| help.lines()) {
-        talk!("  help: {line}");
-    }
 }

@@ -281,6 +281,13 @@ impl Config {
         Self::of_layers(&layers)
     }
 
+    /// [`Config::load`] of a file's text, which errors call `name`.
+    pub(crate) fn from_text(name: &str, text: &str) -> Result<Config> {
+        let mut layers = Layers::default();
+        layers.add_text(name, text)?;
+        Self::of_layers(&layers)
+    }
+
     /// Validates layers and takes what they say over the defaults; errors as of [`Config::load`].
     pub(crate) fn of_layers(layers: &Layers) -> Result<Config> {
         let problems = check::check(Self::schema(), layers.table());

@@ -14,8 +14,8 @@ use crate::config::Config;
 use crate::device::{ComputeDevice, MemoryPlan};
 use crate::model::{IpInsightsConfig, VECTORS};
 use crate::model_folder::{
-    FOLDED, FOLDED_PRIOR, Manifest, PRIOR, ROW_COUNTS, VerifiedFolder, check_entity_hash, entity_filter,
-    floats, map_and_verify, numbers, read_detector,
+    FOLDED, FOLDED_PRIOR, Manifest, PRIOR, Placement, ROW_COUNTS, VerifiedFolder, check_entity_hash,
+    entity_filter, floats, numbers, open_and_verify, read_detector,
 };
 use crate::thresholds::Thresholds;
 
@@ -42,7 +42,17 @@ impl LoadedModel {
     /// [`crate::Error::Io`] where a file is missing, [`crate::Error::Data`] where one is damaged, [`crate::Error::Device`] where the
     /// model does not fit.
     pub fn load(folder: &Path, device: &ComputeDevice) -> Result<Self> {
-        let model = Self::load_without_thresholds(folder, device)?;
+        Self::load_into(folder, device, Placement::InPlace)
+    }
+
+    /// [`LoadedModel::load`] with a choice of where its bytes lie: a process that lives long, and whose folder others
+    /// may write to, copies them.
+    ///
+    /// # Errors
+    ///
+    /// As [`LoadedModel::load`], and [`crate::Error::Device`] where there is no memory for a copy.
+    pub fn load_into(folder: &Path, device: &ComputeDevice, placement: Placement) -> Result<Self> {
+        let model = Self::without_thresholds(folder, device, placement)?;
         let thresholds = Thresholds::load(folder, model.manifest.weights_digest()?)?;
         Ok(Self { thresholds, ..model })
     }
@@ -54,7 +64,12 @@ impl LoadedModel {
     ///
     /// As [`LoadedModel::load`], but none for the thresholds.
     pub fn load_without_thresholds(folder: &Path, device: &ComputeDevice) -> Result<Self> {
-        let VerifiedFolder { manifest, config, weights, folded, detector } = map_and_verify(folder)?;
+        Self::without_thresholds(folder, device, Placement::InPlace)
+    }
+
+    fn without_thresholds(folder: &Path, device: &ComputeDevice, placement: Placement) -> Result<Self> {
+        let VerifiedFolder { manifest, config, weights, folded, detector } =
+            open_and_verify(folder, placement)?;
         check_entity_hash(folder, &manifest)?;
         let plan = MemoryPlan::for_scoring(&config, &device.limits)?;
         let model = IpInsightsConfig::of(&config, plan.max_rows_per_shard);

@@ -35,9 +35,13 @@ pub(crate) fn map(path: &Path) -> Result<Bytes> {
 
 /// Compares the bytes of a file with what a manifest says of it.
 pub(crate) fn verify(path: &Path, bytes: &[u8], expected: Option<&FileEntry>) -> Result<()> {
-    let found = entry_of(bytes);
+    compare(path, &entry_of(bytes), expected)
+}
+
+/// Compares what was found of a file with what a manifest says of it.
+pub(super) fn compare(path: &Path, found: &FileEntry, expected: Option<&FileEntry>) -> Result<()> {
     match expected {
-        Some(expected) if *expected == found => Ok(()),
+        Some(expected) if expected == found => Ok(()),
         Some(expected) if expected.bytes != found.bytes => Err(Error::data(
             path.display().to_string(),
             format!("{} bytes instead of the manifest's {}", found.bytes, expected.bytes),

@@ -15,6 +15,9 @@ pub const HEAD: &str = "head.safetensors";
 
 pub(crate) const CONFIG: &str = "config.toml";
 
+/// Every file that the manifest can name, and itself.
+pub(crate) const FILES: [&str; 6] = [MANIFEST, CONFIG, WEIGHTS, FOLDED_WEIGHTS, HISTORY, HEAD];
+
 /// How many events each table row was trained on, in the first epoch of the run and of those that it began from,
 /// `[N]`, beside the weights.
 pub(crate) const ROW_COUNTS: &str = "entity_row_counts";

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use burn::tensor::Device;
 
-use super::checksums::{map, verify};
 use super::entity_filter::EntityFilter;
 use super::layout::{CONFIG, DAMAGED_HELP, FOLDED_WEIGHTS, HEAD, HISTORY, MANIFEST, ROW_COUNTS, WEIGHTS};
 use super::manifest::{Manifest, check_entity_hash, read_manifest};
+use super::placement::Placement;
 use super::stored_tensors::{Tensors, entity_filter, floats, numbers};
 use crate::config::{Config, DetectorKind};
 use crate::history::Detector;
@@ -20,7 +20,7 @@ use crate::{Error, Result};
 ///
 /// [`Error::Io`] where a file is missing, [`Error::Data`] where one is damaged.
 pub fn read_and_verify(folder: &Path) -> Result<(Manifest, Config)> {
-    let VerifiedFolder { manifest, config, .. } = map_and_verify(folder)?;
+    let VerifiedFolder { manifest, config, .. } = open_and_verify(folder, Placement::InPlace)?;
     check_entity_hash(folder, &manifest)?;
     Ok((manifest, config))
 }
@@ -31,7 +31,7 @@ pub fn read_and_verify(folder: &Path) -> Result<(Manifest, Config)> {
 ///
 /// As [`read_and_verify`].
 pub fn read_with_detector(folder: &Path) -> Result<(Manifest, Config, Option<Detector>)> {
-    let VerifiedFolder { manifest, config, detector, .. } = map_and_verify(folder)?;
+    let VerifiedFolder { manifest, config, detector, .. } = open_and_verify(folder, Placement::InPlace)?;
     check_entity_hash(folder, &manifest)?;
     Ok((manifest, config, detector.map(read_detector).transpose()?))
 }
@@ -59,7 +59,8 @@ pub(crate) struct StoredWeights {
 impl StoredWeights {
     /// Maps a model folder and checks every checksum; errors as of [`read_and_verify`].
     pub(crate) fn open(folder: &Path) -> Result<Self> {
-        let VerifiedFolder { manifest, config, weights, detector, .. } = map_and_verify(folder)?;
+        let VerifiedFolder { manifest, config, weights, detector, .. } =
+            open_and_verify(folder, Placement::InPlace)?;
         Ok(Self { manifest, config, weights, detector: detector.map(read_detector).transpose()? })
     }
 
@@ -85,16 +86,15 @@ pub(crate) struct VerifiedFolder {
     pub(crate) detector: Option<[Tensors; 2]>,
 }
 
-pub(crate) fn map_and_verify(folder: &Path) -> Result<VerifiedFolder> {
+pub(crate) fn open_and_verify(folder: &Path, placement: Placement) -> Result<VerifiedFolder> {
     let manifest = read_manifest(folder)?;
     let verified = |name: &str| {
         let path = folder.join(name);
-        let bytes = map(&path)?;
-        verify(&path, &bytes, manifest.files.get(name)).map(|()| Tensors { path, bytes })
+        placement.verified(&path, manifest.files.get(name)).map(|bytes| Tensors { path, bytes })
     };
+    // What is read is what was verified: the file is not opened again.
+    let config = read_config(&verified(CONFIG)?)?;
     let (weights, folded) = (verified(WEIGHTS)?, verified(FOLDED_WEIGHTS)?);
-    verified(CONFIG)?;
-    let config = Config::load(Some(&folder.join(CONFIG)), &[])?;
     let h = &config.hyperparameters;
     let shape = (h.num_entity_vectors, h.vector_dim, h.num_ip_encoder_layers);
     if shape != (manifest.num_entity_vectors, manifest.vector_dim, manifest.num_ip_encoder_layers) {
@@ -106,4 +106,20 @@ pub(crate) fn map_and_verify(folder: &Path) -> Result<VerifiedFolder> {
         DetectorKind::History => Some([verified(HISTORY)?, verified(HEAD)?]),
     };
     Ok(VerifiedFolder { manifest, config, weights, folded, detector })
+}
+
+fn read_config(file: &Tensors) -> Result<Config> {
+    let name = file.path.display().to_string();
+    let text =
+        str::from_utf8(&file.bytes).map_err(|_| Error::data(&name, "it is no UTF-8 text", DAMAGED_HELP))?;
+    Config::from_text(&name, text)
+}
+
+/// The bytes of the files of a model folder, as its manifest says: what a copy of it takes.
+///
+/// # Errors
+///
+/// [`Error::Io`] where the manifest cannot be read, [`Error::Data`] where it is damaged.
+pub(crate) fn num_file_bytes(folder: &Path) -> Result<u64> {
+    Ok(read_manifest(folder)?.files.values().fold(0, |sum: u64, file| sum.saturating_add(file.bytes)))
 }

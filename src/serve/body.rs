@@ -24,10 +24,13 @@ pub struct Budget {
     max: usize,
 }
 
-/// Bytes taken from a [`Budget`] until it is dropped.
-pub struct Share {
+/// Bytes taken from a [`Budget`] until it and its clones are dropped: work that outlives its request keeps one.
+#[derive(Clone)]
+pub struct Share(Arc<Taken>);
+
+struct Taken {
     budget: Arc<Budget>,
-    bytes: usize,
+    bytes: AtomicUsize,
 }
 
 /// A body that was read, and its share of the budget, which it holds as long as it is worked on.
@@ -49,16 +52,21 @@ impl Budget {
 }
 
 impl Share {
+    fn of(budget: &Arc<Budget>) -> Self {
+        Self(Arc::new(Taken { budget: budget.clone(), bytes: AtomicUsize::new(0) }))
+    }
+
     /// Takes more. What has not come takes nothing: a client that announces much and sends little holds little. A
     /// request that is alone has bounds of its own, and is not refused.
     ///
     /// # Errors
     ///
     /// 503 where there is no more.
-    pub fn grow(&mut self, bytes: usize) -> Result<(), Refusal> {
-        self.bytes += bytes;
-        let used = self.budget.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        match used > self.budget.max && used > self.bytes {
+    pub fn grow(&self, bytes: usize) -> Result<(), Refusal> {
+        let Taken { budget, bytes: own } = &*self.0;
+        let own = own.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let used = budget.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        match used > budget.max && used > own {
             true => Err(Refusal::busy("too many bytes wait already: try again later")),
             false => Ok(()),
         }
@@ -66,13 +74,14 @@ impl Share {
 
     /// A response that holds this share, cut to its length, until it is written: a client that takes nothing of it
     /// makes no room.
-    pub fn until_written(mut self, response: Vec<u8>) -> Bytes {
+    pub fn until_written(self, response: Vec<u8>) -> Bytes {
         if response.len() <= SHORT_RESPONSE {
             return response.into();
         }
-        let more = self.bytes.saturating_sub(response.capacity());
-        self.budget.used.fetch_sub(more, Ordering::Relaxed);
-        self.bytes -= more;
+        let Taken { budget, bytes } = &*self.0;
+        let more = bytes.load(Ordering::Relaxed).saturating_sub(response.capacity());
+        budget.used.fetch_sub(more, Ordering::Relaxed);
+        bytes.fetch_sub(more, Ordering::Relaxed);
         Bytes::from_owner(Response { bytes: response, _share: self })
     }
 }
@@ -89,9 +98,9 @@ impl AsRef<[u8]> for Response {
     }
 }
 
-impl Drop for Share {
+impl Drop for Taken {
     fn drop(&mut self) {
-        self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.budget.used.fetch_sub(self.bytes.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 }
 
@@ -122,7 +131,7 @@ async fn read_frames(
     limits: &Limits,
     budget: &Arc<Budget>,
 ) -> Result<Held, Refusal> {
-    let mut share = Share { budget: budget.clone(), bytes: 0 };
+    let share = Share::of(budget);
     // Memory that is not written to is none, so what was announced may be reserved.
     let mut all = BytesMut::with_capacity(announced.unwrap_or(0).min(LARGEST_RESERVED));
     while let Some(frame) = body.frame().await {

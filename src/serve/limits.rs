@@ -4,8 +4,15 @@ use std::time::Duration;
 
 use crate::{At, Error, Result};
 
-/// Open files that are not connections: listeners, the runtime's own, a model being loaded.
-const OTHER_FILES: u64 = 64;
+/// Connections past the bound that are answered at one time; those past these are closed without an answer.
+pub const NUM_ANSWERED: usize = 64;
+
+/// Connections for the operator, which are counted apart: a service that is full can be looked at.
+pub const MAX_ADMIN_CONNECTIONS: usize = 32;
+
+/// Open files that are no connections of the service: those of the operator and past the bound, listeners, the
+/// runtime's own, a model being loaded.
+const OTHER_FILES: u64 = (NUM_ANSWERED + MAX_ADMIN_CONNECTIONS + 32) as u64;
 
 /// A platform stops a server that takes longer to end: Amazon SageMaker after 30 s.
 const MAX_DRAIN: Duration = Duration::from_secs(25);

@@ -1,24 +1,24 @@
 //! Connections: accepted up to a bound, and kept only as long as their client takes part.
 
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use super::limits::Limits;
+use super::limits::{Limits, NUM_ANSWERED};
+use super::patient::{Patient, Phase};
 use super::service::Service;
 
 /// The head of a request may be this long, in bytes; what is longer is answered 431.
@@ -26,9 +26,6 @@ const MAX_HEAD: usize = 64 << 10;
 
 /// Headers of a request.
 const MAX_HEADERS: usize = 100;
-
-/// Connections past the bound that are answered at one time; those past these are closed without an answer.
-const NUM_ANSWERED: usize = 64;
 
 /// How long a connection past the bound is read from, so that its client can read the answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
@@ -41,10 +38,9 @@ const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: appl
     x-amzn-errortype: ServiceUnavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 60\r\n\r\n\
     {\"Message\":\"too many connections are open: try again later\"}";
 
-/// A place to listen, what is said there, and how.
+/// A place to listen, and what is said there.
 pub struct Endpoint {
     pub listener: TcpListener,
-    pub tls: Option<TlsAcceptor>,
     pub router: Router,
 }
 
@@ -90,7 +86,8 @@ pub async fn accept(endpoint: Endpoint, service: Arc<Service>, mut connections: 
         };
         match connections.open.clone().try_acquire_owned() {
             Ok(permit) => {
-                let (tls, router) = (endpoint.tls.clone(), endpoint.router.clone());
+                // The certificate of now: it may be another one than at the start.
+                let (tls, router) = (service.access.acceptor(), endpoint.router.clone());
                 let (service, stop) = (service.clone(), connections.stop.clone());
                 tokio::spawn(async move {
                     let _open = (permit, service.metrics.open_connection());
@@ -100,7 +97,7 @@ pub async fn accept(endpoint: Endpoint, service: Arc<Service>, mut connections: 
             Err(_) => {
                 service.metrics.refuse_connection();
                 if let Ok(permit) = connections.answered.clone().try_acquire_owned()
-                    && endpoint.tls.is_none()
+                    && !service.access.has_tls()
                 {
                     tokio::spawn(async move {
                         let _answered = permit;
@@ -149,9 +146,8 @@ async fn serve_connection(
     mut stop: watch::Receiver<bool>,
 ) {
     let router = TowerToHyperService::new(router);
-    let service = service_fn(|request| {
-        phase.begin_request();
-        let response = router.call(request);
+    let service = service_fn(|request: Request<Incoming>| {
+        let response = router.call(request.map(|body| phase.begin_request(body)));
         let phase = &phase;
         async move {
             let response = response.await;
@@ -175,159 +171,5 @@ async fn serve_connection(
     if timeout(LAST_REQUESTS, connection.as_mut()).await.is_err() {
         connection.as_mut().graceful_shutdown();
         let _ = connection.await;
-    }
-}
-
-/// What a connection waits for: as the stream sees bytes and the service requests.
-#[derive(Default)]
-struct Phase {
-    /// Whether a request is being answered: what is read then is its body.
-    in_request: AtomicBool,
-}
-
-impl Phase {
-    fn begin_request(&self) {
-        self.in_request.store(true, Ordering::Relaxed);
-    }
-
-    fn end_request(&self) {
-        self.in_request.store(false, Ordering::Relaxed);
-    }
-
-    fn is_in_request(&self) -> bool {
-        self.in_request.load(Ordering::Relaxed)
-    }
-}
-
-/// What is being waited for between two requests, and since when.
-#[derive(Clone, Copy)]
-enum Waiting {
-    /// Nothing is: a request is being answered.
-    No,
-    /// The first byte of a request.
-    Idle(Instant),
-    /// The rest of its head.
-    Head(Instant),
-}
-
-/// A stream that gives a client up which begins no request, does not end its head, or takes nothing of a response,
-/// for too long.
-struct Patient<S> {
-    stream: S,
-    phase: Arc<Phase>,
-    idle_timeout: Duration,
-    header_timeout: Duration,
-    write_timeout: Duration,
-    waiting: Waiting,
-    /// Goes off at the latest when a head that begins now would be late, and is then set again: a request sets none.
-    read_alarm: Pin<Box<Sleep>>,
-    /// Set while nothing can be written.
-    write_alarm: Option<Pin<Box<Sleep>>>,
-}
-
-impl<S> Patient<S> {
-    fn new(stream: S, phase: Arc<Phase>, limits: &Limits) -> Self {
-        Self {
-            stream,
-            phase,
-            idle_timeout: limits.idle_timeout,
-            header_timeout: limits.header_timeout,
-            write_timeout: limits.write_timeout,
-            waiting: Waiting::Idle(Instant::now()),
-            read_alarm: Box::pin(sleep(limits.header_timeout.min(limits.idle_timeout))),
-            write_alarm: None,
-        }
-    }
-
-    /// Notes that something was read.
-    fn has_read(&mut self) {
-        self.waiting = match self.waiting {
-            _ if self.phase.is_in_request() => Waiting::No,
-            Waiting::No | Waiting::Idle(_) => Waiting::Head(Instant::now()),
-            head => head,
-        };
-    }
-
-    /// Whether what is waited for is late. Called while there is nothing to read.
-    fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if self.phase.is_in_request() {
-            self.waiting = Waiting::No;
-        } else if matches!(self.waiting, Waiting::No) {
-            self.waiting = Waiting::Idle(Instant::now());
-        }
-        while self.read_alarm.as_mut().poll(context).is_ready() {
-            let now = Instant::now();
-            let late = match self.waiting {
-                Waiting::No => now + self.header_timeout,
-                Waiting::Idle(since) => since + self.idle_timeout,
-                Waiting::Head(since) => since + self.header_timeout,
-            };
-            if late <= now {
-                return Poll::Ready(());
-            }
-            self.read_alarm.as_mut().reset(late.min(now + self.header_timeout));
-        }
-        Poll::Pending
-    }
-
-    /// Passes `outcome` on, or an error where it has been pending for too long.
-    fn watch<T>(&mut self, outcome: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
-        if outcome.is_ready() {
-            self.write_alarm = None;
-            return outcome;
-        }
-        let timeout = self.write_timeout;
-        let alarm = self.write_alarm.get_or_insert_with(|| Box::pin(sleep(timeout)));
-        alarm.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match Pin::new(&mut self.stream).poll_read(context, buffer) {
-            Poll::Pending => self.poll_late(context).map(|()| Err(io::ErrorKind::TimedOut.into())),
-            ready => {
-                self.has_read();
-                ready
-            }
-        }
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.watch(outcome, context)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.watch(outcome, context)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let outcome = Pin::new(&mut self.stream).poll_flush(context);
-        self.watch(outcome, context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let outcome = Pin::new(&mut self.stream).poll_shutdown(context);
-        self.watch(outcome, context)
     }
 }

@@ -1,9 +1,10 @@
 //! What a server counts, for Prometheus.
 
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -33,8 +34,26 @@ pub struct Outcome {
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ModelInfo {
-    model: String,
-    version: String,
+    model: Escaped,
+    version: Escaped,
+}
+
+/// A label's value that may be any text: the encoder takes it as it is, and a quote in it would end it.
+#[derive(Clone, Debug, Hash, PartialEq, Eq)]
+struct Escaped(String);
+
+impl EncodeLabelValue for Escaped {
+    fn encode(&self, encoder: &mut LabelValueEncoder) -> fmt::Result {
+        for character in self.0.chars() {
+            match character {
+                '\\' => encoder.write_str("\\\\")?,
+                '"' => encoder.write_str("\\\"")?,
+                '\n' => encoder.write_str("\\n")?,
+                other => encoder.write_char(other)?,
+            }
+        }
+        Ok(())
+    }
 }
 
 /// All counters.
@@ -112,7 +131,8 @@ impl Metrics {
         self.body_bytes.set(body_bytes as i64);
         self.models.clear();
         for model in models.all().values() {
-            let info = ModelInfo { model: model.name.clone(), version: model.version().into() };
+            let info =
+                ModelInfo { model: Escaped(model.name.clone()), version: Escaped(model.version().into()) };
             self.models.get_or_create(&info).set(1);
         }
         let mut text = String::new();
@@ -132,5 +152,21 @@ pub struct OpenConnection(Gauge);
 impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_is_one_label_whatever_is_in_it() {
+        let metrics = Metrics::new();
+        let info = ModelInfo { model: Escaped("a\"} 1\nb\\".into()), version: Escaped("v".into()) };
+        metrics.models.get_or_create(&info).set(1);
+        let mut text = String::new();
+        encode(&mut text, &metrics.registry).unwrap();
+        let line = text.lines().find(|line| line.starts_with("ipsight_model{")).unwrap();
+        assert_eq!(line, "ipsight_model{model=\"a\\\"} 1\\nb\\\\\",version=\"v\"} 1");
     }
 }

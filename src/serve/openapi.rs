@@ -26,7 +26,12 @@ const UNSEEN: &str = "What becomes of an entity that the model was not trained o
     400, which names the record";
 
 /// The document.
-pub fn document(limits: &Limits, has_several: bool, addresses: AddressFamilies) -> Value {
+pub fn document(
+    limits: &Limits,
+    has_several: bool,
+    manages_models: bool,
+    addresses: AddressFamilies,
+) -> Value {
     let mut paths = json!({
         "/ping": { "get": {
             "summary": "Whether the server is up",
@@ -72,6 +77,9 @@ pub fn document(limits: &Limits, has_several: bool, addresses: AddressFamilies) 
         } },
     });
     if has_several {
+        paths["/models/{name}/invoke"] = json!({ "post": invoke("invokeModel", &["name"]) });
+    }
+    if has_several && manages_models {
         add_model_routes(&mut paths);
     }
     json!({
@@ -119,7 +127,6 @@ fn add_model_routes(paths: &mut Value) {
             "responses": responses("Nothing", &["400", "404"]),
         },
     });
-    paths["/models/{name}/invoke"] = json!({ "post": invoke("invokeModel", &["name"]) });
 }
 
 fn path_parameter(name: &str) -> Value {
@@ -265,6 +272,7 @@ fn schemas(limits: &Limits, addresses: AddressFamilies) -> Value {
         "type": "array", "prefixItems": [hashed, ip], "items": false, "minItems": 2, "maxItems": 2,
     });
     let share = json!({ "type": "number", "minimum": 0, "maximum": 1 });
+    let model_name = json!({ "type": "string", "pattern": "^[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*$", "maxLength": 128 });
     json!({
         "Refusal": object(json!({ "Message": text }), &["Message"]),
         "Nothing": { "type": "object" },
@@ -314,7 +322,7 @@ fn schemas(limits: &Limits, addresses: AddressFamilies) -> Value {
         },
         "ModelName": object(json!({ "modelName": text, "modelUrl": text }), &["modelName", "modelUrl"]),
         "Models": object(json!({ "models": { "type": "array", "items": reference("ModelName") } }), &["models"]),
-        "ToLoad": { "type": "object", "properties": { "model_name": text, "url": text },
+        "ToLoad": { "type": "object", "properties": { "model_name": model_name, "url": text },
                     "required": ["model_name", "url"] },
     })
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::models::ServedModel;
+use super::loaded::ServedModel;
 use super::refusal::Refusal;
 use crate::data::BadRow;
 use crate::event::{AddressFamilies, hash_entity};

@@ -5,12 +5,13 @@
 //! takes about a millisecond on two cores. What is past the bounds is refused at once.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use tokio::sync::oneshot;
 
-use super::models::ServedModel;
+use super::loaded::ServedModel;
 use super::refusal::Refusal;
 use crate::{Event, Result};
 
@@ -83,10 +84,18 @@ impl Queue {
                 let _room = self.room_for(events.len())?;
                 let (reply, scores) = oneshot::channel();
                 self.push(Job { model: model.clone(), events, reply, _room });
-                scores.await.map_err(|_| Refusal::busy("the server is stopping"))?
+                scores.await.map_err(|_| self.dropped())?
             }
         };
         scores.map_err(|error| Refusal::model_error(&error))
+    }
+
+    /// Why a job came to no result.
+    fn dropped(&self) -> Refusal {
+        match self.waiting().is_closed {
+            true => Refusal::busy("the server is stopping"),
+            false => Refusal::internal("the scoring failed, as the server's log says"),
+        }
     }
 
     fn score_at_once(&self, model: &ServedModel, events: &[Event]) -> Option<Result<Vec<f32>>> {
@@ -132,7 +141,8 @@ impl Queue {
             let batch = Batch { num_requests: jobs.len(), num_records };
             {
                 let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-                score(jobs);
+                // What panics fails for these requests, and the thread stays.
+                let _ = catch_unwind(AssertUnwindSafe(|| score(jobs)));
             }
             on_batch(batch);
         }

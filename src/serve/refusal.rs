@@ -68,8 +68,8 @@ impl Refusal {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "ValidationError", message)
     }
 
-    /// 422: a model that is not fit to serve; 507 where there is no room for it.
-    pub fn unfit_model(error: &Error) -> Self {
+    /// 422: a model, or a file of access, that is not fit to serve; 507 where there is no room for a model.
+    pub fn unfit(error: &Error) -> Self {
         let status = match error {
             Error::Device { .. } => StatusCode::INSUFFICIENT_STORAGE,
             _ => StatusCode::UNPROCESSABLE_ENTITY,
@@ -85,6 +85,12 @@ impl Refusal {
     /// 500: our fault.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalFailure", message)
+    }
+
+    /// 501: a transfer coding that is not done.
+    pub fn unknown_coding() -> Self {
+        let message = "the only transfer coding is chunked: send the body as it is";
+        Self::new(StatusCode::NOT_IMPLEMENTED, "ValidationError", message)
     }
 
     /// 503: too much at once; the same request may do a second later.

@@ -4,30 +4,27 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{MatchedPath, Path, Query, Request, State};
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{MatchedPath, Query, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::json;
-use tokio::task::spawn_blocking;
 
 use super::body::{self, Held, Share};
 use super::event_stream::{self, EVENT_STREAM};
 use super::json_records::{Form, events_of_json};
-use super::metrics;
-use super::models::{LoadFailure, ServedModel};
-use super::plain::{self, Model, Scores, ToExplain, ToLoad};
+use super::loaded::ServedModel;
+use super::plain::{self, Model, Scores, ToExplain};
 use super::refusal::Refusal;
+use super::request::{Answer, MaybeName, Shared, json_response, path_name};
 use super::service::{ServeEvent, Service};
-use super::wire::{self, Accept, JSON, RequestFormat, Vectors};
+use super::wire::{self, Accept, RequestFormat, Vectors};
+use super::{management, metrics, names};
 use crate::Event;
-
-type Shared = State<Arc<Service>>;
-type Answer = Result<Response, Refusal>;
 
 /// What is longer is parsed and written where it holds nobody up; what is not takes a millisecond or two.
 const LONG_BODY: usize = 512 << 10;
@@ -48,17 +45,21 @@ pub fn service(service: Arc<Service>) -> Router {
         .route("/v1/explain", post(explain))
         .route("/openapi.json", get(openapi));
     if service.models.has_several() {
-        router = router
-            .route("/models", get(list_models).post(load_model))
-            .route("/models/{name}", get(describe_model).delete(unload_model))
-            .route("/models/{name}/invoke", post(invoke_model));
+        router = router.route("/models/{name}/invoke", post(invoke_model));
+        if service.options.manages_models {
+            router = router.merge(management::models());
+        }
     }
     finish(router, service)
 }
 
 /// The operator's paths.
 pub fn admin(service: Arc<Service>) -> Router {
-    finish(Router::new().route("/metrics", get(metrics_text)).route("/reload", post(reload)), service)
+    let mut router = management::operation();
+    if service.models.has_several() {
+        router = router.merge(management::models());
+    }
+    finish(router, service)
 }
 
 fn finish(router: Router<Arc<Service>>, service: Arc<Service>) -> Router {
@@ -83,9 +84,9 @@ async fn observe(
     // Chunks may hide a second request: this one is the last on its connection.
     let is_last = request.headers().contains_key(header::TRANSFER_ENCODING);
     let is_last = is_last || service.is_draining();
-    let mut response = match &*route == "/ping" || service.tokens.admit(request.headers()) {
-        true => next.run(request).await,
-        false => Refusal::unauthorized().into_response(),
+    let mut response = match check(&service, &route, request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refusal.into_response(),
     };
     if is_last {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -97,21 +98,24 @@ async fn observe(
         .get_or_create(&metrics::Request { route: route.clone(), status: status.into() })
         .inc();
     service.metrics.seconds.get_or_create(&metrics::Route { route: route.clone() }).observe(seconds);
-    if service.log_requests {
+    if service.options.log_requests {
         service.report(ServeEvent::Request { method, route: &route, status, seconds });
     }
     response
 }
 
-fn json_response(body: impl Into<Body>) -> Response {
-    ([(header::CONTENT_TYPE, JSON)], body.into()).into_response()
-}
-
-/// The name in a path.
-type MaybeName = Result<Path<String>, PathRejection>;
-
-fn path_name(name: MaybeName) -> Result<String, Refusal> {
-    name.map(|Path(name)| name).map_err(|_| Refusal::invalid("the name in the path is no UTF-8 text"))
+/// Refuses who may not come in, and bodies whose coding is not read.
+fn check(service: &Service, route: &str, headers: &HeaderMap) -> Result<(), Refusal> {
+    if route != "/ping" && !service.access.admits(headers) {
+        return Err(Refusal::unauthorized());
+    }
+    // Of several codings hyper undoes the last one, chunked, alone.
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let is_chunked = |value: &HeaderValue| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+    match codings.all(is_chunked) {
+        true => Ok(()),
+        false => Err(Refusal::unknown_coding()),
+    }
 }
 
 async fn execution_parameters(State(service): Shared) -> Response {
@@ -144,7 +148,7 @@ async fn invoke_endpoint_stream(
     let model = target_model(&service, &headers, Some(&path_name(name)?))?;
     let invoked = invoke(&service, &model, &headers, headers.get(ACCEPT_OF_STREAM), body).await?;
     let Invoked { content_type, body, share } = invoked;
-    let stream = service.long_if(body.len() > LONG_BODY, || event_stream::encode(&body)).await;
+    let stream = service.long_if(body.len() > LONG_BODY, &share, move || event_stream::encode(&body)).await?;
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM)),
         (HeaderName::from_static("x-amzn-sagemaker-content-type"), content_type),
@@ -173,9 +177,8 @@ fn target_model(
         None => service.models.only(),
     };
     found.ok_or_else(|| {
-        Refusal::invalid(
-            "no such model is loaded: name it in X-Amzn-SageMaker-Target-Model; GET /models lists them",
-        )
+        let some = names::some(target, service.models.all().keys());
+        Refusal::invalid(format!("no such model is loaded: name it in X-Amzn-SageMaker-Target-Model, {some}"))
     })
 }
 
@@ -193,33 +196,35 @@ impl Invoked {
 }
 
 async fn invoke(
-    service: &Service,
+    service: &Arc<Service>,
     model: &Arc<ServedModel>,
     headers: &HeaderMap,
     accept: Option<&HeaderValue>,
     body: Body,
 ) -> Result<Invoked, Refusal> {
-    let Held { bytes, mut share } = body::read(body, headers, &service.limits, &service.budget).await?;
+    let Held { bytes, share } = body::read(body, headers, &service.limits, &service.budget).await?;
     let is_long = bytes.len() > LONG_BODY;
     let format = RequestFormat::of(headers.get(header::CONTENT_TYPE), &bytes);
     let accept = Accept::of(accept, format);
-    let parse = || {
-        let events = wire::parse(&bytes, format, &service.reading(model))?;
-        model.check_seen(&events).map(|()| events)
+    let (parser, of) = (service.clone(), model.clone());
+    let parse = move || {
+        let events = wire::parse(&bytes, format, &parser.reading(&of))?;
+        of.check_seen(&events).map(|()| events)
     };
-    let events = service.long_if(is_long, parse).await?;
-    drop(bytes);
-    let vectors = match accept.is_verbose {
-        true => {
-            check_vectors(service, model, events.len(), &mut share)?;
-            Some(service.long_if(true, || vectors(model, &events)).await?)
-        }
-        false => None,
-    };
+    let mut events = service.long_if(is_long, &share, parse).await??;
+    let mut vectors = None;
+    if accept.is_verbose {
+        check_vectors(service, model, events.len(), &share)?;
+        let of = model.clone();
+        let embed = move || vectors_of(&of, &events).map(|vectors| (vectors, events));
+        let (found, same) = service.long_if(true, &share, embed).await??;
+        (vectors, events) = (Some(found), same);
+    }
     share.grow(events.len() * wire::RECORD_BYTES)?;
     let scores = scores(service, model, events).await?;
     let is_long = is_long || vectors.is_some();
-    let body = service.long_if(is_long, || wire::write(&scores, vectors.as_ref(), accept)).await;
+    let write = move || wire::write(&scores, vectors.as_ref(), accept);
+    let body = service.long_if(is_long, &share, write).await?;
     Ok(Invoked { content_type: accept.content_type(), body, share })
 }
 
@@ -240,7 +245,7 @@ fn check_vectors(
     service: &Service,
     model: &ServedModel,
     num_records: usize,
-    share: &mut Share,
+    share: &Share,
 ) -> Result<(), Refusal> {
     let vector_dim = model.embeddings.vector_dim();
     let bytes = Vectors::bytes_of(num_records, vector_dim);
@@ -254,7 +259,7 @@ fn check_vectors(
     share.grow(bytes + 8 * vector_dim * num_records)
 }
 
-fn vectors(model: &ServedModel, events: &[Event]) -> Result<Vectors, Refusal> {
+fn vectors_of(model: &ServedModel, events: &[Event]) -> Result<Vectors, Refusal> {
     let vector_dim = model.embeddings.vector_dim();
     let ip = model.embeddings.ip_embeddings(events).map_err(|error| Refusal::model_error(&error))?;
     let vector = |event: &Event| match model.scorer.is_scored_by_prior(event.entity) {
@@ -279,11 +284,8 @@ impl ModelQuery {
             None => service.models.only(),
         };
         found.ok_or_else(|| {
-            let names: Vec<String> = service.models.all().keys().cloned().collect();
-            Refusal::not_found(format!(
-                "there is no such model: give ?model=NAME, one of {}",
-                names.join(", ")
-            ))
+            let some = names::some(query.model.as_deref(), service.models.all().keys());
+            Refusal::not_found(format!("there is no such model: give ?model=NAME, {some}"))
         })
     }
 }
@@ -297,20 +299,21 @@ async fn model(State(service): Shared, query: MaybeQuery) -> Answer {
 
 async fn score(State(service): Shared, query: MaybeQuery, headers: HeaderMap, body: Body) -> Answer {
     let model = ModelQuery::find(query, &service)?;
-    let Held { bytes, mut share } = body::read(body, &headers, &service.limits, &service.budget).await?;
+    let Held { bytes, share } = body::read(body, &headers, &service.limits, &service.budget).await?;
     let is_long = bytes.len() > LONG_BODY;
-    let parse = || {
-        let events = events_of_json(&bytes, Form::Plain, &service.reading(&model))?;
-        model.check_seen(&events).map(|()| events)
+    let (parser, of) = (service.clone(), model.clone());
+    let parse = move || {
+        let events = events_of_json(&bytes, Form::Plain, &parser.reading(&of))?;
+        of.check_seen(&events).map(|()| events)
     };
-    let events = service.long_if(is_long, parse).await?;
+    let events = service.long_if(is_long, &share, parse).await??;
     share.grow(events.len() * plain::SCORE_BYTES)?;
     let dot_products = scores(&service, &model, events.clone()).await?;
-    let write = || {
+    let write = move || {
         let scores = Scores::new(&model, &events, &dot_products)?;
         Ok(serde_json::to_vec(&scores).expect("string keys and finite numbers"))
     };
-    let written = service.long_if(is_long, write).await;
+    let written = service.long_if(is_long, &share, write).await?;
     let written = written.map_err(|error: crate::Error| Refusal::model_error(&error))?;
     Ok(json_response(share.until_written(written)))
 }
@@ -322,70 +325,9 @@ async fn explain(State(service): Shared, query: MaybeQuery, headers: HeaderMap, 
     model.check_seen(&[event])?;
     let permit = service.explanations.clone().try_acquire_owned();
     let permit = permit.map_err(|_| Refusal::busy("other explanations are being made: try again later"))?;
-    let explained = spawn_blocking(move || {
+    let explain = move || {
         let _permit = permit;
         asked.explain(&model, event)
-    });
-    let explained = explained.await.map_err(|_| Refusal::internal("the explanation failed"))?;
-    explained.map(json_response).map_err(|error| Refusal::model_error(&error))
-}
-
-fn described(model: &ServedModel) -> serde_json::Value {
-    json!({ "modelName": model.name, "modelUrl": model.folder.to_string_lossy() })
-}
-
-async fn list_models(State(service): Shared) -> Response {
-    let models: Vec<_> = service.models.all().values().map(|model| described(model)).collect();
-    json_response(json!({ "models": models }).to_string())
-}
-
-async fn describe_model(State(service): Shared, name: MaybeName) -> Answer {
-    let model =
-        service.models.get(&path_name(name)?).ok_or_else(|| Refusal::not_found("no such model is loaded"))?;
-    Ok(json_response(described(&model).to_string()))
-}
-
-async fn load_model(State(service): Shared, headers: HeaderMap, body: Body) -> Answer {
-    let held = body::read(body, &headers, &service.limits, &service.budget).await?;
-    let ToLoad { model_name, url } = serde_json::from_slice(&held.bytes).map_err(|error| {
-        Refusal::invalid(format!("the body: {error}: send {{\"model_name\": NAME, \"url\": FOLDER}}"))
-    })?;
-    let loader = service.clone();
-    let loaded = spawn_blocking(move || loader.models.load_on_request(&model_name, &url)).await;
-    match loaded.map_err(|_| Refusal::internal("the loading failed"))? {
-        Ok(()) => Ok(json_response("{}")),
-        Err(LoadFailure::Exists) => Err(Refusal::conflict("a model of that name is loaded")),
-        Err(LoadFailure::Unknown) => Err(Refusal::not_found(
-            "there is no such model: url is the name of a folder below the server's models, or its whole path",
-        )),
-        Err(LoadFailure::Unfit(error)) => Err(Refusal::unfit_model(&error)),
-    }
-}
-
-async fn unload_model(State(service): Shared, name: MaybeName) -> Answer {
-    match service.models.unload(&path_name(name)?) {
-        true => Ok(json_response("{}")),
-        false => Err(Refusal::not_found("no such model is loaded")),
-    }
-}
-
-async fn metrics_text(State(service): Shared) -> Response {
-    let text = service.metrics.text(&service.models, service.queue.num_records(), service.budget.used());
-    ([(header::CONTENT_TYPE, HeaderValue::from_static(metrics::OPEN_METRICS))], Bytes::from(text))
-        .into_response()
-}
-
-async fn reload(State(service): Shared) -> Answer {
-    let reloader = service.clone();
-    let reloaded = spawn_blocking(move || reloader.reload(true)).await;
-    let reloaded = reloaded.map_err(|_| Refusal::internal("the reload failed"))?;
-    let reloaded = reloaded.map_err(|error| Refusal::internal(error.to_string()))?;
-    if let Some(error) = reloaded.iter().find_map(|one| one.outcome.as_ref().err()) {
-        return Err(Refusal::unfit_model(error));
-    }
-    let models: Vec<_> = reloaded
-        .iter()
-        .map(|one| json!({ "name": one.name, "version": one.outcome.as_ref().map_or("", |version| version) }))
-        .collect();
-    Ok(json_response(json!({ "models": models }).to_string()))
+    };
+    service.explaining.run(explain).await?.map(json_response).map_err(|error| Refusal::model_error(&error))
 }

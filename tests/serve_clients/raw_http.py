@@ -102,7 +102,7 @@ def smuggling():
         b"X: y\rTransfer-Encoding: chunked",
         b"Transfer-Encoding: chunked\rX: y",
     ]:
-        cases.append(Case(f"{line!r} and length", post(CSV, length(hidden), line, body=hidden), once))
+        cases.append(Case(f"{line!r} and length", post(CSV, length(hidden), line, body=hidden), {501, *once}))
         alone = post(CSV, line, body=chunk(RECORD) + LAST)
         cases.append(Case(f"{line!r} alone", alone, {200, 400, 411, 415, 501, CLOSED}))
     return cases

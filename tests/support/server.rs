@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::mpsc::RecvTimeoutError;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -31,15 +32,36 @@ impl Server {
 
     /// [`Server::start_verb`] on another address.
     pub fn start_on(address: &str, folder: &Path, verb: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_ipsight"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ipsight"));
+        command
             .args(verb)
             .args(["--device", "ndarray", "--listen", address, "--admin-listen", address])
-            .current_dir(folder)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .current_dir(folder);
+        Self::try_start(command).unwrap_or_else(|ended| panic!("{ended:?}"))
+    }
+
+    /// A server of a command that has all its flags; or how it ended, where it ended before it listened.
+    pub fn try_start(mut command: Command) -> Result<Self, Ended> {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        let (url, admin_url) = urls(&mut stderr);
+        let (listens, waits) = std::sync::mpsc::channel::<()>();
+        let id = child.id().to_string();
+        // A server that neither listens nor ends is a failure, not a test that hangs.
+        let watchdog = std::thread::spawn(move || {
+            if let Err(RecvTimeoutError::Timeout) = waits.recv_timeout(Duration::from_secs(180)) {
+                let _ = Command::new("kill").args(["-KILL", &id]).status();
+            }
+        });
+        let urls = urls(&mut stderr);
+        drop(listens);
+        let _ = watchdog.join();
+        let (url, admin_url) = match urls {
+            Ok(urls) => urls,
+            Err(said) => {
+                let status = child.wait().unwrap();
+                return Err(Ended { code: status.code(), said });
+            }
+        };
         // A pipe that nobody empties would stop the server.
         let talk = std::thread::spawn(move || {
             let mut said = String::new();
@@ -47,7 +69,7 @@ impl Server {
             said
         });
         let (address, admin) = (address_of(&url), address_of(&admin_url));
-        Self { child, url, address, admin, talk: Some(talk) }
+        Ok(Self { child, url, address, admin, talk: Some(talk) })
     }
 
     pub fn signal(&self, name: &str) {
@@ -55,19 +77,38 @@ impl Server {
         assert!(status.unwrap().success());
     }
 
-    /// Ends it as an orchestrator does, and fails unless it says that all went well.
-    pub fn stop(self) {
+    /// Ends it as an orchestrator does, and fails unless it says that all went well. Returns what it said.
+    pub fn stop(self) -> String {
         self.signal("TERM");
-        self.wait();
+        self.wait()
     }
 
-    /// Waits for the end that was asked for.
-    pub fn wait(mut self) {
+    /// Waits for the end that was asked for, and returns what the server said after its addresses.
+    pub fn wait(mut self) -> String {
         let status = self.child.wait().unwrap();
         let said = self.talk.take().unwrap().join().unwrap();
         assert_eq!(status.code(), Some(0), "{said}");
         assert!(!said.contains("panicked"), "{said}");
+        said
     }
+
+    /// The process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it has not ended.
+    pub fn runs(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+}
+
+/// How a server ended that never listened.
+#[derive(Debug)]
+pub struct Ended {
+    /// None of a signal.
+    pub code: Option<i32>,
+    pub said: String,
 }
 
 impl Drop for Server {
@@ -77,18 +118,20 @@ impl Drop for Server {
     }
 }
 
-/// What a server says of where it listens: for requests, and for whoever runs it.
-fn urls(stderr: &mut BufReader<ChildStderr>) -> (String, String) {
+/// What a server says of where it listens: for requests, and for its operator. Else all that it said.
+fn urls(stderr: &mut BufReader<ChildStderr>) -> Result<(String, String), String> {
     let (mut said, mut listening, mut admin) = (String::new(), None, None);
     while listening.is_none() || admin.is_none() {
         let mut line = String::new();
-        assert!(stderr.read_line(&mut line).unwrap() > 0, "the server ended before it listened:\n{said}");
+        if stderr.read_line(&mut line).unwrap() == 0 {
+            return Err(said);
+        }
         let after = |words: &str| line.split_once(words)?.1.split_whitespace().next().map(str::to_owned);
         listening = listening.or_else(|| after("listening on "));
         admin = admin.or_else(|| after("admin on "));
         said += &line;
     }
-    (listening.unwrap(), admin.unwrap())
+    Ok((listening.unwrap(), admin.unwrap()))
 }
 
 fn address_of(url: &str) -> SocketAddr {
@@ -108,6 +151,28 @@ impl Client {
         // An answer that never comes is a failure, not a test that hangs.
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         Self { stream: BufReader::new(stream) }
+    }
+
+    /// Asks with a method and header lines, and reads status and body of the answer.
+    pub fn ask(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[&str],
+        body: impl AsRef<[u8]>,
+    ) -> std::io::Result<(u16, String)> {
+        let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
+        let body = body.as_ref();
+        let length = body.len();
+        let head =
+            format!("{method} {path} HTTP/1.1\r\nHost: ipsight\r\nContent-Length: {length}\r\n{headers}\r\n");
+        self.send(&[head.as_bytes(), body].concat())?;
+        self.read_answer()
+    }
+
+    /// Sends bytes as they are.
+    pub fn send_raw(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.send(bytes)
     }
 
     /// Posts a body and reads status and body of the answer.
