@@ -18,6 +18,7 @@ mod layout;
 mod manifest;
 mod read;
 mod stored_tensors;
+mod tensor_file;
 mod write;
 
 pub(crate) use checksummed_json::{Unreadable, read as read_checksummed, to_text as to_checksummed_text};
@@ -33,4 +34,5 @@ pub(crate) use manifest::{check_entity_hash, is_completed, num_tensor_bytes};
 pub(crate) use read::{StoredWeights, VerifiedFolder, map_and_verify, read_detector};
 pub use read::{read_and_verify, read_with_detector};
 pub(crate) use stored_tensors::{Tensors, entity_filter, floats, numbers};
+pub(crate) use tensor_file::{TensorFile, TensorHead};
 pub use write::{TrainedModel, save, save_in_place};
