@@ -8,6 +8,7 @@ use ipsight_kernels::shape::ModelShape;
 use serde::Serialize;
 
 use crate::config::{Config, DeviceChoice};
+use crate::memory_limits::headroom;
 use crate::model::IpInsightsConfig;
 use crate::{Error, Result};
 
@@ -34,8 +35,22 @@ impl ComputeDevice {
 pub struct DeviceLimits {
     /// The largest buffer that a kernel can bind. An allocation past it fails silently on wgpu.
     pub max_binding_bytes: Option<u64>,
-    /// Memory that is free now.
+    /// Memory that can be taken now: the least that free memory, the limits of the process and those of its control
+    /// groups leave.
     pub available_bytes: Option<u64>,
+    /// What leaves no more than that: `RLIMIT_DATA (ulimit -d)`.
+    pub limited_by: Option<&'static str>,
+}
+
+impl DeviceLimits {
+    fn of_memory() -> Self {
+        let found = headroom();
+        Self {
+            max_binding_bytes: None,
+            available_bytes: found.map(|found| found.bytes),
+            limited_by: found.map(|found| found.limit),
+        }
+    }
 }
 
 /// Buffers that a kernel binds at most, its scalars included.
@@ -168,7 +183,7 @@ fn adapters_of(backend: wgpu::Backend) -> Vec<Adapter> {
                 backend: format!("{:?}", info.backend).to_lowercase(),
                 kind,
                 driver: format!("{} {}", info.driver, info.driver_info).trim().to_string(),
-                limits: DeviceLimits { max_binding_bytes: Some(max_binding), available_bytes: None },
+                limits: DeviceLimits { max_binding_bytes: Some(max_binding), ..DeviceLimits::default() },
                 max_buffers: limits.max_storage_buffers_per_shader_stage,
                 device_kind,
             }
@@ -198,25 +213,15 @@ fn ndarray(why: &str) -> ComputeDevice {
     ComputeDevice {
         device: Device::ndarray(),
         description: format!("ndarray on {threads} CPU threads ({why})"),
-        limits: DeviceLimits { max_binding_bytes: None, available_bytes: available_memory() },
+        limits: DeviceLimits::of_memory(),
     }
 }
 
-/// Memory that the operating system could give to this process, in bytes (Linux; elsewhere unknown).
-pub(crate) fn available_memory() -> Option<u64> {
-    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(cgroup_headroom().map_or(kib * 1024, |headroom| headroom.min(kib * 1024)))
-}
+/// Counts of events that a run holds of each row while it scores: its own, and a copy for the scorer.
+const NUM_ROW_COUNTS: u64 = 2;
 
-/// What the process's control group (version 2), as in a container, leaves it, where that is limited.
-fn cgroup_headroom() -> Option<u64> {
-    let read = |name: &str| std::fs::read_to_string(format!("/sys/fs/cgroup/memory.{name}")).ok();
-    let limit: u64 = read("max")?.trim().parse().ok()?;
-    let used: u64 = read("current")?.trim().parse().ok()?;
-    Some(limit.saturating_sub(used))
-}
+/// Pieces of 8 MiB of a checkpoint at a time: three that wait, one that is written and one that is read.
+const CHECKPOINT_BYTES: u64 = 5 * (8 << 20);
 
 /// What a training run takes on a device, found before anything is allocated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -225,6 +230,10 @@ pub struct MemoryPlan {
     pub table_bytes: u64,
     /// Adam's two moments of the table.
     pub optimizer_bytes: u64,
+    /// What the model is scored with after an epoch and before a checkpoint: the folded table, and the counts of its rows.
+    pub scoring_bytes: u64,
+    /// Pieces of a checkpoint that wait for the disk, at most.
+    pub checkpoint_bytes: u64,
     /// Tensors of one step, at most.
     pub step_bytes: u64,
     /// Rows of the table that one shard may have.
@@ -242,7 +251,13 @@ impl MemoryPlan {
         // A shard is folded when the model is written.
         let widest_row = shape.vector_dim.max(shape.folded_width());
         let plan = Self::new(config, limits, shape.vector_dim, widest_row)?;
-        let plan = Self { optimizer_bytes: 2 * plan.table_bytes, ..plan };
+        let num_rows = config.hyperparameters.num_entity_vectors as u64;
+        let plan = Self {
+            optimizer_bytes: 2 * plan.table_bytes,
+            scoring_bytes: 4 * num_rows * (shape.folded_width() as u64 + NUM_ROW_COUNTS),
+            checkpoint_bytes: (3 * plan.table_bytes).min(CHECKPOINT_BYTES),
+            ..plan
+        };
         let step = StepMemory::new(config, limits.max_binding_bytes.is_some());
         let lower = "lower mini_batch_size, the negative sampling rates or vector_dim";
         if let Some(limit) = limits.max_binding_bytes.filter(|limit| step.largest_tensor > *limit) {
@@ -274,7 +289,8 @@ impl MemoryPlan {
 
     /// All of it.
     pub fn total_bytes(&self) -> u64 {
-        self.table_bytes.saturating_add(self.optimizer_bytes).saturating_add(self.step_bytes)
+        let parts = [self.optimizer_bytes, self.scoring_bytes, self.checkpoint_bytes, self.step_bytes];
+        parts.into_iter().fold(self.table_bytes, u64::saturating_add)
     }
 
     /// `row`: floats of a row of the table; `widest_row`: of the widest row that a shard is ever to hold.
@@ -297,17 +313,36 @@ impl MemoryPlan {
         Ok(Self {
             table_bytes,
             optimizer_bytes: 0,
+            scoring_bytes: 0,
+            checkpoint_bytes: 0,
             step_bytes: 0,
             max_rows_per_shard: usize::try_from(max_rows).unwrap_or(usize::MAX),
         })
     }
 
+    /// Asks the system for all of it, in one piece, and gives it back untouched: where a limit refuses it, nothing was done
+    /// yet that could be lost.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Device`] with the figure.
+    pub fn probe(&self) -> Result<()> {
+        let len = usize::try_from(self.total_bytes()).unwrap_or(usize::MAX);
+        memmap2::MmapMut::map_anon(len).map(drop).map_err(|error| {
+            let limit = headroom().map_or("a limit of memory", |headroom| headroom.limit);
+            let what =
+                format!("{self} are needed, but the system refuses them ({error}); {limit} leaves the least");
+            Error::device(what, "lower num_entity_vectors or vector_dim, or raise the limit")
+        })
+    }
+
     fn check_available(&self, limits: &DeviceLimits, remedy: String) -> Result<()> {
         match limits.available_bytes {
-            Some(available) if self.total_bytes() > available => Err(Error::device(
-                format!("{self} are needed, but only {} are free", bytes(available)),
-                remedy,
-            )),
+            Some(available) if self.total_bytes() > available => {
+                let limit = limits.limited_by.unwrap_or("the free memory");
+                let what = format!("{self} are needed, but {limit} leaves {}", bytes(available));
+                Err(Error::device(what, remedy))
+            }
             _ => Ok(()),
         }
     }
@@ -366,10 +401,12 @@ impl std::fmt::Display for MemoryPlan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{} (entity table {}, its optimiser state {}, a step up to {})",
+            "{} (entity table {}, its optimiser state {}, scoring {}, a checkpoint {}, a step up to {})",
             bytes(self.total_bytes()),
             bytes(self.table_bytes),
             bytes(self.optimizer_bytes),
+            bytes(self.scoring_bytes),
+            bytes(self.checkpoint_bytes),
             bytes(self.step_bytes)
         )
     }
@@ -404,7 +441,7 @@ mod tests {
 
     #[test]
     fn a_table_past_the_binding_is_sharded() {
-        let limits = DeviceLimits { max_binding_bytes: Some(128 << 20), available_bytes: None };
+        let limits = DeviceLimits { max_binding_bytes: Some(128 << 20), ..DeviceLimits::default() };
         let plan = MemoryPlan::for_training(&config(1_000_000, 128), &limits).unwrap();
         // A folded row has one float more than a row.
         assert_eq!(plan.max_rows_per_shard, (128 << 20) / (4 * 129));
@@ -412,13 +449,18 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused_with_the_figure_and_what_to_lower() {
-        let limits = DeviceLimits { max_binding_bytes: None, available_bytes: Some(1 << 30) };
+        let limits = DeviceLimits {
+            available_bytes: Some(1 << 30),
+            limited_by: Some("RLIMIT_DATA (ulimit -d)"),
+            ..DeviceLimits::default()
+        };
         let error = MemoryPlan::for_training(&config(250_000_000, 4096), &limits).unwrap_err();
         assert_eq!(error.exit_code(), 5);
-        assert!(error.to_string().contains("11.2 TiB"), "{error}");
+        assert!(error.to_string().contains("14.9 TiB"), "{error}");
+        assert!(error.to_string().ends_with("but RLIMIT_DATA (ulimit -d) leaves 1.0 GiB"), "{error}");
         assert!(error.help().unwrap().contains("num_entity_vectors"), "{error:?}");
 
-        let limits = DeviceLimits { max_binding_bytes: Some(128 << 20), available_bytes: None };
+        let limits = DeviceLimits { max_binding_bytes: Some(128 << 20), ..DeviceLimits::default() };
         let mut large = config(1000, 128);
         large.hyperparameters.mini_batch_size = 500_000;
         large.hyperparameters.random_negative_sampling_rate = 500;
@@ -429,7 +471,7 @@ mod tests {
 
     #[test]
     fn an_encoder_and_its_activations_must_fit_a_binding() {
-        let limits = DeviceLimits { max_binding_bytes: Some(128 << 20), available_bytes: None };
+        let limits = DeviceLimits { max_binding_bytes: Some(128 << 20), ..DeviceLimits::default() };
         let mut deep = config(1000, 4096);
         deep.hyperparameters.num_ip_encoder_layers = 2;
         deep.hyperparameters.mini_batch_size = 100;

@@ -41,11 +41,11 @@ struct EarlySync {
 }
 
 impl EarlySync {
-    fn new(file: File) -> Self {
+    fn new(file: File) -> io::Result<Self> {
         let (start, wanted) = sync_channel(1);
         // The system tells an error of a file once: the thread keeps it for the end.
         let sync = move || wanted.iter().try_for_each(|()| file.sync_data());
-        Self { start, thread: thread::spawn(sync) }
+        Ok(Self { start, thread: thread::Builder::new().name("sync".into()).spawn(sync)? })
     }
 
     fn finish(self) -> io::Result<()> {
@@ -141,7 +141,8 @@ impl OutputFile {
     fn sync_early(&mut self) -> io::Result<()> {
         let Target::Beside(temp) = self.writer.get_ref() else { return Ok(()) };
         if self.early_sync.is_none() {
-            self.early_sync = Some(EarlySync::new(temp.as_file().try_clone()?));
+            // Without a thread the sync at the end takes all of it.
+            self.early_sync = EarlySync::new(temp.as_file().try_clone()?).ok();
         }
         if let Some(early_sync) = &self.early_sync {
             // Where it is still at work it will take these bytes too, or the sync at the end does.

@@ -220,6 +220,7 @@ fn help_on_file(kind: io::ErrorKind) -> Option<&'static str> {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             Some("free some space or write elsewhere")
         }
+        io::ErrorKind::FileTooLarge => Some("raise the limit of a file's size, `ulimit -f`"),
         _ => None,
     }
 }

@@ -25,6 +25,7 @@ pub mod fuzz_targets;
 pub mod history;
 pub mod import;
 pub mod inference;
+mod memory_limits;
 pub mod model;
 pub mod model_folder;
 pub mod sagemaker;

@@ -2,17 +2,20 @@
 
 #![recursion_limit = "256"]
 
+mod allocator;
 mod cli;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-/// Large tensors come and go with every step: this allocator keeps their pages, and aligns them.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
 fn main() -> ExitCode {
-    match cli::run(std::env::args_os()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => cli::report(&error),
+    // A panic has said on stderr where it was.
+    match catch_unwind(AssertUnwindSafe(|| cli::run(std::env::args_os()))) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => cli::report(&error),
+        Err(_) => cli::report(&cli::internal_error()),
     }
 }

@@ -64,7 +64,7 @@ static FIXTURE: LazyLock<TempDir> = LazyLock::new(|| {
     }
     train_in(root, "whole", &["--init-from", "old"]).expect(0, &["beginning from the weights of old/model"]);
     let from = last_checkpoint(root, "old");
-    train_in(root, "onward", &["--init-from", &from]).expect(0, &["and the moments of 119 steps"]);
+    train_in(root, "onward", &["--init-from", &from]).expect(0, &["and the moments of 120 steps"]);
     folder
 });
 
@@ -133,16 +133,16 @@ fn the_same_beginning_gives_the_same_bytes_and_is_on_record() {
     let init_from = &manifest("whole")["training"]["init_from"];
     assert_eq!(init_from["blake3"], manifest("old")["files"]["model.safetensors"]["blake3"]);
     assert_eq!(init_from["num_optimizer_steps"], 0);
-    assert_eq!(manifest("onward")["training"]["init_from"]["num_optimizer_steps"], 119);
+    assert_eq!(manifest("onward")["training"]["init_from"]["num_optimizer_steps"], 120);
     let inspected = ipsight(root(), &["inspect", "--model", "onward/model"], b"").expect(0, &[]).stdout;
     assert!(
-        inspected.contains("began from weights") && inspected.contains("moments of 119 steps"),
+        inspected.contains("began from weights") && inspected.contains("moments of 120 steps"),
         "{inspected}"
     );
     // Steps add up over the runs.
     let further = ["--init-from", &last_checkpoint(root(), "onward"), "--set", "hyperparameters.epochs=1"];
-    train("further", &further).expect(0, &["and the moments of 175 steps"]);
-    assert_eq!(manifest("further")["training"]["init_from"]["num_optimizer_steps"], 119 + 56);
+    train("further", &further).expect(0, &["and the moments of 180 steps"]);
+    assert_eq!(manifest("further")["training"]["init_from"]["num_optimizer_steps"], 120 + 60);
     // Weights alone, with moments, and none at all are three beginnings.
     train("anew", &[]).expect(0, &[]);
     let weights = |run: &str| manifest(run)["files"]["model.safetensors"]["blake3"].to_string();
@@ -350,7 +350,7 @@ fn a_run_from_another_model_is_refused_by_name() {
     let named = format!("--init-from: weights with BLAKE3 {then}… then, nothing now");
     train("refused", &[]).expect(2, &["of another run", &named]);
     let with_moments = ["--init-from", &last_checkpoint(root(), "old")];
-    train("refused", &with_moments).expect(2, &["and moments of 119 steps now"]);
+    train("refused", &with_moments).expect(2, &["and moments of 120 steps now"]);
     // The same weights under another name are the same beginning.
     copy("old/model", "copied");
     train("refused", &["--init-from", "copied"]).expect(0, &["going on from"]);

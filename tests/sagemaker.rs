@@ -134,7 +134,7 @@ assert loss == [line['loss'] for line in metrics if line['event'] == 'epoch'], m
     let files = || MODEL.map(|name| fs::read(root.join("ml/model").join(name)).unwrap());
     let before = files();
     write(root, "model/thresholds.json", "of another model");
-    train(root).expect(0, &["going on from ml/checkpoints/step-0000000084"]);
+    train(root).expect(0, &["going on from ml/checkpoints/step-0000000090: all epochs are done"]);
     assert!(files() == before);
     assert_eq!(names(&root.join("ml/model")), MODEL, "what belonged to the model before is gone with it");
 }

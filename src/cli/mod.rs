@@ -55,7 +55,7 @@ struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 a gate failed, 2 usage or configuration, 3 bad data, 4 I/O, \
-5 device or memory, 130/143 stopped by SIGINT/SIGTERM (train saves the model so far).";
+5 device, memory, threads or an internal error, 130/143 stopped by SIGINT/SIGTERM (train saves the model so far).";
 
 #[derive(Subcommand)]
 enum Verb {
@@ -97,7 +97,29 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<()> {
     run_verb(cli.verb).map_err(|error| flags::name_flags(error, &Cli::command()))
 }
 
+/// What a panic becomes.
+pub fn internal_error() -> Error {
+    Error::process("finish")(std::io::Error::other("an internal error, which is described above"))
+}
+
+/// Prepares the process for what the operating system may refuse it.
+fn prepare_process() -> Result<()> {
+    // With a handler, a write past the limit of a file's size fails; without one the signal ends the process.
+    let is_file_too_large = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    signal_hook::flag::register(signal_hook::consts::SIGXFSZ, is_file_too_large)
+        .map_err(Error::process("handle signals"))?;
+    ipsight::data::exit_on_bus_error()?;
+    // Started of itself, it would panic where there are no threads.
+    rayon::ThreadPoolBuilder::new().build_global().map_err(|error| {
+        let source = std::io::Error::new(std::io::ErrorKind::WouldBlock, error);
+        Error::process("start the threads for the processor's cores")(source)
+    })
+}
+
 fn run_verb(verb: Verb) -> Result<()> {
+    if !matches!(verb, Verb::Config(_) | Verb::Completions(_)) {
+        prepare_process()?;
+    }
     match verb {
         Verb::Train(args) => train::run(args),
         Verb::Sweep(args) => sweep::run(*args),

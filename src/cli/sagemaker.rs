@@ -107,7 +107,7 @@ fn train(container: &Container) -> Result<()> {
         log: Log::Sagemaker { host: &job.host },
     };
     let trained = training.run()?;
-    let (model, summary) = (container.model_path(), summary(&trained, events.len()));
+    let (model, summary) = (container.model_path(), summary(&trained, config, events.len()));
     let detector = fit_detector(&events, config, None, &output)?;
     model_folder::save_in_place(&model, &trained_model(&trained, detector.as_ref()), config, summary)?;
     talk!("model: {}", model.display());

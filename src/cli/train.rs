@@ -208,7 +208,7 @@ fn finish(
     num_events: usize,
 ) -> Result<()> {
     let path = &output.join("model");
-    let summary = summary(&trained, num_events);
+    let summary = summary(&trained, config, num_events);
     let last = trained.epochs.last();
     let by_family: Vec<_> = last.into_iter().flat_map(|metrics| metrics.auc_by_family.named()).collect();
     model_folder::save(path, &trained_model(&trained, detector.as_ref()), config, summary.clone())?;

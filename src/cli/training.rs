@@ -12,7 +12,8 @@ use ipsight::model_folder::{TrainedModel, TrainingSummary};
 use ipsight::synth::{AddressRanges, GenerateOptions, GeneratedLogins, Ipv6Shares, generate};
 use ipsight::train::{
     CheckpointFolder, EpochMetrics, FamilyAucs, FolderLock, InitialModel, Resume, RunDetector, RunFolder,
-    RunIdentity, TrainEvent, TrainInputs, Trained, checkpoint, few_steps_warning, resolve_sizes,
+    RunIdentity, TrainEvent, TrainInputs, Trained, checkpoint, few_steps_warning, learning_warnings,
+    resolve_sizes,
 };
 use ipsight::{Error, Result};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -67,7 +68,10 @@ impl Training<'_> {
             Some(from) => {
                 let (path, at) = (from.path().display(), from.manifest());
                 let (epoch, step) = (at.epoch + 1, at.num_steps_of_epoch);
-                talk!("going on from {path}: epoch {epoch}, after {step} of its steps");
+                match at.epoch as usize >= config.hyperparameters.epochs {
+                    true => talk!("going on from {path}: all epochs are done"),
+                    false => talk!("going on from {path}: epoch {epoch}, after {step} of its steps"),
+                }
             }
             None if resume == Resume::Auto && folder.join("metrics.jsonl").exists() => {
                 talk!("there is no good checkpoint in {}: the run begins anew", checkpoints.display());
@@ -93,6 +97,10 @@ impl Training<'_> {
         let mut reporter = Reporter::new(log, folder, config, events.len());
         let trained = ipsight::train(&inputs, &mut |event| reporter.on_event(event))?;
         reporter.bar.finish_and_clear();
+        events.check_unchanged()?;
+        for warning in learning_warnings(config, &trained.epochs) {
+            talk!("warning: {warning}");
+        }
         match trained.stopped_by {
             Some(signal) if trained.num_steps == 0 => Err(Error::Stopped { signal, saved: None }),
             _ => Ok(trained),
@@ -101,7 +109,7 @@ impl Training<'_> {
 }
 
 /// What the model's manifest says of a training.
-pub fn summary(trained: &Trained, num_events: usize) -> TrainingSummary {
+pub fn summary(trained: &Trained, config: &Config, num_events: usize) -> TrainingSummary {
     let last = trained.epochs.last();
     TrainingSummary {
         num_events: num_events as u64,
@@ -114,6 +122,7 @@ pub fn summary(trained: &Trained, num_events: usize) -> TrainingSummary {
         discriminator_auc: last.and_then(|metrics| metrics.discriminator_auc),
         discriminator_auc_ipv4: last.and_then(|metrics| metrics.auc_by_family.ipv4),
         discriminator_auc_ipv6: last.and_then(|metrics| metrics.auc_by_family.ipv6),
+        warnings: learning_warnings(config, &trained.epochs),
         init_from: trained.init_from.clone(),
     }
 }

@@ -174,7 +174,7 @@ impl Blocks {
         thread::Builder::new()
             .name("reader".into())
             .spawn(|| reader.run())
-            .map_err(Error::io("start a thread to read", &name))?;
+            .map_err(Error::thread("reader"))?;
         Ok(Blocks { name, in_order, used, current: Block::default(), num_taken: 0, has_ended: false })
     }
 

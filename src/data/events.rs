@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::chunk::Chunk;
+use super::mapped_files::check_unchanged;
 use crate::event::{Address, Event};
 
 /// Events as columns in chunks, owned or borrowed from a mapped file. Cloning is cheap.
@@ -162,6 +163,16 @@ impl Events {
             }
         }
         hasher.finalize().to_hex().to_string()
+    }
+
+    /// Refuses events of a prepared file that was cut or changed since it was mapped. One that was replaced by renaming
+    /// is as it was.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::Error::Io`] with the file's name.
+    pub fn check_unchanged(&self) -> crate::Result<()> {
+        self.columns.chunks.iter().try_for_each(|chunk| check_unchanged(chunk.entity.inner().as_slice()))
     }
 
     /// The columns, in pieces.

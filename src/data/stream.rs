@@ -111,7 +111,7 @@ impl Stream {
         if self.is_plain_file {
             // Opened again, because the stream's own position is past the head.
             let file = File::open(&self.path).map_err(Error::io("read", &self.path))?;
-            return map_file(&file).map_err(Error::io("map", &self.path));
+            return map_file(&file, &self.path).map_err(Error::io("map", &self.path));
         }
         let mut bytes = std::mem::take(&mut self.head);
         match self.reader.read_to_end(&mut bytes) {

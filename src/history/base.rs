@@ -131,7 +131,7 @@ impl History {
     /// wrong counts only: compare the file's digest with that of the manifest.
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(Error::io("open", path))?;
-        let bytes = map_file(&file).map_err(Error::io("map", path))?;
+        let bytes = map_file(&file, path).map_err(Error::io("map", path))?;
         Self::from_bytes(bytes, &path.display().to_string())
     }
 

@@ -24,4 +24,4 @@ pub use entity_embedding::{
 pub use ip_encoder::{IpEncoder, IpEncoderConfig};
 pub use ip_insights::{IpInsights, IpInsightsConfig};
 pub use named_tensors::{NamedTensor, VECTORS};
-pub use prior::{fold_entities, fold_entity, prior_entity};
+pub use prior::{fold_entities, fold_entities_in_pieces, fold_entity, prior_entity};

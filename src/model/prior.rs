@@ -17,6 +17,25 @@ pub fn fold_entities(model: &IpInsights) -> impl Iterator<Item = Tensor<2>> {
     model.entity_embedding.shards.iter().map(move |shard| fold(shard.val(), parameters.clone(), shape))
 }
 
+/// As [`fold_entities`], in pieces of some MiB, in the order of the rows and with the same values.
+pub fn fold_entities_in_pieces(model: &IpInsights) -> impl Iterator<Item = Tensor<2>> {
+    let (shape, parameters) = (model.shape(), model.ip_encoder.parameters());
+    row_pieces(model).map(move |rows| fold(rows, parameters.clone(), shape))
+}
+
+/// The rows of the table, in pieces of whole blocks of [`ROWS_PER_SUM`] but for the last of each shard.
+fn row_pieces(model: &IpInsights) -> impl Iterator<Item = Tensor<2>> {
+    const BYTES_PER_PIECE: usize = 8 << 20;
+    let width = model.entity_embedding.vector_dim();
+    let rows_at_once = (BYTES_PER_PIECE / (4 * width) / ROWS_PER_SUM).max(1) * ROWS_PER_SUM;
+    model.entity_embedding.shards.iter().flat_map(move |shard| {
+        let shard = shard.val();
+        let num_rows = shard.dims()[0];
+        let starts = (0..num_rows).step_by(rows_at_once);
+        starts.map(move |start| shard.clone().slice([start..(start + rows_at_once).min(num_rows), 0..width]))
+    })
+}
+
 /// The entity that stands for those that were not seen, as a row of the table, `[vector_dim]`. `row_counts` are the
 /// training events of each row. Sums are in float64 and of one order, whatever the number of threads.
 ///
@@ -27,11 +46,11 @@ pub fn prior_entity(model: &IpInsights, row_counts: &[u32]) -> Result<Vec<f32>> 
     let width = model.entity_embedding.vector_dim();
     let mut sums = Sums::new(width);
     let mut counts = row_counts;
-    for shard in &model.entity_embedding.shards {
-        let rows = read_floats(shard.val())?;
-        let of_shard;
-        (of_shard, counts) = counts.split_at(rows.len() / width);
-        let parts: Vec<Sums> = (rows.par_chunks(ROWS_PER_SUM * width), of_shard.par_chunks(ROWS_PER_SUM))
+    for rows in row_pieces(model) {
+        let rows = read_floats(rows)?;
+        let of_piece;
+        (of_piece, counts) = counts.split_at(rows.len() / width);
+        let parts: Vec<Sums> = (rows.par_chunks(ROWS_PER_SUM * width), of_piece.par_chunks(ROWS_PER_SUM))
             .into_par_iter()
             .map(|(rows, counts)| {
                 let mut sums = Sums::new(width);

@@ -30,7 +30,7 @@ fn entry_of(bytes: &[u8]) -> FileEntry {
 }
 
 pub(crate) fn map(path: &Path) -> Result<Bytes> {
-    File::open(path).and_then(|file| map_file(&file)).map_err(Error::io("read", path))
+    File::open(path).and_then(|file| map_file(&file, path)).map_err(Error::io("read", path))
 }
 
 /// Compares the bytes of a file with what a manifest says of it.

@@ -70,6 +70,9 @@ pub struct TrainingSummary {
     /// Likewise of IPv6 events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub discriminator_auc_ipv6: Option<f64>,
+    /// What shows that it learned nothing, or unlearned.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// What it began from; `None`: random weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_from: Option<InitFrom>,

@@ -20,6 +20,7 @@ mod manifest;
 mod placement;
 mod read;
 mod stored_tensors;
+mod tensor_file;
 mod write;
 
 pub(crate) use checksummed_json::{Unreadable, read as read_checksummed, to_text as to_checksummed_text};
@@ -37,4 +38,5 @@ pub use placement::Placement;
 pub(crate) use read::{StoredWeights, VerifiedFolder, num_file_bytes, open_and_verify, read_detector};
 pub use read::{read_and_verify, read_with_detector};
 pub(crate) use stored_tensors::{Tensors, entity_filter, floats, numbers};
+pub(crate) use tensor_file::{TensorFile, TensorHead};
 pub use write::{TrainedModel, save, save_in_place};

@@ -1,13 +1,14 @@
 //! Writes a model folder: beside its place, synced, and then exchanged with what is there.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
 
-use safetensors::tensor::{Dtype, TensorView};
+use burn::tensor::{DType, Tensor, TensorData};
 
 use super::checksummed_json;
-use super::checksums::file_entry;
+use super::checksums::{FileEntry, file_entry};
 use super::entity_filter::EntityFilter;
 use super::held::HeldFolder;
 use super::layout::{
@@ -15,12 +16,13 @@ use super::layout::{
     FORMAT_VERSION, HEAD, HISTORY, MANIFEST, PRIOR, ROW_COUNTS, WEIGHTS,
 };
 use super::manifest::{Manifest, TrainingSummary};
+use super::tensor_file::{TensorFile, TensorHead};
 use crate::config::Config;
 use crate::durable::{exchange, remove_half_written, sync};
 use crate::event::ENTITY_HASH;
 use crate::history::FittedDetector;
-use crate::model::{IpInsights, fold_entities, fold_entity, prior_entity};
-use crate::tensors::read_floats;
+use crate::model::{IpInsights, NamedTensor, fold_entities_in_pieces, fold_entity, prior_entity};
+use crate::tensors::read_data;
 use crate::thresholds::THRESHOLDS;
 use crate::{Error, Result};
 
@@ -113,17 +115,16 @@ fn write_folder(
         [CONFIG, WEIGHTS, FOLDED_WEIGHTS].map(|name| folder.join(name));
     fs::write(&config_path, config.to_toml()).map_err(Error::io("write", &config_path))?;
     let prior = prior_entity(model.model, model.row_counts)?;
-    write_weights(&weights_path, model, &prior)?;
-    write_folded(&folded_path, model.model, prior)?;
+    let weights = write_weights(&weights_path, model, &prior)?;
+    let folded = write_folded(&folded_path, model.model, prior)?;
     let detector = match model.detector {
         Some(detector) => write_detector(folder, detector)?,
         None => &[],
     };
-    let files = [WEIGHTS, FOLDED_WEIGHTS, CONFIG]
-        .iter()
-        .chain(detector)
-        .map(|name| Ok((name.to_string(), file_entry(&folder.join(name))?)))
-        .collect::<Result<_>>()?;
+    let mut files = BTreeMap::from([(WEIGHTS.to_string(), weights), (FOLDED_WEIGHTS.to_string(), folded)]);
+    for name in [CONFIG].iter().chain(detector) {
+        files.insert(name.to_string(), file_entry(&folder.join(name))?);
+    }
     let manifest = Manifest {
         format_version: FORMAT_VERSION,
         ipsight_version: env!("CARGO_PKG_VERSION").into(),
@@ -138,7 +139,7 @@ fn write_folder(
     fs::write(&manifest_path, checksummed_json::to_text(&manifest))
         .map_err(Error::io("write", &manifest_path))?;
     let detector: Vec<_> = detector.iter().map(|name| folder.join(name)).collect();
-    for path in detector.iter().chain([&weights_path, &folded_path, &config_path, &manifest_path]) {
+    for path in detector.iter().chain([&config_path, &manifest_path]) {
         sync(path)?;
     }
     sync(folder)?;
@@ -155,58 +156,58 @@ fn write_detector(folder: &Path, detector: &FittedDetector) -> Result<&'static [
     Ok(&[HISTORY, HEAD])
 }
 
-fn write_weights(path: &Path, trained: &TrainedModel<'_>, prior: &[f32]) -> Result<()> {
-    let mut tensors = Vec::new();
-    for tensor in trained.model.named_tensors() {
-        let mut bytes = Vec::with_capacity(4 * tensor.shape.iter().product::<usize>());
-        for part in tensor.parts {
-            bytes.extend(read_floats(part)?.into_iter().flat_map(f32::to_le_bytes));
-        }
-        tensors.push((tensor.name, Dtype::F32, tensor.shape, bytes));
-    }
-    let counts = trained.row_counts.iter().flat_map(|count| count.to_le_bytes()).collect();
-    tensors.push((ROW_COUNTS.into(), Dtype::U32, vec![trained.row_counts.len()], counts));
-    tensors.push((PRIOR.into(), Dtype::F32, vec![1, prior.len()], le_bytes(prior)));
+/// Bytes that are read back from the device at once, at most, where rows are narrow.
+const BYTES_PER_PIECE: usize = 8 << 20;
+
+/// Writes tensors in the order of the `safetensors` crate: by type, the widest first, then by name. No tensor of the
+/// table's size is ever copied as a whole.
+fn write_weights(path: &Path, trained: &TrainedModel<'_>, prior: &[f32]) -> Result<FileEntry> {
     let (key_bits, offsets, rests) = trained.entity_filter.parts();
-    let key_bits = key_bits.to_le_bytes().to_vec();
-    tensors.push((FILTER_KEY_BITS.into(), Dtype::U32, vec![1], key_bits));
-    tensors.push((FILTER_OFFSETS.into(), Dtype::U64, vec![offsets.len() / 8], offsets.to_vec()));
-    tensors.push((FILTER_RESTS.into(), Dtype::U32, vec![rests.len() / 4], rests.to_vec()));
-    write_safetensors(path, &tensors)
-}
-
-fn write_folded(path: &Path, model: &IpInsights, prior: Vec<f32>) -> Result<()> {
-    let mut bytes = Vec::new();
-    for shard in fold_entities(model) {
-        bytes.extend(read_floats(shard)?.into_iter().flat_map(f32::to_le_bytes));
-    }
-    let width = model.shape().folded_width();
-    let prior = le_bytes(&read_floats(fold_entity(model, prior))?);
-    let num_rows = model.entity_embedding.num_entity_vectors();
-    let tensors = [
-        (FOLDED.into(), Dtype::F32, vec![num_rows, width], bytes),
-        (FOLDED_PRIOR.into(), Dtype::F32, vec![1, width], prior),
-    ];
-    write_safetensors(path, &tensors)
-}
-
-fn le_bytes(floats: &[f32]) -> Vec<u8> {
-    floats.iter().flat_map(|float| float.to_le_bytes()).collect()
-}
-
-/// Writes tensors: name, type, shape and bytes.
-fn write_safetensors(path: &Path, tensors: &[(String, Dtype, Vec<usize>, Vec<u8>)]) -> Result<()> {
-    let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
-        let view = TensorView::new(*dtype, shape.clone(), bytes).expect("bytes fill the shape");
-        (name.as_str(), view)
+    let device = trained.model.entity_embedding.device();
+    let mut tensors = trained.model.named_tensors();
+    tensors.push(NamedTensor {
+        name: PRIOR.into(),
+        shape: vec![1, prior.len()],
+        parts: vec![Tensor::from_data(TensorData::new(prior.to_vec(), [prior.len()]), &device)],
     });
-    safetensors::serialize_to_file(views, None, path).map_err(|error| match error {
-        safetensors::SafeTensorError::IoError(source) => Error::io("write", path)(source),
-        other => Error::io("write", path)(std::io::Error::other(other)),
-    })?;
-    // safetensors makes a file that only its owner can read: let it have the mode of any other.
-    let beside = path.with_file_name(CONFIG);
-    fs::metadata(&beside)
-        .and_then(|metadata| fs::set_permissions(path, metadata.permissions()))
-        .map_err(Error::io("set the mode of", path))
+    tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut heads = vec![TensorHead::new(FILTER_OFFSETS, DType::U64, &[offsets.len() / 8])];
+    heads
+        .extend(tensors.iter().map(|tensor| TensorHead::new(tensor.name.clone(), DType::F32, &tensor.shape)));
+    heads.extend([
+        TensorHead::new(FILTER_KEY_BITS, DType::U32, &[1]),
+        TensorHead::new(FILTER_RESTS, DType::U32, &[rests.len() / 4]),
+        TensorHead::new(ROW_COUNTS, DType::U32, &[trained.row_counts.len()]),
+    ]);
+    let mut file = TensorFile::create(path, &heads)?;
+    file.write_bytes(offsets)?;
+    for part in tensors.into_iter().flat_map(|tensor| tensor.parts) {
+        let [len] = part.dims();
+        for start in (0..len).step_by(BYTES_PER_PIECE / 4) {
+            let range = start..(start + BYTES_PER_PIECE / 4).min(len);
+            file.write(&read_data(part.clone().slice([range]))?)?;
+        }
+    }
+    file.write_bytes(&key_bits.to_le_bytes())?;
+    file.write_bytes(rests)?;
+    for counts in trained.row_counts.chunks(BYTES_PER_PIECE / 4) {
+        let bytes: Vec<u8> = counts.iter().flat_map(|count| count.to_le_bytes()).collect();
+        file.write_bytes(&bytes)?;
+    }
+    file.finish()
+}
+
+fn write_folded(path: &Path, model: &IpInsights, prior: Vec<f32>) -> Result<FileEntry> {
+    let width = model.shape().folded_width();
+    let num_rows = model.entity_embedding.num_entity_vectors();
+    let heads = [
+        TensorHead::new(FOLDED, DType::F32, &[num_rows, width]),
+        TensorHead::new(FOLDED_PRIOR, DType::F32, &[1, width]),
+    ];
+    let mut file = TensorFile::create(path, &heads)?;
+    for piece in fold_entities_in_pieces(model) {
+        file.write(&read_data(piece)?)?;
+    }
+    file.write(&read_data(fold_entity(model, prior))?)?;
+    file.finish()
 }

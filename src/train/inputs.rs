@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::checkpoint::{Checkpoint, CheckpointFolder};
 use super::initial::InitialModel;
+use crate::Result;
 use crate::config::{Config, Hyperparameters};
 use crate::data::{EpochOrder, Events};
 use crate::device::ComputeDevice;
@@ -34,6 +35,11 @@ pub struct TrainInputs<'a> {
 impl TrainInputs<'_> {
     pub(super) fn hyperparameters(&self) -> &Hyperparameters {
         &self.config.hyperparameters
+    }
+
+    /// Refuses prepared files that were cut or changed meanwhile.
+    pub(super) fn check_unchanged(&self) -> Result<()> {
+        self.validation.into_iter().chain([self.events]).try_for_each(Events::check_unchanged)
     }
 
     /// Of the whole run. More than a u32 counts would take longer than anybody waits.

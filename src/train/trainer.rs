@@ -76,6 +76,9 @@ pub fn train(inputs: &TrainInputs<'_>, on_event: OnEvent<'_>) -> Result<Trained>
     check_families(inputs)?;
     let memory = MemoryPlan::for_training(inputs.config, &inputs.device.limits)?;
     let model_config = IpInsightsConfig::of(inputs.config, memory.max_rows_per_shard);
+    if inputs.device.is_cpu() {
+        memory.probe()?;
+    }
     let mut run = Run::new(inputs, &model_config)?;
     on_event(&TrainEvent::Started {
         steps_per_epoch: inputs.steps_per_epoch(),
@@ -150,7 +153,8 @@ impl<'a> Run<'a> {
         Ok(Self { inputs, state, progress, losses, checkpointer, initial_entities })
     }
 
-    /// Trains until the end, the pause or a signal, and writes the last checkpoint of a run that is not at its end.
+    /// Trains until the end, the pause or a signal, and writes the last checkpoint, also of a run that is at its end: what
+    /// follows, the detector and the model's folder, may fail, and is done again from it.
     fn train(&mut self, on_event: OnEvent<'_>) -> Result<End, Failure> {
         let stopped_by = self.epochs(on_event)?.break_value();
         if stopped_by.is_some() {
@@ -158,8 +162,7 @@ impl<'a> Run<'a> {
             self.check_state()?;
         }
         let is_paused = stopped_by.is_none() && self.progress.epoch < self.inputs.num_epochs();
-        let written = if stopped_by.is_some() || is_paused { self.checkpoint(on_event) } else { Ok(()) };
-        let written = written.and_then(|()| match &mut self.checkpointer {
+        let written = self.checkpoint(on_event).and_then(|()| match &mut self.checkpointer {
             Some(checkpointer) => Ok(checkpointer.finish()?),
             None => Ok(()),
         });
@@ -201,6 +204,7 @@ impl<'a> Run<'a> {
             ControlFlow::Break(signal) => return Ok(ControlFlow::Break(signal)),
         };
         let seconds = seconds();
+        inputs.check_unchanged()?;
         let (discriminator_auc, auc_by_family) = match self.validate()? {
             ControlFlow::Continue(validated) => validated,
             ControlFlow::Break(signal) => {
@@ -318,6 +322,7 @@ impl<'a> Run<'a> {
             Some(checkpointer) if !checkpointer.is_up_to_date(num_steps) => {}
             _ => return Ok(()),
         }
+        self.inputs.check_unchanged()?;
         self.check_state()?;
         on_event(&TrainEvent::Checkpoint { num_steps })?;
         let Some(checkpointer) = &mut self.checkpointer else { return Ok(()) };

@@ -73,6 +73,7 @@ fn train(root: &Path) {
         discriminator_auc: None,
         discriminator_auc_ipv4: None,
         discriminator_auc_ipv6: None,
+        warnings: Vec::new(),
         init_from: None,
     };
     model_folder::save(&root.join("model"), &model, &config, training).unwrap();

@@ -4,6 +4,7 @@ mod damage;
 mod divergence;
 mod full_disk;
 mod kills;
+mod limits;
 mod signals;
 #[path = "../support/mod.rs"]
 mod support;

@@ -13,7 +13,6 @@ mod folder;
 mod format;
 mod identity;
 mod stored;
-mod tensor_file;
 mod writer;
 
 pub use folder::{Resume, find, last_good, list};

@@ -16,15 +16,14 @@ use super::format::{
     CONFIG, CheckpointManifest, EPOCHS, FIGURES_OF_EPOCH, FORMAT_VERSION, MANIFEST, ROW_COUNTS, SECONDS,
     STATE, SUMS, UNREAD_SUMS, figures,
 };
-use super::tensor_file::{TensorFile, TensorHead, num_bytes};
 use crate::config::{CheckpointInterval, Config};
 use crate::data::DataDigest;
-use crate::device::available_memory;
 use crate::durable;
 use crate::event::ENTITY_HASH;
 use crate::model_folder::entity_filter::EntityFilter;
 use crate::model_folder::{
-    FILTER_KEY_BITS, FILTER_OFFSETS, FILTER_RESTS, InitFrom, file_entry, to_checksummed_text,
+    FILTER_KEY_BITS, FILTER_OFFSETS, FILTER_RESTS, InitFrom, TensorFile, TensorHead, file_entry,
+    to_checksummed_text,
 };
 use crate::tensors::read_data;
 use crate::train::progress::Progress;
@@ -32,10 +31,10 @@ use crate::train::step::{StateTensor, TrainState};
 use crate::{Error, Result};
 
 /// Bytes that are read back from the device at once.
-const BYTES_PER_PIECE: usize = 32 << 20;
+const BYTES_PER_PIECE: usize = 8 << 20;
 
-/// Bytes that may wait for the disk where the machine does not say how much memory is free.
-const DEFAULT_BACKLOG_BYTES: u64 = 1 << 30;
+/// Pieces that may wait for the disk. The memory plan counts them, so they do not depend on what is free.
+const MAX_WAITING_PIECES: usize = 3;
 
 /// Where a run's checkpoints go.
 #[derive(Clone, Copy, Debug)]
@@ -54,8 +53,8 @@ pub(in crate::train) enum Written {
     NotFinite(&'static str),
 }
 
-/// Writes checkpoints on a thread of its own. Training waits for the copy to the host, which goes through the disk
-/// only as far as memory does not hold it, and for a checkpoint that is still being written.
+/// Writes checkpoints on a thread of its own. Training waits until the thread has taken the state, and for a checkpoint
+/// that is still being written; the sync to the disk goes on beside it.
 pub(in crate::train) struct Checkpointer<'a> {
     folder: CheckpointFolder<'a>,
     config: &'a Config,
@@ -169,9 +168,7 @@ impl<'a> Checkpointer<'a> {
         heads: Vec<TensorHead>,
     ) -> Result<SyncSender<TensorData>> {
         const NAME: &str = "checkpoint";
-        let backlog =
-            available_memory().map_or(DEFAULT_BACKLOG_BYTES, |free| free / 2).min(num_bytes(&heads));
-        let (sender, pieces) = sync_channel(backlog as usize / BYTES_PER_PIECE + heads.len());
+        let (sender, pieces) = sync_channel(MAX_WAITING_PIECES);
         let job = Job {
             folder: self.folder.path.to_path_buf(),
             keep: self.config.training.keep_checkpoints,
@@ -223,7 +220,7 @@ impl Drop for Checkpointer<'_> {
 fn head(tensor: &StateTensor) -> TensorHead {
     let rows = tensor.parts.iter().map(|part| part.dims()[0]).sum();
     let width = tensor.parts.first().map_or(0, |part| part.dims()[1]);
-    TensorHead { name: tensor.name, dtype: DType::F32, shape: vec![rows, width] }
+    TensorHead::new(tensor.name, DType::F32, &[rows, width])
 }
 
 /// What a checkpoint holds beside the state of the model and its optimiser.
@@ -231,8 +228,9 @@ fn numbers(progress: &Progress, unread: Option<&Tensor<1>>) -> Result<Vec<(Tenso
     let sums = [progress.of_epoch, progress.of_interval];
     let sums = sums.map(|sums| [sums.cross_entropy, sums.num_correct, sums.num_pairs]).concat();
     let figures = progress.epochs.iter().flat_map(figures).collect::<Vec<f64>>();
-    let data = |name, data: TensorData, dtype| {
-        (TensorHead { name, dtype, shape: data.shape().iter().copied().collect() }, data)
+    let data = |name: &'static str, data: TensorData, dtype| {
+        let shape: Vec<usize> = data.shape().iter().copied().collect();
+        (TensorHead::new(name, dtype, &shape), data)
     };
     let doubles =
         |name, values: Vec<f64>, shape: [usize; 2]| data(name, TensorData::new(values, shape), DType::F64);
@@ -240,10 +238,7 @@ fn numbers(progress: &Progress, unread: Option<&Tensor<1>>) -> Result<Vec<(Tenso
     let num_counts = counts.len();
     let mut numbers = vec![
         doubles(SUMS, sums, [2, 3]),
-        (
-            TensorHead { name: SECONDS, dtype: DType::F64, shape: vec![1] },
-            TensorData::new(vec![progress.seconds], [1]),
-        ),
+        (TensorHead::new(SECONDS, DType::F64, &[1]), TensorData::new(vec![progress.seconds], [1])),
         doubles(EPOCHS, figures, [progress.epochs.len(), FIGURES_OF_EPOCH]),
         data(ROW_COUNTS, TensorData::new(counts, [num_counts]), DType::U32),
     ];
@@ -257,11 +252,11 @@ fn numbers(progress: &Progress, unread: Option<&Tensor<1>>) -> Result<Vec<(Tenso
 
 fn of_filter(filter: &EntityFilter) -> [(TensorHead, TensorData); 3] {
     let (key_bits, offsets, rests) = filter.parts();
-    let tensor = |name, bytes: Bytes, dtype: DType| {
+    let tensor = |name: &'static str, bytes: Bytes, dtype: DType| {
         let shape = vec![bytes.len() / dtype.size()];
         let bytes = burn::tensor::Bytes::from_shared(bytes, AllocationProperty::Other);
         let data = TensorData::from_bytes(bytes, shape.clone(), dtype);
-        (TensorHead { name, dtype, shape }, data)
+        (TensorHead::new(name, dtype, &shape), data)
     };
     [
         tensor(FILTER_KEY_BITS, Bytes::copy_from_slice(&key_bits.to_le_bytes()), DType::U32),

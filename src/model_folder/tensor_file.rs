@@ -1,10 +1,13 @@
+//! A safetensors file that is written in pieces.
+
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, TensorData};
 
-use crate::model_folder::FileEntry;
+use super::checksums::FileEntry;
 use crate::{Error, Result};
 
 // Tensors are written as they lie in memory, and safetensors are little-endian.
@@ -12,28 +15,27 @@ const _: () = assert!(cfg!(target_endian = "little"));
 
 /// Name, type and shape of a tensor that is to come.
 #[derive(Clone, Debug)]
-pub(super) struct TensorHead {
-    pub(super) name: &'static str,
-    pub(super) dtype: DType,
-    pub(super) shape: Vec<usize>,
+pub(crate) struct TensorHead {
+    pub(crate) name: Cow<'static, str>,
+    pub(crate) dtype: DType,
+    pub(crate) shape: Vec<usize>,
 }
 
 impl TensorHead {
+    pub(crate) fn new(name: impl Into<Cow<'static, str>>, dtype: DType, shape: &[usize]) -> Self {
+        Self { name: name.into(), dtype, shape: shape.to_vec() }
+    }
+
     fn num_bytes(&self) -> u64 {
         (self.shape.iter().product::<usize>() * self.dtype.size()) as u64
     }
-}
-
-/// Bytes of all of them.
-pub(super) fn num_bytes(heads: &[TensorHead]) -> u64 {
-    heads.iter().map(TensorHead::num_bytes).sum()
 }
 
 /// A safetensors file that is written piece by piece, and hashed on the way: what will be written is declared first, and
 /// no tensor is ever there as a whole. The `safetensors` crate writes only what lies in memory.
 ///
 /// Format: <https://huggingface.co/docs/safetensors/index#format>.
-pub(super) struct TensorFile {
+pub(crate) struct TensorFile {
     path: PathBuf,
     file: File,
     hasher: blake3::Hasher,
@@ -42,7 +44,7 @@ pub(super) struct TensorFile {
 
 impl TensorFile {
     /// Begins the file.
-    pub(super) fn create(path: &Path, heads: &[TensorHead]) -> Result<Self> {
+    pub(crate) fn create(path: &Path, heads: &[TensorHead]) -> Result<Self> {
         let mut header = serde_json::Map::new();
         let mut start = 0;
         for head in heads {
@@ -56,7 +58,7 @@ impl TensorFile {
             let entry = serde_json::json!({
                 "dtype": dtype, "shape": head.shape, "data_offsets": [start, end],
             });
-            header.insert(head.name.into(), entry);
+            header.insert(head.name.to_string(), entry);
             start = end;
         }
         let mut header = serde_json::Value::from(header).to_string().into_bytes();
@@ -69,15 +71,19 @@ impl TensorFile {
         Ok(file)
     }
 
+    /// Appends the next values of the tensors.
+    pub(crate) fn write(&mut self, piece: &TensorData) -> Result<()> {
+        self.write_bytes(piece.as_bytes())
+    }
+
     /// Appends the next bytes of the tensors.
-    pub(super) fn write(&mut self, piece: &TensorData) -> Result<()> {
-        let bytes = piece.as_bytes();
+    pub(crate) fn write_bytes(&mut self, bytes: &[u8]) -> Result<()> {
         self.num_missing = self.num_missing.saturating_sub(bytes.len() as u64);
         self.put(bytes).map_err(Error::io("write", &self.path))
     }
 
     /// Syncs it and gives its size and hash, or an error where tensors are missing.
-    pub(super) fn finish(self) -> Result<FileEntry> {
+    pub(crate) fn finish(self) -> Result<FileEntry> {
         if self.num_missing > 0 {
             let cut_off = io::Error::other("the training ended while it was being written");
             return Err(Error::io("write", &self.path)(cut_off));
@@ -103,7 +109,7 @@ mod tests {
     fn the_safetensors_crate_reads_what_is_written() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.safetensors");
-        let head = |name, dtype, shape: &[usize]| TensorHead { name, dtype, shape: shape.to_vec() };
+        let head = |name, dtype, shape: &[usize]| TensorHead::new(name, dtype, shape);
         let heads = [
             head("a", DType::F32, &[3, 2]),
             head("none", DType::F64, &[0, 5]),
@@ -134,7 +140,7 @@ mod tests {
     #[test]
     fn a_file_whose_tensors_do_not_all_come_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
-        let heads = [TensorHead { name: "a", dtype: DType::F32, shape: vec![3] }];
+        let heads = [TensorHead::new("a", DType::F32, &[3])];
         let mut file = TensorFile::create(&folder.path().join("x"), &heads).unwrap();
         file.write(&TensorData::new(vec![1.0f32, 2.0], [2])).unwrap();
         assert_eq!(file.finish().unwrap_err().exit_code(), 4);
