@@ -264,13 +264,10 @@ fn look_up(history: &History, calls: &[Vec<Event>], batches: usize) -> Outcome<A
     let start = Instant::now();
     for pairs in calls.iter().cycle().take(batches) {
         pairs.par_chunks(PAIRS_PER_TASK).for_each(|pairs| {
-            let accounts: Vec<_> = pairs.iter().map(|pair| pair.entity).collect();
-            let addresses: Vec<_> = pairs.iter().map(|pair| pair.address).collect();
             let seconds = vec![u32::MAX; pairs.len()];
             let mut usages = vec![Usage::default(); pairs.len()];
             let seconds = Some(&seconds[..]);
-            let pairs = Pairs { accounts: &accounts, addresses: &addresses, seconds, time_base: 0 };
-            history.usages(&pairs, &mut usages);
+            history.usages(&Pairs { events: pairs, seconds, time_base: 0 }, &mut usages);
             black_box(&usages);
         });
     }

@@ -91,6 +91,10 @@ fn pairs(events: &[Event]) -> Vec<(u64, Address)> {
     (0..num).map(|i| (accounts[i * 31 % accounts.len()], addresses[i % addresses.len()])).collect()
 }
 
+fn to_events(pairs: &[(u64, Address)]) -> Vec<crate::Event> {
+    pairs.iter().map(|(entity, address)| crate::Event { entity: *entity, address: *address }).collect()
+}
+
 fn assert_equals_reference(history: &History, events: &[Event], is_timed: bool) {
     let reference = reference(events, is_timed);
     let now = BASE + events.last().map_or(0, |event| i64::from(event.2)) - 1_000;
@@ -151,12 +155,10 @@ proptest! {
     fn many_at_once_are_as_one_by_one(events in events(200), is_timed: bool, ask_timed: bool) {
         let history = build(&events, is_timed.then_some(BASE));
         let pairs = pairs(&events);
-        let (accounts, addresses): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
         let seconds: Vec<_> = (0..pairs.len() as u32).map(|i| i * 7_919).collect();
         let mut usages = vec![Usage { num_events: 9, ..Usage::default() }; pairs.len()];
         let columns = Pairs {
-            accounts: &accounts,
-            addresses: &addresses,
+            events: &to_events(&pairs),
             seconds: ask_timed.then_some(&seconds),
             time_base: BASE,
         };
