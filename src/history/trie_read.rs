@@ -175,12 +175,13 @@ impl<'a> Node<'a> {
     fn num_up_to(&self, reader: BitReader<'_>, chain: &Chain, symbols_at: usize, symbol: u64) -> usize {
         let num = self.num_listed(chain);
         if chain.symbol_bytes == 1 {
-            let blocks = (0..num).step_by(SYMBOLS_AT_ONCE);
-            let count = |start: usize| {
+            let (mut start, mut count) = (0, 0);
+            while start < num {
                 let symbols = reader.array_at(symbols_at.wrapping_add(start));
-                count_u8(symbols, num - start, symbol as u8)
-            };
-            return blocks.map(count).sum();
+                count += count_u8(symbols, num - start, symbol as u8);
+                start += SYMBOLS_AT_ONCE;
+            }
+            return count;
         }
         let is_up_to = |index: usize| {
             let at = symbols_at.wrapping_add(index * chain.symbol_bytes);
