@@ -12,6 +12,7 @@ use super::event_log::EventLog;
 use super::fit::{FitOptions, fit_head};
 use super::head::Head;
 use super::options::Options;
+use super::part::{NUM_PARTITIONS, partition};
 use super::usage::Usage;
 use crate::event::Address;
 use crate::{Error, Event, Result};
@@ -32,6 +33,29 @@ impl std::fmt::Debug for Detector {
 
 /// Pairs of one task of a core: looked up, then scored.
 const PAIRS_PER_TASK: usize = 256;
+
+/// Pairs from which on they are scored by range of their accounts' hashes: the accounts of a range lie together, so that
+/// what is read of them is in the cache, and their pages are known to the CPU.
+const MIN_ORDERED_PAIRS: usize = 8_192;
+
+/// Indices of events by the range of their accounts' hashes.
+fn order_by_account(events: &[Event]) -> Vec<usize> {
+    let mut places = [0; NUM_PARTITIONS];
+    for event in events {
+        places[partition(event.entity)] += 1;
+    }
+    let mut start = 0;
+    for place in &mut places {
+        start += std::mem::replace(place, start);
+    }
+    let mut order = vec![0; events.len()];
+    for (index, event) in events.iter().enumerate() {
+        let place = &mut places[partition(event.entity)];
+        order[*place] = index;
+        *place += 1;
+    }
+    order
+}
 
 impl Detector {
     /// Takes the bytes of both files; the names are for messages.
@@ -55,13 +79,27 @@ impl Detector {
         } else if scores.len() <= PAIRS_PER_TASK {
             // A call of another thread would take longer than the scores.
             self.score_on_one_core(events, times, &mut scores);
+        } else if scores.len() < MIN_ORDERED_PAIRS {
+            self.score_on_all_cores(events, times, &mut scores);
         } else {
-            scores.par_chunks_mut(PAIRS_PER_TASK).enumerate().for_each(|(task, scores)| {
-                let range = task * PAIRS_PER_TASK..task * PAIRS_PER_TASK + scores.len();
-                self.score_on_one_core(&events[range.clone()], times.map(|times| &times[range]), scores);
-            });
+            let order = order_by_account(events);
+            let ordered: Vec<Event> = order.iter().map(|index| events[*index]).collect();
+            let times: Option<Vec<u32>> =
+                times.map(|times| order.iter().map(|index| times[*index]).collect());
+            let mut of_ordered = vec![0.0; events.len()];
+            self.score_on_all_cores(&ordered, times.as_deref(), &mut of_ordered);
+            for (index, score) in order.iter().zip(of_ordered) {
+                scores[*index] = score;
+            }
         }
         scores
+    }
+
+    fn score_on_all_cores(&self, events: &[Event], times: Option<&[u32]>, scores: &mut [f32]) {
+        scores.par_chunks_mut(PAIRS_PER_TASK).enumerate().for_each(|(task, scores)| {
+            let range = task * PAIRS_PER_TASK..task * PAIRS_PER_TASK + scores.len();
+            self.score_on_one_core(&events[range.clone()], times.map(|times| &times[range]), scores);
+        });
     }
 
     /// The score of one pair, see [`Detector::scores`].

@@ -142,6 +142,22 @@ fn bytes_of(build: impl FnOnce(&std::path::Path)) -> Vec<u8> {
     std::fs::read(path).unwrap()
 }
 
+#[test]
+fn many_scores_are_those_of_single_pairs() {
+    let events = files::many_events(3_000);
+    let detector = Detector { history: build(&events, Some(BASE)), head: super::head::tests::head(5) };
+    let pairs: Vec<_> = to_events(&pairs(&events)).into_iter().cycle().take(10_000).collect();
+    let times: Vec<u32> = (0..pairs.len() as u32).map(|i| BASE as u32 + i * 113).collect();
+    for times in [None, Some(&times[..])] {
+        for num in [2, 300, pairs.len()] {
+            let scores = detector.scores(&pairs[..num], times.map(|times| &times[..num]));
+            for (i, (pair, score)) in pairs.iter().zip(scores).enumerate() {
+                assert_eq!(detector.score(*pair, times.map(|times| times[i])), score, "pair {i} of {num}");
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
