@@ -63,10 +63,8 @@ const PAIRS_PER_TASK: usize = 256;
 pub(super) fn usages(history: &History, events: &[Event], times: Option<&[u32]>) -> Vec<Usage> {
     let tasks = events.par_chunks(PAIRS_PER_TASK).enumerate();
     let of_task = |(task, events): (usize, &[Event])| {
-        let (accounts, addresses): (Vec<u64>, Vec<Address>) =
-            events.iter().map(|event| (event.entity, event.address)).unzip();
         let start = task * PAIRS_PER_TASK;
-        history.usages_at(&accounts, &addresses, times.map(|times| &times[start..start + events.len()]))
+        history.usages_at(events, times.map(|times| &times[start..start + events.len()]))
     };
     tasks.flat_map_iter(of_task).collect()
 }

@@ -105,7 +105,11 @@ pub(super) fn write_history<W: Write>(
     io(out.start(section::POPULATION))?;
     let mut population = PopulationWriter::new(Widths::new(totals.events, accounts));
     let mut uses = uses.finish()?;
-    while let Some(batch) = uses.next_batch()? {
+    loop {
+        let batch = uses.next_batch()?;
+        if batch.is_empty() {
+            break;
+        }
         io(population.push(&batch, &mut out))?;
     }
     let population = population.finish(&mut out).map_err(Error::io("write", &target.path))?;

@@ -7,20 +7,18 @@ use bytes::Bytes;
 
 use super::account::{Account, Heading};
 use super::bits::BitReader;
-use super::chain::family;
 use super::container::Directory;
 use super::info::{FamilySummary, Info};
-use super::own::{self, Since};
+use super::own::Since;
 use super::population::Widths;
-use super::population_read;
 use super::prefetch::{CACHE_LINE, prefetch};
 use super::shortcut::Shortcuts;
 use super::table::Table;
-use super::trie_read::{Trie, Walk};
+use super::trie_read::Trie;
 use super::usage::{NUM_LEVELS, Usage};
 use crate::data::map_file;
 use crate::event::Address;
-use crate::{Error, Result};
+use crate::{Error, Event, Result};
 
 /// Names of the sections of a history.
 pub(super) mod section {
@@ -69,14 +67,12 @@ pub struct Summary {
     pub sections: Vec<(String, u64)>,
 }
 
-/// Pairs to be looked up, in columns of equal length.
+/// Pairs to be looked up.
 #[derive(Clone, Copy, Debug)]
 pub struct Pairs<'a> {
-    /// Hashes of the accounts.
-    pub accounts: &'a [u64],
-    /// The addresses.
-    pub addresses: &'a [Address],
-    /// Seconds from `time_base` at which each pair is asked for, or that times are not known.
+    /// Accounts and addresses.
+    pub events: &'a [Event],
+    /// Seconds from `time_base` at which each pair is asked for, one for each pair, or that times are not known.
     pub seconds: Option<&'a [u32]>,
     /// Unix seconds of second 0.
     pub time_base: i64,
@@ -172,29 +168,6 @@ impl History {
         };
         history.shortcuts = Shortcuts::new(history.population_trie(0), info.families[0].addresses);
         Ok(history)
-    }
-
-    /// What is known of a pair before an event at `now`, in Unix seconds.
-    pub fn usage(&self, account: u64, address: Address, now: Option<i64>) -> Usage {
-        let mut usage = Usage::default();
-        let (family, bits) = (family(address), address.bits());
-        let heading = self.table.find(account).map(|index| self.heading_at(self.table.position(index)));
-        let since = self.start(&mut usage, heading.as_ref(), now);
-        match heading.as_ref().and_then(|heading| Some((heading.widths, heading.trie(family)?))) {
-            Some((widths, trie)) => {
-                let mut walk = Walk::new(&trie);
-                let take = |node, usage: &mut Usage| own::take_node(node, since, usage);
-                while walk.step(&trie, bits, |node| take(node, &mut usage)).is_some() {}
-                own::finish(&trie, widths, &walk, bits, since, &mut usage);
-            }
-            None => own::set_unused(&mut usage.levels),
-        }
-        if let Some(trie) = self.population_trie(family) {
-            let mut walk = self.shortcuts.start(&trie, bits, &mut usage);
-            while walk.step(&trie, bits, |node| population_read::take_node(node, &mut usage)).is_some() {}
-            population_read::finish(&trie, &walk, bits, &mut usage);
-        }
-        usage
     }
 
     /// Sets what does not depend on the address.

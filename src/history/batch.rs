@@ -1,4 +1,4 @@
-//! Many lookups at a time: while one waits for memory, others go on.
+//! Lookups, many at a time: while one waits for memory, others go on.
 
 use super::account::Heading;
 use super::base::{History, Pairs};
@@ -7,27 +7,29 @@ use super::own::{self, Since};
 use super::population_read;
 use super::trie_read::{NodeValues, Trie, Walk};
 use super::usage::Usage;
+use crate::Event;
+use crate::event::Address;
 
-/// Lookups that are under way together.
+/// Lookups that are under way together, where there are many.
 const NUM_AT_ONCE: usize = 16;
 
-/// Walks that are under way together: each passes one node in turn.
-struct Walks<'a> {
-    addresses: [u64; NUM_AT_ONCE],
-    tries: [Trie<'a>; NUM_AT_ONCE],
-    walks: [Walk; NUM_AT_ONCE],
+/// Up to `N` walks that are under way together: each passes one node in turn.
+struct Walks<'a, const N: usize> {
+    addresses: [u64; N],
+    tries: [Trie<'a>; N],
+    walks: [Walk; N],
     /// Those that have not passed all nodes.
-    active: [usize; NUM_AT_ONCE],
+    active: [usize; N],
     num_active: usize,
 }
 
-impl<'a> Walks<'a> {
+impl<'a, const N: usize> Walks<'a, N> {
     fn new() -> Self {
         Self {
-            addresses: [0; NUM_AT_ONCE],
-            tries: [Trie::none(); NUM_AT_ONCE],
-            walks: [Walk::default(); NUM_AT_ONCE],
-            active: [0; NUM_AT_ONCE],
+            addresses: [0; N],
+            tries: [Trie::none(); N],
+            walks: [Walk::default(); N],
+            active: [0; N],
             num_active: 0,
         }
     }
@@ -38,7 +40,7 @@ impl<'a> Walks<'a> {
         self.addresses[index] = address;
         self.walks[index] = walk;
         trie.prefetch(self.walks[index].at());
-        self.active[self.num_active % NUM_AT_ONCE] = index;
+        self.active[self.num_active % N] = index;
         self.num_active += 1;
     }
 
@@ -47,61 +49,95 @@ impl<'a> Walks<'a> {
     fn step(&mut self, mut take: impl FnMut(usize, NodeValues)) {
         let mut num_left = 0;
         for place in 0..self.num_active {
-            let index = self.active[place % NUM_AT_ONCE] % NUM_AT_ONCE;
+            let index = self.active[place % N] % N;
             let trie = &self.tries[index];
             let next = self.walks[index].step(trie, self.addresses[index], |node| take(index, node));
             // Of one that has passed all nodes it does no harm.
             trie.prefetch(next.unwrap_or(0));
-            self.active[num_left % NUM_AT_ONCE] = index;
+            self.active[num_left % N] = index;
             num_left += usize::from(next.is_some());
         }
         self.num_active = num_left;
     }
 }
 
-/// Lookups that are under way.
-struct Lookups<'a> {
-    headings: [Option<Heading<'a>>; NUM_AT_ONCE],
-    since: [Since; NUM_AT_ONCE],
-    own: Walks<'a>,
-    population: Walks<'a>,
+/// Up to `N` lookups that are under way.
+struct Lookups<'a, const N: usize> {
+    headings: [Option<Heading<'a>>; N],
+    since: [Since; N],
+    own: Walks<'a, N>,
+    population: Walks<'a, N>,
+}
+
+impl<const N: usize> Lookups<'_, N> {
+    fn new() -> Self {
+        Self {
+            headings: [const { None }; N],
+            since: [Since { times: None }; N],
+            own: Walks::new(),
+            population: Walks::new(),
+        }
+    }
+}
+
+/// Looks up pairs, `N` at a time, with the instructions of the CPU: bits are cut out of words all the time.
+struct LookUp<'a, const N: usize> {
+    history: &'a History,
+    pairs: &'a Pairs<'a>,
+    usages: &'a mut [Usage],
+}
+
+impl<const N: usize> pulp::WithSimd for LookUp<'_, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        let mut lookups = Lookups::<N>::new();
+        for (start, usages) in (0..).step_by(N).zip(self.usages.chunks_mut(N)) {
+            self.history.look_up_together(self.pairs, start, usages, &mut lookups);
+        }
+    }
 }
 
 impl History {
+    /// What is known of a pair before an event at `now`, in Unix seconds.
+    pub fn usage(&self, account: u64, address: Address, now: Option<i64>) -> Usage {
+        let seconds = now.map(|_| &[0][..]);
+        let time_base = now.unwrap_or(0);
+        let pairs = Pairs { events: &[Event { entity: account, address }], seconds, time_base };
+        let mut usage = Usage::default();
+        let usages = std::slice::from_mut(&mut usage);
+        pulp::Arch::new().dispatch(LookUp::<1> { history: self, pairs: &pairs, usages });
+        usage
+    }
+
     /// Does as [`History::usage`] for many pairs, on one core. Give each core some hundred pairs at a time.
     ///
     /// # Panics
     ///
-    /// Where the columns have other lengths than `usages`.
+    /// Where the number of pairs, or of their times, is not that of `usages`.
     pub fn usages(&self, pairs: &Pairs<'_>, usages: &mut [Usage]) {
         let num = usages.len();
-        assert_eq!((pairs.accounts.len(), pairs.addresses.len()), (num, num), "columns of equal length");
-        assert!(pairs.seconds.is_none_or(|seconds| seconds.len() == num), "columns of equal length");
-        let mut lookups = Lookups {
-            headings: [const { None }; NUM_AT_ONCE],
-            since: [Since { times: None }; NUM_AT_ONCE],
-            own: Walks::new(),
-            population: Walks::new(),
-        };
-        for (start, usages) in (0..).step_by(NUM_AT_ONCE).zip(usages.chunks_mut(NUM_AT_ONCE)) {
-            self.look_up_together(pairs, start, usages, &mut lookups);
-        }
+        assert_eq!(pairs.events.len(), num, "as many pairs");
+        assert!(pairs.seconds.is_none_or(|seconds| seconds.len() == num), "a time for each pair");
+        pulp::Arch::new().dispatch(LookUp::<NUM_AT_ONCE> { history: self, pairs, usages });
     }
 
-    /// Looks up the pairs from `start` on, up to [`NUM_AT_ONCE`].
-    fn look_up_together<'a>(
+    /// Looks up the pairs from `start` on, up to `N`.
+    #[inline(always)]
+    fn look_up_together<'a, const N: usize>(
         &'a self,
         pairs: &Pairs<'_>,
         start: usize,
         usages: &mut [Usage],
-        lookups: &mut Lookups<'a>,
+        lookups: &mut Lookups<'a, N>,
     ) {
-        let addresses = &pairs.addresses[start..start + usages.len()];
-        for address in addresses {
-            self.shortcuts.prefetch(address.bits());
+        let events = &pairs.events[start..start + usages.len()];
+        for event in events {
+            self.shortcuts.prefetch(event.address.bits());
         }
-        self.read_headings(&pairs.accounts[start..start + usages.len()], &mut lookups.headings);
-        for (i, (address, usage)) in addresses.iter().zip(&mut *usages).enumerate() {
+        self.read_headings(events, &mut lookups.headings);
+        for (i, (Event { address, .. }, usage)) in events.iter().zip(&mut *usages).enumerate() {
             let now = pairs.seconds.map(|seconds| pairs.time_base + i64::from(seconds[start + i]));
             let heading = lookups.headings[i].as_ref();
             lookups.since[i] = self.start(usage, heading, now);
@@ -118,7 +154,7 @@ impl History {
             lookups.own.step(|i, node| own::take_node(node, lookups.since[i], &mut usages[i]));
             lookups.population.step(|i, node| population_read::take_node(node, &mut usages[i]));
         }
-        for (i, (address, usage)) in addresses.iter().zip(usages).enumerate() {
+        for (i, (Event { address, .. }, usage)) in events.iter().zip(usages).enumerate() {
             let (family, bits) = (family(*address), address.bits());
             if let Some(heading) = lookups.headings[i].as_ref().filter(|heading| heading.has_family(family)) {
                 let (trie, walk) = (&lookups.own.tries[i], &lookups.own.walks[i]);
@@ -133,16 +169,21 @@ impl History {
     }
 
     /// Reads the headings of accounts, one step of all at a time.
-    fn read_headings<'a>(&'a self, accounts: &[u64], headings: &mut [Option<Heading<'a>>; NUM_AT_ONCE]) {
-        for account in accounts {
-            self.table.prefetch_start(*account);
+    #[inline(always)]
+    fn read_headings<'a, const N: usize>(
+        &'a self,
+        events: &[Event],
+        headings: &mut [Option<Heading<'a>>; N],
+    ) {
+        for event in events {
+            self.table.prefetch_start(event.entity);
         }
-        for account in accounts {
-            self.table.prefetch_candidates(*account);
+        for event in events {
+            self.table.prefetch_candidates(event.entity);
         }
-        let mut found = [None; NUM_AT_ONCE];
-        for (found, account) in found.iter_mut().zip(accounts) {
-            *found = self.table.find(*account);
+        let mut found = [None; N];
+        for (found, event) in found.iter_mut().zip(events) {
+            *found = self.table.find(event.entity);
             if let Some(index) = *found {
                 self.table.prefetch_position(index);
             }

@@ -11,7 +11,7 @@ pub(super) const MAX_NARROW: u32 = 57;
 pub(super) const PADDING: usize = 256;
 
 /// Bits that hold `value`; none for 0.
-#[inline]
+#[inline(always)]
 pub(super) fn width(value: u64) -> u32 {
     u64::BITS - value.leading_zeros()
 }

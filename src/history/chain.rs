@@ -12,6 +12,8 @@ pub(super) struct Chain {
     pub(super) bits: u32,
     /// Bytes of the longest symbol: the bits by which one level continues the one before it.
     pub(super) symbol_bytes: usize,
+    /// Bytes in which a node says which segments it has.
+    pub(super) segments_bytes: usize,
     /// Bits that two addresses have in common at least where they share so many levels.
     pub(super) ends: [u32; NUM_LEVELS + 1],
     /// Levels that two addresses share, by the number of bits of the exclusive or of both.
@@ -36,8 +38,8 @@ impl Chain {
             shared[differing as usize] = num as u8;
             differing += 1;
         }
-        let symbol_bytes = if bits == 32 { 1 } else { 3 };
-        Self { bits, symbol_bytes, ends, shared }
+        let (symbol_bytes, segments_bytes) = if bits == 32 { (1, 2) } else { (3, 3) };
+        Self { bits, symbol_bytes, segments_bytes, ends, shared }
     }
 
     /// Levels that two addresses of the family share, from the exclusive or of both.
@@ -52,6 +54,13 @@ impl Chain {
         self.ends[level + 1] - self.ends[level]
     }
 
+    /// Whether level `level` continues the one before it by so few bits that a node marks its segments with a bit for each
+    /// symbol.
+    #[inline(always)]
+    pub(super) fn has_marks(&self, level: usize) -> bool {
+        self.bits == 32 && level > 0
+    }
+
     /// Bits of an address beyond those of `num_shared` levels.
     #[inline(always)]
     pub(super) fn rest(&self, num_shared: usize) -> u32 {
@@ -61,11 +70,7 @@ impl Chain {
     /// Bytes in which a bucket has what of an address is beyond `num_shared` levels.
     #[inline(always)]
     pub(super) fn rest_bytes(&self, num_shared: usize) -> usize {
-        match self.rest(num_shared) {
-            0..=16 => 2,
-            17..=32 => 4,
-            _ => 8,
-        }
+        self.rest(num_shared).div_ceil(8) as usize
     }
 
     /// The bits by which level `level` continues the one before it.
@@ -109,6 +114,16 @@ mod tests {
         for chain in &CHAINS {
             let longest = (0..NUM_LEVELS).map(|level| chain.step(level)).max().unwrap();
             assert_eq!(chain.symbol_bytes, longest.div_ceil(8) as usize);
+        }
+    }
+
+    #[test]
+    fn a_mark_for_each_symbol_has_room() {
+        for chain in &CHAINS {
+            for level in 0..NUM_LEVELS {
+                assert_eq!(chain.has_marks(level), (1..=4).contains(&chain.step(level)), "{level}");
+            }
+            assert!(8 * chain.segments_bytes >= 16);
         }
     }
 

@@ -16,7 +16,7 @@ use std::ops::Range;
 use super::bits::PADDING;
 
 const MAGIC: [u8; 8] = *b"ipshist\n";
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 const NAME_BYTES: usize = 24;
 const ENTRY_BYTES: usize = NAME_BYTES + 16;
 const FOOTER_BYTES: usize = 32;

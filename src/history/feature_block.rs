@@ -7,69 +7,60 @@ use super::closed_form::{DISCOUNT, LEVEL_BITS};
 use super::features::{HOUR, Input, NUM_INPUTS, RECENT_LEVELS, WIDE_LEVELS};
 use super::usage::{NUM_LEVELS, Usage};
 
-/// Pairs of a block.
+/// Pairs of a block, where there are many.
 pub const BLOCK_PAIRS: usize = 64;
 
-/// Pairs that are cheaper to compute than a whole block, where a block has no more of them: a service scores one at a time.
-pub const FEW_PAIRS: usize = 16;
-
 /// One number of each pair of a block.
-pub type Column = [f32; BLOCK_PAIRS];
+pub type Column<const PAIRS: usize> = [f32; PAIRS];
 
 /// The inputs of a block of pairs.
 #[derive(Clone, Debug)]
-pub struct InputBlock {
+pub struct InputBlock<const PAIRS: usize = BLOCK_PAIRS> {
     /// `[inputs, pairs]`.
-    pub inputs: [Column; NUM_INPUTS],
+    pub inputs: [Column<PAIRS>; NUM_INPUTS],
     /// The closed form's scores, `[pairs]`.
-    pub ratio_sums: Column,
-    counts: Counts,
+    pub ratio_sums: Column<PAIRS>,
+    counts: Counts<PAIRS>,
 }
 
-impl Default for InputBlock {
+impl<const PAIRS: usize> Default for InputBlock<PAIRS> {
     fn default() -> Self {
-        Self {
-            inputs: [[0.0; BLOCK_PAIRS]; NUM_INPUTS],
-            ratio_sums: [0.0; BLOCK_PAIRS],
-            counts: Counts::ZEROS,
-        }
+        Self { inputs: [[0.0; PAIRS]; NUM_INPUTS], ratio_sums: [0.0; PAIRS], counts: Counts::ZEROS }
     }
 }
 
 /// The counts of a block as columns.
 #[derive(Clone, Debug)]
-struct Counts {
-    num_events: Column,
-    distinct: [Column; WIDE_LEVELS.len()],
-    own_events: [Column; NUM_LEVELS],
-    own_children: [Column; NUM_LEVELS],
-    other_events: [Column; NUM_LEVELS],
-    other_accounts: [Column; NUM_LEVELS],
-    all_children: [Column; NUM_LEVELS],
+struct Counts<const PAIRS: usize> {
+    num_events: Column<PAIRS>,
+    distinct: [Column<PAIRS>; WIDE_LEVELS.len()],
+    own_events: [Column<PAIRS>; NUM_LEVELS],
+    own_children: [Column<PAIRS>; NUM_LEVELS],
+    other_events: [Column<PAIRS>; NUM_LEVELS],
+    other_accounts: [Column<PAIRS>; NUM_LEVELS],
+    all_children: [Column<PAIRS>; NUM_LEVELS],
     /// Of all prefixes: events and accounts of others, and first prefixes.
-    root: [Column; 3],
-    days_since_use: [Column; RECENT_LEVELS.len()],
-    events_since_use: [Column; RECENT_LEVELS.len()],
-    days_since_last: Column,
-    days_since_first: Column,
+    root: [Column<PAIRS>; 3],
+    days_since_use: [Column<PAIRS>; RECENT_LEVELS.len()],
+    events_since_use: [Column<PAIRS>; RECENT_LEVELS.len()],
+    days_since_last: Column<PAIRS>,
+    days_since_first: Column<PAIRS>,
 }
 
-const ZERO: Column = [0.0; BLOCK_PAIRS];
-
-impl Counts {
+impl<const PAIRS: usize> Counts<PAIRS> {
     const ZEROS: Self = Self {
-        num_events: ZERO,
-        distinct: [ZERO; WIDE_LEVELS.len()],
-        own_events: [ZERO; NUM_LEVELS],
-        own_children: [ZERO; NUM_LEVELS],
-        other_events: [ZERO; NUM_LEVELS],
-        other_accounts: [ZERO; NUM_LEVELS],
-        all_children: [ZERO; NUM_LEVELS],
-        root: [ZERO; 3],
-        days_since_use: [ZERO; RECENT_LEVELS.len()],
-        events_since_use: [ZERO; RECENT_LEVELS.len()],
-        days_since_last: ZERO,
-        days_since_first: ZERO,
+        num_events: [0.0; PAIRS],
+        distinct: [[0.0; PAIRS]; WIDE_LEVELS.len()],
+        own_events: [[0.0; PAIRS]; NUM_LEVELS],
+        own_children: [[0.0; PAIRS]; NUM_LEVELS],
+        other_events: [[0.0; PAIRS]; NUM_LEVELS],
+        other_accounts: [[0.0; PAIRS]; NUM_LEVELS],
+        all_children: [[0.0; PAIRS]; NUM_LEVELS],
+        root: [[0.0; PAIRS]; 3],
+        days_since_use: [[0.0; PAIRS]; RECENT_LEVELS.len()],
+        events_since_use: [[0.0; PAIRS]; RECENT_LEVELS.len()],
+        days_since_last: [0.0; PAIRS],
+        days_since_first: [0.0; PAIRS],
     };
 
     /// Counts of others are taken as integers, because a float has no more than 24 bits.
@@ -100,10 +91,10 @@ impl Counts {
     }
 }
 
-impl InputBlock {
-    /// Sets the inputs of at most [`BLOCK_PAIRS`] pairs. Columns past the last pair hold finite values without meaning.
+impl<const PAIRS: usize> InputBlock<PAIRS> {
+    /// Sets the inputs of at most `PAIRS` pairs. Columns past the last pair hold finite values without meaning.
     pub fn fill(&mut self, usage: &[Usage]) {
-        assert!(usage.len() <= BLOCK_PAIRS, "{} pairs in a block", usage.len());
+        assert!(usage.len() <= PAIRS, "{} pairs in a block", usage.len());
         pulp::Arch::new().dispatch(Fill { block: self, usage });
     }
 
@@ -113,20 +104,20 @@ impl InputBlock {
         for (i, usage) in usage.iter().enumerate() {
             self.counts.set(i, usage);
         }
-        // The whole block in the usual case, so that the loops have a length that the compiler knows.
-        match usage.len() <= FEW_PAIRS {
-            true => self.counts.fill::<FEW_PAIRS>(&mut self.inputs, &mut self.ratio_sums),
-            false => self.counts.fill::<BLOCK_PAIRS>(&mut self.inputs, &mut self.ratio_sums),
-        }
+        // All columns of the block, so that the loops have a length that the compiler knows.
+        self.counts.ratios(&mut self.inputs, &mut self.ratio_sums);
+        self.counts.logarithms(&mut self.inputs);
+        self.counts.novelty(&mut self.inputs);
+        self.counts.recency(&mut self.inputs);
     }
 }
 
-struct Fill<'a> {
-    block: &'a mut InputBlock,
+struct Fill<'a, const PAIRS: usize> {
+    block: &'a mut InputBlock<PAIRS>,
     usage: &'a [Usage],
 }
 
-impl pulp::WithSimd for Fill<'_> {
+impl<const PAIRS: usize> pulp::WithSimd for Fill<'_, PAIRS> {
     type Output = ();
 
     #[inline(always)]
@@ -135,30 +126,18 @@ impl pulp::WithSimd for Fill<'_> {
     }
 }
 
-impl Counts {
-    /// Sets the inputs of the first `PAIRS` pairs.
-    #[inline(always)]
-    fn fill<const PAIRS: usize>(&self, inputs: &mut [Column; NUM_INPUTS], sums: &mut Column) {
-        self.ratios::<PAIRS>(inputs, sums);
-        self.logarithms::<PAIRS>(inputs);
-        self.novelty::<PAIRS>(inputs);
-        self.recency::<PAIRS>(inputs);
-    }
-
+impl<const PAIRS: usize> Counts<PAIRS> {
     /// The log ratios of [`super::closed_form`].
     #[inline(always)]
-    fn ratios<const PAIRS: usize>(&self, inputs: &mut [Column; NUM_INPUTS], sums: &mut Column) {
-        *sums = ZERO;
+    fn ratios(&self, inputs: &mut [Column<PAIRS>; NUM_INPUTS], sums: &mut Column<PAIRS>) {
+        *sums = [0.0; PAIRS];
         for level in 0..NUM_LEVELS {
             let even = 1.0 / (1 << LEVEL_BITS[level]) as f32;
-            let above = |columns: &'_ [Column; NUM_LEVELS], root: &Column| {
-                if level == 0 { *root } else { columns[level - 1] }
-            };
-            let own = above(&self.own_events, &self.num_events);
-            let own_children = above(&self.own_children, &self.distinct[0]);
-            let events = above(&self.other_events, &self.root[0]);
-            let accounts = above(&self.other_accounts, &self.root[1]);
-            let children = above(&self.all_children, &self.root[2]);
+            let own = above(level, &self.own_events, &self.num_events);
+            let own_children = above(level, &self.own_children, &self.distinct[0]);
+            let events = above(level, &self.other_events, &self.root[0]);
+            let accounts = above(level, &self.other_accounts, &self.root[1]);
+            let children = above(level, &self.all_children, &self.root[2]);
             for i in 0..PAIRS {
                 let of_events = share(self.other_events[level][i], children[i], events[i], even);
                 let of_accounts = share(self.other_accounts[level][i], children[i], accounts[i], even);
@@ -174,8 +153,8 @@ impl Counts {
 
     /// Logarithms of counts.
     #[inline(always)]
-    fn logarithms<const PAIRS: usize>(&self, inputs: &mut [Column; NUM_INPUTS]) {
-        let mut set = |input: usize, scale: f32, column: &Column| {
+    fn logarithms(&self, inputs: &mut [Column<PAIRS>; NUM_INPUTS]) {
+        let mut set = |input: usize, scale: f32, column: &Column<PAIRS>| {
             for i in 0..PAIRS {
                 inputs[input][i] = scale * ln(1.0 + column[i]);
             }
@@ -194,13 +173,13 @@ impl Counts {
         }
         for place in 0..RECENT_LEVELS.len() {
             let mut since = self.events_since_use[place];
-            since[..PAIRS].iter_mut().for_each(|events| *events = if *events > 0.0 { *events } else { 0.0 });
+            since.iter_mut().for_each(|events| *events = if *events > 0.0 { *events } else { 0.0 });
             set(Input::EVENTS_SINCE_USE + place, 0.3, &since);
         }
     }
 
     #[inline(always)]
-    fn novelty<const PAIRS: usize>(&self, inputs: &mut [Column; NUM_INPUTS]) {
+    fn novelty(&self, inputs: &mut [Column<PAIRS>; NUM_INPUTS]) {
         for (place, distinct) in self.distinct.iter().enumerate() {
             for i in 0..PAIRS {
                 let more = distinct[i] - 1.0;
@@ -213,10 +192,10 @@ impl Counts {
     }
 
     #[inline(always)]
-    fn recency<const PAIRS: usize>(&self, inputs: &mut [Column; NUM_INPUTS]) {
+    fn recency(&self, inputs: &mut [Column<PAIRS>; NUM_INPUTS]) {
         // Columns of ages; what has none gets that of 0 days, and is left out below.
-        let age = |days: &Column| -> Column {
-            let mut ages = ZERO;
+        let age = |days: &Column<PAIRS>| -> Column<PAIRS> {
+            let mut ages = [0.0; PAIRS];
             for i in 0..PAIRS {
                 let days = if days[i] > 0.0 { days[i] } else { 0.0 };
                 ages[i] = ln(days + HOUR as f32);
@@ -238,6 +217,16 @@ impl Counts {
             }
         }
     }
+}
+
+/// The column of the prefix that is wider by one level: of all prefixes before the first.
+#[inline(always)]
+fn above<'a, const PAIRS: usize>(
+    level: usize,
+    columns: &'a [Column<PAIRS>; NUM_LEVELS],
+    root: &'a Column<PAIRS>,
+) -> &'a Column<PAIRS> {
+    if level == 0 { root } else { &columns[level - 1] }
 }
 
 /// The share of one prefix, as in [`super::closed_form`].

@@ -32,6 +32,7 @@ mod network;
 mod options;
 mod own;
 mod own_usage;
+mod pair_network;
 mod part;
 mod population;
 mod population_read;

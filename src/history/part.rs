@@ -10,6 +10,7 @@ use super::chain::{NUM_FAMILIES, family};
 use super::clock::Clock;
 use super::info::FamilySummary;
 use super::population::{Use, uses};
+use super::use_sort::RangedUses;
 use crate::Result;
 
 /// Bits of a hash by which accounts are told apart.
@@ -70,8 +71,8 @@ pub(super) struct Part {
     /// The byte of each account's heading.
     pub(super) positions: Vec<u64>,
     pub(super) blocks: Vec<u8>,
-    /// Of all pairs, by account.
-    pub(super) uses: Vec<Use>,
+    /// Of all pairs.
+    pub(super) uses: RangedUses,
     pub(super) totals: Totals,
 }
 
@@ -135,7 +136,7 @@ impl PartWriter {
 
     pub(super) fn finish(self) -> Part {
         let Self { hashes, positions, uses, totals, out, .. } = self;
-        Part { hashes, positions, blocks: out.finish(), uses, totals }
+        Part { hashes, positions, blocks: out.finish(), uses: RangedUses::new(&uses), totals }
     }
 }
 

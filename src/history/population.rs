@@ -23,6 +23,9 @@ use crate::event::Address;
 /// The level of an exception.
 pub(super) const EXCEPTION: u64 = NUM_LEVELS as u64;
 
+/// Ranges of addresses, in ascending order, that uses are sorted in.
+pub(super) const NUM_RANGES: usize = 512;
+
 /// One use of an address by one account, in the order of addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Use(u128);
@@ -38,6 +41,16 @@ impl Use {
 
     pub(super) fn address(self) -> Address {
         Address::from_bits((self.0 >> 64) as u64)
+    }
+
+    /// The range of addresses, of [`NUM_RANGES`], that it lies in: by the family and the first 8 bits.
+    #[inline(always)]
+    pub(super) fn range(self) -> usize {
+        let address = (self.0 >> 64) as u64;
+        match u32::try_from(address) {
+            Ok(address) => (address >> 24) as usize,
+            Err(_) => NUM_RANGES / 2 + (address >> 56) as usize,
+        }
     }
 
     fn level(self) -> usize {

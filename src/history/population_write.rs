@@ -80,10 +80,14 @@ impl PopulationWriter {
         Self { widths, roots: Default::default() }
     }
 
-    /// Appends uses, which ascend and are whole groups.
-    pub(super) fn push<W: Write>(&mut self, uses: &[Use], out: &mut SectionWriter<W>) -> io::Result<()> {
-        let groups: Vec<_> = uses.chunk_by(|a, b| same_group(*a, *b)).collect();
-        let groups: Vec<_> = groups.into_par_iter().map(|uses| Group::new(uses, self.widths)).collect();
+    /// Appends lists of uses, which ascend and are whole groups.
+    pub(super) fn push<W: Write>(
+        &mut self,
+        lists: &[Vec<Use>],
+        out: &mut SectionWriter<W>,
+    ) -> io::Result<()> {
+        let groups = lists.par_iter().flat_map(|uses| uses.par_chunk_by(|a, b| same_group(*a, *b)));
+        let groups: Vec<_> = groups.map(|uses| Group::new(uses, self.widths)).collect();
         groups.into_iter().try_for_each(|group| self.push_group(&group, out))
     }
 

@@ -77,12 +77,17 @@ const SYMBOLS_AT_ONCE: usize = 16;
 impl<'a> Node<'a> {
     /// Bytes in front of the values.
     const fn head_bytes(chain: &Chain) -> usize {
-        1 + 2 * chain.symbol_bytes + chain.bits as usize / 8
+        Self::address_at(chain) + chain.bits as usize / 8
+    }
+
+    /// Bytes in front of the address.
+    const fn address_at(chain: &Chain) -> usize {
+        1 + chain.symbol_bytes + chain.segments_bytes
     }
 
     #[inline(always)]
     fn read(chain: &Chain, at: usize, window: Window<'a>, head: u64) -> Self {
-        let address_at = 1 + 2 * chain.symbol_bytes;
+        let address_at = Self::address_at(chain);
         // An address of 4 bytes is in the head.
         let address =
             if chain.bits == 32 { head >> (8 * address_at) & mask(32) } else { window.word(address_at) };
@@ -106,11 +111,22 @@ impl<'a> Node<'a> {
         (self.head >> 8 & mask(8 * chain.symbol_bytes as u32)) + 1
     }
 
+    /// What it says of its segments.
+    #[inline(always)]
+    fn segments(&self, chain: &Chain) -> u64 {
+        self.head >> (8 + 8 * chain.symbol_bytes) & mask(8 * chain.segments_bytes as u32)
+    }
+
     /// Segments that are listed.
     #[inline(always)]
     fn num_listed(&self, chain: &Chain) -> usize {
-        let symbol_bits = 8 * chain.symbol_bytes as u32;
-        (self.head >> (8 + symbol_bits) & mask(symbol_bits)) as usize + 1
+        (self.segments(chain) & mask(8 * chain.symbol_bytes as u32)) as usize + 1
+    }
+
+    /// Segments, marked by a bit each, that start with a symbol or before it.
+    #[inline(always)]
+    fn num_marked_up_to(&self, chain: &Chain, symbol: u64) -> usize {
+        (self.segments(chain) & mask(symbol as u32 + 1)).count_ones() as usize
     }
 
     #[inline(always)]
@@ -143,7 +159,9 @@ impl<'a> Node<'a> {
     #[inline(always)]
     fn find(&self, trie: &Trie<'_>, chain: &Chain, symbol: u64) -> Option<usize> {
         let distances_at = self.distances_at(trie, chain);
-        let index = if self.is_listed() {
+        let index = if chain.has_marks(self.num_shared) {
+            self.num_marked_up_to(chain, symbol).checked_sub(1)?
+        } else if self.is_listed() {
             let symbols_at = self.behind_values(trie, chain);
             self.num_up_to(trie.reader, chain, symbols_at, symbol).checked_sub(1)?
         } else {
@@ -157,12 +175,13 @@ impl<'a> Node<'a> {
     fn num_up_to(&self, reader: BitReader<'_>, chain: &Chain, symbols_at: usize, symbol: u64) -> usize {
         let num = self.num_listed(chain);
         if chain.symbol_bytes == 1 {
-            let blocks = (0..num).step_by(SYMBOLS_AT_ONCE);
-            let count = |start: usize| {
+            let (mut start, mut count) = (0, 0);
+            while start < num {
                 let symbols = reader.array_at(symbols_at.wrapping_add(start));
-                count_u8(symbols, num - start, symbol as u8)
-            };
-            return blocks.map(count).sum();
+                count += count_u8(symbols, num - start, symbol as u8);
+                start += SYMBOLS_AT_ONCE;
+            }
+            return count;
         }
         let is_up_to = |index: usize| {
             let at = symbols_at.wrapping_add(index * chain.symbol_bytes);
@@ -416,18 +435,23 @@ impl Trie<'_> {
             return;
         }
         let distances_at = node.distances_at(self, chain);
-        let is_listed = node.is_listed();
-        let num = if is_listed { node.num_listed(chain) } else { 1 << chain.step(node.num_shared) };
+        let has_marks = chain.has_marks(node.num_shared);
+        let is_dense = !has_marks && !node.is_listed();
+        let num = match (has_marks, is_dense) {
+            (true, _) => node.segments(chain).count_ones() as usize,
+            (_, true) => 1 << chain.step(node.num_shared),
+            _ => node.num_listed(chain),
+        };
         for index in 0..num {
-            // Where they are not listed, one segment may be that of several symbols, and symbols may have
+            // Where each symbol has a distance, one segment may be that of several symbols, and symbols may have
             // none.
             match node.segment(self.reader, distances_at, index) {
                 Some(segment) if segment >= start => {
                     self.read_from(segment, start, node.num_shared, node.address, false, buckets);
                     start = segment + 1;
                 }
-                _ if is_listed => return,
-                _ => {}
+                _ if is_dense => {}
+                _ => return,
             }
         }
     }

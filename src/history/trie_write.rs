@@ -11,15 +11,15 @@
 //!
 //! ```text
 //! bucket: 0 | count - 1: 4 | note: 11 | end of each address | values
-//! node:   1 | levels: 3 | listed: 1 | bytes of a distance - 1: 3 | children - 1 | segments - 1 | address
+//! node:   1 | levels: 3 | listed: 1 | bytes of a distance - 1: 3 | children - 1 | segments | address
 //!         values | first symbols, where they are listed | distances
 //! ```
 //!
 //! All numbers but values in buckets are whole bytes. The end of an address is what is beyond the levels that
-//! all addresses of the node above share, in 2, 4 or 8 bytes. The address of a node is one of its addresses,
-//! in as many bytes as the family's have; children, segments and symbols have as many as the family's longest
-//! symbol. A node that does not list its segments has a distance for each symbol, 0 where there is no
-//! segment.
+//! all addresses of the node above share. The address of a node is one of its addresses, in as many bytes as
+//! the family's have; children and symbols have as many as the family's longest symbol, segments at least 2.
+//! Where symbols have up to 4 bits, the segments are a bit for the first symbol of each. Else they are their
+//! number less 1, and a node that does not list them has a distance for each symbol, 0 where there is none.
 
 use super::bits::{BitWriter, mask, num_bytes};
 use super::chain::Chain;
@@ -151,18 +151,24 @@ impl<C: Codec> TrieWriter<'_, C> {
             node.segments.first().map_or(1, |segment| num_bytes(distance(segment)).max(1)) as usize;
         let num = node.segments.len();
         let symbol_bytes = self.chain.symbol_bytes;
-        // Symbols of 4 bits are not worth a list.
-        let is_listed = step > 4 && distance_bytes << step > num * (symbol_bytes + distance_bytes);
+        let has_marks = self.chain.has_marks(node.num_shared);
+        let is_listed = !has_marks && distance_bytes << step > num * (symbol_bytes + distance_bytes);
+        let segments = match has_marks {
+            true => node.segments.iter().fold(0, |marks, segment| marks | 1 << segment.symbol),
+            false => num as u64 - 1,
+        };
         self.out.push(1, 1);
         self.out.push(node.num_shared as u64, LEVEL_BITS);
         self.out.push(u64::from(is_listed), 1);
         self.out.push(distance_bytes as u64 - 1, 3);
         self.push_bytes(node.num_children - 1, symbol_bytes);
-        self.push_bytes(num as u64 - 1, symbol_bytes);
+        self.push_bytes(segments, self.chain.segments_bytes);
         self.push_bytes(node.address, self.chain.bits as usize / 8);
         self.codec.write_node(sum, node.num_shared, self.out);
         if is_listed {
             node.segments.iter().for_each(|segment| self.push_bytes(segment.symbol, symbol_bytes));
+        }
+        if is_listed || has_marks {
             node.segments.iter().for_each(|segment| self.push_bytes(distance(segment), distance_bytes));
         } else {
             self.write_dense(node, step, distance, distance_bytes);

@@ -8,17 +8,57 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::population::Use;
+use super::population::{NUM_RANGES, Use};
 use super::population_write::same_group;
 use crate::{Error, Result};
 
 const BUFFER_BYTES: usize = 1 << 18;
 
+/// Uses of one range that one core sorts.
+const MAX_SORTED_ALONE: usize = 1 << 17;
+
+/// Uses in the order of their ranges of addresses.
+#[derive(Default)]
+pub(super) struct RangedUses {
+    uses: Vec<Use>,
+    /// Where each range ends.
+    ends: Vec<u32>,
+}
+
+impl RangedUses {
+    /// Orders fewer than 2^32 uses.
+    pub(super) fn new(uses: &[Use]) -> Self {
+        let Some(first) = uses.first() else { return Self::default() };
+        let mut ends = vec![0; NUM_RANGES];
+        for once in uses {
+            ends[once.range()] += 1;
+        }
+        let mut start = 0;
+        for end in &mut ends {
+            // Where the range starts, until its uses are put there.
+            let num = std::mem::replace(end, start);
+            start += num;
+        }
+        let mut ordered = vec![*first; uses.len()];
+        for once in uses {
+            let place = &mut ends[once.range()];
+            ordered[*place as usize] = *once;
+            *place += 1;
+        }
+        Self { uses: ordered, ends }
+    }
+
+    fn range(&self, range: usize) -> &[Use] {
+        let start = range.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.uses[start as usize..self.ends[range] as usize]
+    }
+}
+
 /// Takes uses in any order.
 pub(super) struct UseSorter {
     max_uses: usize,
     folder: PathBuf,
-    pending: Vec<Vec<Use>>,
+    pending: Vec<RangedUses>,
     num_pending: usize,
     files: Vec<File>,
 }
@@ -35,31 +75,46 @@ impl UseSorter {
         }
     }
 
-    pub(super) fn push(&mut self, uses: Vec<Use>) -> Result<()> {
-        if self.num_pending > 0 && self.num_pending + uses.len() > self.max_uses {
+    pub(super) fn push(&mut self, uses: RangedUses) -> Result<()> {
+        if uses.uses.is_empty() {
+            return Ok(());
+        }
+        if self.num_pending > 0 && self.num_pending + uses.uses.len() > self.max_uses {
             let sorted = self.take_sorted();
             let file = write_temporary(&sorted, &self.folder).map_err(Error::io("write", &self.folder))?;
             self.files.push(file);
         }
-        self.num_pending += uses.len();
+        self.num_pending += uses.uses.len();
         self.pending.push(uses);
         Ok(())
     }
 
-    fn take_sorted(&mut self) -> Vec<Use> {
-        let mut sorted = std::mem::take(&mut self.pending).concat();
+    /// The pending uses of each range, sorted.
+    fn take_sorted(&mut self) -> Vec<Vec<Use>> {
+        let pending = std::mem::take(&mut self.pending);
         self.num_pending = 0;
-        sorted.par_sort_unstable();
-        sorted
+        let sorted = |range: usize| {
+            let parts: Vec<_> = pending.iter().map(|uses| uses.range(range)).collect();
+            let mut uses = parts.concat();
+            match uses.len() {
+                ..=MAX_SORTED_ALONE => uses.sort_unstable(),
+                _ => uses.par_sort_unstable(),
+            }
+            uses
+        };
+        (0..NUM_RANGES).into_par_iter().map(sorted).filter(|uses| !uses.is_empty()).collect()
     }
 
     pub(super) fn finish(mut self) -> Result<SortedUses> {
         let last = self.take_sorted();
-        let mut sources = vec![Source::Memory(last.into_iter())];
+        if self.files.is_empty() {
+            return Ok(SortedUses::InMemory(last));
+        }
+        let mut sources = vec![Source::Memory(last.into_iter().flatten())];
         for file in self.files {
             sources.push(Source::File(BufReader::with_capacity(BUFFER_BYTES, file)));
         }
-        let mut sorted = SortedUses {
+        let mut sorted = MergedUses {
             max_uses: self.max_uses,
             folder: self.folder,
             sources,
@@ -69,20 +124,20 @@ impl UseSorter {
         for source in 0..sorted.sources.len() {
             sorted.advance(source)?;
         }
-        Ok(sorted)
+        Ok(SortedUses::Merged(sorted))
     }
 }
 
-fn write_temporary(uses: &[Use], folder: &Path) -> io::Result<File> {
+fn write_temporary(uses: &[Vec<Use>], folder: &Path) -> io::Result<File> {
     let mut out = BufWriter::with_capacity(BUFFER_BYTES, tempfile::tempfile_in(folder)?);
-    uses.iter().try_for_each(|once| out.write_all(&once.to_bytes()))?;
+    uses.iter().flatten().try_for_each(|once| out.write_all(&once.to_bytes()))?;
     let mut file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
     file.rewind()?;
     Ok(file)
 }
 
 enum Source {
-    Memory(std::vec::IntoIter<Use>),
+    Memory(std::iter::Flatten<std::vec::IntoIter<Vec<Use>>>),
     File(BufReader<File>),
 }
 
@@ -103,7 +158,24 @@ impl Source {
 }
 
 /// Yields uses in ascending order.
-pub(super) struct SortedUses {
+pub(super) enum SortedUses {
+    /// All of them, by range of addresses.
+    InMemory(Vec<Vec<Use>>),
+    Merged(MergedUses),
+}
+
+impl SortedUses {
+    /// The next uses, in lists of whole groups in the sense of [`same_group`]; none behind the last.
+    pub(super) fn next_batch(&mut self) -> Result<Vec<Vec<Use>>> {
+        match self {
+            Self::InMemory(uses) => Ok(std::mem::take(uses)),
+            Self::Merged(merged) => Ok(merged.next_batch()?.into_iter().collect()),
+        }
+    }
+}
+
+/// Merges sorted uses of several sources.
+pub(super) struct MergedUses {
     max_uses: usize,
     folder: PathBuf,
     sources: Vec<Source>,
@@ -113,22 +185,15 @@ pub(super) struct SortedUses {
     rest: Vec<Use>,
 }
 
-impl SortedUses {
+impl MergedUses {
     fn advance(&mut self, source: usize) -> Result<()> {
         let next = self.sources[source].next().map_err(Error::io("read", &self.folder))?;
         self.next.extend(next.map(|next| Reverse((next, source))));
         Ok(())
     }
 
-    /// The next uses: whole groups in the sense of [`same_group`].
-    pub(super) fn next_batch(&mut self) -> Result<Option<Vec<Use>>> {
+    fn next_batch(&mut self) -> Result<Option<Vec<Use>>> {
         let mut batch = std::mem::take(&mut self.rest);
-        if let [Source::Memory(uses)] = self.sources.as_mut_slice() {
-            // All are in memory: the first one waits apart.
-            batch.extend(self.next.drain().map(|Reverse((first, _))| first));
-            batch.extend(uses);
-            return Ok((!batch.is_empty()).then_some(batch));
-        }
         while let Some(Reverse((next, source))) = self.next.pop() {
             let is_full = batch.len() >= self.max_uses;
             self.advance(source)?;

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::unseen::{Population, Unseen};
 use crate::data::segments;
-use crate::event::{Address, entity_row};
+use crate::event::entity_row;
 use crate::history::Detector;
 use crate::model::{
     EntityEmbedding, IpEncoder, IpInsights, Sharding, address_words, fold_entities, index_tensor,
@@ -207,9 +207,7 @@ impl Scorer {
     /// As [`Scorer::scores`].
     pub fn scores_at(&self, events: &[Event], times: Option<&[u32]>) -> Result<Vec<f32>> {
         let Some(detector) = &self.detector else { return self.dot_products(events) };
-        let accounts: Vec<u64> = events.iter().map(|event| event.entity).collect();
-        let addresses: Vec<Address> = events.iter().map(|event| event.address).collect();
-        Ok(detector.scores(&accounts, &addresses, times))
+        Ok(detector.scores(events, times))
     }
 
     /// The dot products of events' embeddings, in their order.
@@ -262,7 +260,10 @@ impl Scorer {
     ///
     /// As [`Scorer::scores`].
     pub fn score(&self, event: Event) -> Result<f32> {
-        Ok(self.scores(&[event])?[0])
+        match &self.detector {
+            Some(detector) => Ok(detector.score(event, None)),
+            None => Ok(self.dot_products(&[event])?[0]),
+        }
     }
 
     /// Pairs whose rows or activations are at most [`MAX_BATCH_BYTES`].

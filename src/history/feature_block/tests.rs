@@ -54,7 +54,7 @@ proptest! {
 
     #[test]
     fn inputs_are_those_of_the_reference(usage in proptest::collection::vec(usage(), 1..=BLOCK_PAIRS)) {
-        let mut block = InputBlock::default();
+        let mut block = InputBlock::<BLOCK_PAIRS>::default();
         block.fill(&usage);
         let names = input_names();
         let mut mismatches = Vec::new();
@@ -107,7 +107,7 @@ fn own_inputs_of_an_unseen_account_are_zero() {
         total_top_prefixes: 2,
         ..Usage::default()
     };
-    let mut block = InputBlock::default();
+    let mut block = InputBlock::<BLOCK_PAIRS>::default();
     block.fill(&[nobody]);
     assert_eq!(block.ratio_sums[0], 0.0);
     for (name, input) in input_names().iter().zip(&block.inputs) {

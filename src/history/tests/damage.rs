@@ -24,8 +24,7 @@ fn small_events() -> Vec<Event> {
 
 /// Asks a history what can be asked; it may answer anything.
 fn use_history(history: &History, pairs: &[(u64, Address)], is_merged: bool) {
-    let (accounts, addresses): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
-    let columns = Pairs { accounts: &accounts, addresses: &addresses, seconds: None, time_base: 0 };
+    let columns = Pairs { events: &to_events(pairs), seconds: None, time_base: 0 };
     history.usages(&columns, &mut vec![Usage::default(); pairs.len()]);
     for (account, address) in &pairs[..pairs.len().min(4)] {
         black_box(history.usage(*account, *address, Some(BASE)));

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Events of many accounts, most of which have few.
-fn many_events(num: u64) -> Vec<Event> {
+pub(super) fn many_events(num: u64) -> Vec<Event> {
     let mut state = 1_u64;
     let mut next = |below: u64| {
         // Knuth's MMIX generator.

@@ -91,6 +91,10 @@ fn pairs(events: &[Event]) -> Vec<(u64, Address)> {
     (0..num).map(|i| (accounts[i * 31 % accounts.len()], addresses[i % addresses.len()])).collect()
 }
 
+fn to_events(pairs: &[(u64, Address)]) -> Vec<crate::Event> {
+    pairs.iter().map(|(entity, address)| crate::Event { entity: *entity, address: *address }).collect()
+}
+
 fn assert_equals_reference(history: &History, events: &[Event], is_timed: bool) {
     let reference = reference(events, is_timed);
     let now = BASE + events.last().map_or(0, |event| i64::from(event.2)) - 1_000;
@@ -138,6 +142,22 @@ fn bytes_of(build: impl FnOnce(&std::path::Path)) -> Vec<u8> {
     std::fs::read(path).unwrap()
 }
 
+#[test]
+fn many_scores_are_those_of_single_pairs() {
+    let events = files::many_events(3_000);
+    let detector = Detector { history: build(&events, Some(BASE)), head: super::head::tests::head(5) };
+    let pairs: Vec<_> = to_events(&pairs(&events)).into_iter().cycle().take(10_000).collect();
+    let times: Vec<u32> = (0..pairs.len() as u32).map(|i| BASE as u32 + i * 113).collect();
+    for times in [None, Some(&times[..])] {
+        for num in [2, 300, pairs.len()] {
+            let scores = detector.scores(&pairs[..num], times.map(|times| &times[..num]));
+            for (i, (pair, score)) in pairs.iter().zip(scores).enumerate() {
+                assert_eq!(detector.score(*pair, times.map(|times| times[i])), score, "pair {i} of {num}");
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
@@ -151,12 +171,10 @@ proptest! {
     fn many_at_once_are_as_one_by_one(events in events(200), is_timed: bool, ask_timed: bool) {
         let history = build(&events, is_timed.then_some(BASE));
         let pairs = pairs(&events);
-        let (accounts, addresses): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
         let seconds: Vec<_> = (0..pairs.len() as u32).map(|i| i * 7_919).collect();
         let mut usages = vec![Usage { num_events: 9, ..Usage::default() }; pairs.len()];
         let columns = Pairs {
-            accounts: &accounts,
-            addresses: &addresses,
+            events: &to_events(&pairs),
             seconds: ask_timed.then_some(&seconds),
             time_base: BASE,
         };
