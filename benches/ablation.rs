@@ -39,32 +39,45 @@ const OWN_COUNTS: &[&str] = &["own_events", "events", "distinct", "own_children"
 const POPULARITY: &[&str] = &["event_share", "account_share", "other_"];
 const RECENCY: &[&str] = &["age_", "events_since"];
 
+fn head(options: FitOptions) -> Variant {
+    Variant::Head(Box::new(options))
+}
+
+fn without(parts: &[&str]) -> Variant {
+    let mut options = FitOptions::default();
+    for (input, name) in input_names().iter().enumerate() {
+        // `events` is an input of its own and the beginning of `events_since_use`.
+        let is_part = |part: &&str| name == part || *part != "events" && name.starts_with(*part);
+        options.used_inputs[input] = !parts.iter().any(is_part);
+    }
+    head(options)
+}
+
+fn sampled(sampling: SamplingOptions) -> Variant {
+    head(FitOptions { sampling, ..FitOptions::default() })
+}
+
+fn weighted(weights: NegativeWeights) -> Variant {
+    sampled(SamplingOptions { weights, ..SamplingOptions::default() })
+}
+
 fn variants() -> Vec<(&'static str, Variant)> {
-    let all = FitOptions::default();
-    let head = |options| Variant::Head(Box::new(options));
-    let without = |parts: &[&str]| {
-        let mut options = all;
-        for (input, name) in input_names().iter().enumerate() {
-            // `events` is an input of its own and the beginning of `events_since_use`.
-            let is_part = |part: &&str| name == part || *part != "events" && name.starts_with(*part);
-            options.used_inputs[input] = !parts.iter().any(is_part);
-        }
-        head(options)
-    };
-    let sampled = |sampling: SamplingOptions| head(FitOptions { sampling, ..all });
-    let weighted = |weights| sampled(SamplingOptions { weights, ..all.sampling });
+    let sampling = SamplingOptions::default();
     let weights = NegativeWeights::default();
     vec![
-        ("all parts", head(all)),
+        ("all parts", head(FitOptions::default())),
         ("no head: the closed form", Variant::ClosedForm),
-        ("no closed form beside the network", head(FitOptions { closed_weight: 0.0, ..all })),
+        (
+            "no closed form beside the network",
+            head(FitOptions { closed_weight: 0.0, ..FitOptions::default() }),
+        ),
         ("no log ratios among the inputs", without(&["own_ratio"])),
         ("no counts of the account", without(OWN_COUNTS)),
         ("no novelty", without(&["novelty"])),
         ("no popularity", without(POPULARITY)),
         ("no recency", without(RECENCY)),
-        ("no lagged counts", sampled(SamplingOptions { lagged: 0.0, ..all.sampling })),
-        ("one draw of each event", sampled(SamplingOptions { max_draws: 1, ..all.sampling })),
+        ("no lagged counts", sampled(SamplingOptions { lagged: 0.0, ..sampling })),
+        ("one draw of each event", sampled(SamplingOptions { max_draws: 1, ..sampling })),
         ("no negatives of other accounts", weighted(NegativeWeights { other_accounts: 0.0, ..weights })),
         ("no uniform negatives", weighted(NegativeWeights { uniform: 0.0, ..weights })),
         ("no neighbours as negatives", weighted(NegativeWeights { neighbour: 0.0, ..weights })),

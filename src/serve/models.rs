@@ -13,9 +13,10 @@ use super::limits::Limits;
 use super::loaded::{Fingerprint, Loaded, ServedModel};
 use super::memory::{self, DataLeft};
 use super::names;
-use crate::device::{ComputeDevice, available_memory};
+use crate::device::ComputeDevice;
 use crate::event::AddressFamilies;
 use crate::inference::LoadedModel;
+use crate::memory_limits::headroom;
 use crate::model_folder::{MANIFEST, Placement, num_file_bytes};
 use crate::{At, Error, Result, Unseen};
 
@@ -63,7 +64,7 @@ pub struct ModelBounds {
 impl ModelBounds {
     /// Bytes of memory that this process could have now; no bound where the system does not say.
     pub fn available_bytes() -> u64 {
-        available_memory().unwrap_or(u64::MAX)
+        headroom().map_or(u64::MAX, |headroom| headroom.bytes)
     }
 
     /// Bytes of memory that requests may take within these limits.
@@ -286,7 +287,13 @@ impl Models {
         let reserved = self.bounds.reserved_bytes;
         let data = DataLeft::now(self.copied_bytes())
             .map(|left| left.to_mappings.min(left.to_all.saturating_sub(reserved)));
-        match available_memory().into_iter().chain(data).min().filter(|available| needed > *available) {
+        match headroom()
+            .map(|headroom| headroom.bytes)
+            .into_iter()
+            .chain(data)
+            .min()
+            .filter(|available| needed > *available)
+        {
             None => Ok(()),
             Some(available) => Err(Error::device(
                 format!("a copy of {folder} takes {needed} bytes of memory, and {available} are available"),
