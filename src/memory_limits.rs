@@ -25,19 +25,36 @@ pub(crate) fn headroom() -> Option<Headroom> {
         (Resource::DATA, "VmData:", "RLIMIT_DATA (ulimit -d)"),
     ];
     let of_process = of_process.into_iter().filter_map(|(resource, used, limit)| {
-        let (soft, _) = resource.get().ok().filter(|(soft, _)| *soft != rlimit::INFINITY)?;
-        Some(Headroom { bytes: soft.saturating_sub(kib(&status, used)?), limit })
+        Some(Headroom { bytes: soft_limit(resource)?.saturating_sub(kib(&status, used)?), limit })
     });
     let groups = control_groups(&read("/proc/self/cgroup"), &read("/proc/self/mountinfo"));
     let of_groups = groups.iter().filter_map(ControlGroup::headroom);
     free.into_iter().chain(of_process).chain(of_groups).min_by_key(|headroom| headroom.bytes)
 }
 
+/// The soft limit of a resource; `None` where there is none.
+fn soft_limit(resource: Resource) -> Option<u64> {
+    resource.get().ok().map(|(soft, _)| soft).filter(|soft| *soft != rlimit::INFINITY)
+}
+
+/// What the limit of data (`ulimit -d`) leaves beside anonymous memory in use without `uncounted_bytes`, and stacks of
+/// `stack_bytes` a thread; `None` where there is no limit, or the system does not say.
+pub(crate) fn data_left(uncounted_bytes: u64, stack_bytes: u64) -> Option<u64> {
+    let limit = soft_limit(Resource::DATA)?;
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let in_use = kib(&status, "RssAnon:")?.saturating_sub(uncounted_bytes);
+    Some(limit.saturating_sub(in_use + number(&status, "Threads:")? * stack_bytes))
+}
+
+/// The number of a line such as `Threads:   5`.
+fn number(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
 /// The bytes of a line such as `VmSize:   123 kB`.
 fn kib(text: &str, name: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib * 1024)
+    number(text, name).map(|kib| kib * 1024)
 }
 
 /// A hierarchy of control groups that limits memory.

@@ -8,25 +8,12 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use serde_json::Value;
-use support::{Outcome, generated_and_trained, ipsight};
+use support::{Outcome, generated_and_trained, ipsight, small_config};
 use tempfile::TempDir;
-
-const SMALL: &str = r#"
-[hyperparameters]
-num_entity_vectors = 400
-vector_dim = 8
-mini_batch_size = 500
-learning_rate = 0.02
-epochs = 3
-[training]
-device = "ndarray"
-[data]
-train = ["logins/train.csv"]
-"#;
 
 /// `run/model`, with thresholds, and `new/model`, which began from it and learned the logins of the next days.
 static FIXTURE: LazyLock<TempDir> = LazyLock::new(|| {
-    let folder = generated_and_trained("200", "19", SMALL);
+    let folder = generated_and_trained("200", "19", &small_config(3));
     let root = folder.path();
     let next = ["--train", "logins/validation.csv", "--init-from", "run", "--output", "new"];
     ipsight(root, &[&["train", "--config", "small.toml"][..], &next].concat(), b"").expect(0, &[]);

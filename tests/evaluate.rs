@@ -13,28 +13,15 @@ use std::thread;
 
 use ipsight_kernels::philox::{Stream, philox4x32_10, stream_key};
 use serde_json::Value;
-use support::{Outcome, generated_and_trained, ipsight};
+use support::{Outcome, generated_and_trained, ipsight, small_config};
 use tempfile::TempDir;
 
 static FIXTURE: LazyLock<TempDir> = LazyLock::new(|| {
-    let folder = generated_and_trained("200", "11", SMALL);
+    let folder = generated_and_trained("200", "11", &small_config(3));
     let root = folder.path();
     write_rows(root);
     folder
 });
-
-const SMALL: &str = r#"
-[hyperparameters]
-num_entity_vectors = 400
-vector_dim = 8
-mini_batch_size = 500
-learning_rate = 0.02
-epochs = 3
-[training]
-device = "ndarray"
-[data]
-train = ["logins/train.csv"]
-"#;
 
 /// Ordinary events and attacks of two kinds, some of entities that were never seen, with times over two days.
 fn write_rows(root: &Path) {

@@ -11,7 +11,8 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
+use support::expected_scores::{ExpectedScores, MODELS};
 use support::server::{Client, Server};
 use support::{generated_and_trained, ipsight};
 use tempfile::TempDir;
@@ -34,10 +35,6 @@ train = ["logins/train.csv"]
 const NUM_ROUNDS: &str = "IPSIGHT_NUM_OVERWRITES";
 
 const NUM_CLIENTS: usize = 3;
-/// Scores of one model differ by rounding only; those of the two by much more.
-const TOLERANCE: f64 = 1e-4;
-
-const MODELS: [&str; 2] = ["run/model", "other/model"];
 
 /// Two models with a usage history, of different events.
 static FIXTURE: LazyLock<TempDir> = LazyLock::new(|| {
@@ -46,46 +43,6 @@ static FIXTURE: LazyLock<TempDir> = LazyLock::new(|| {
     ipsight(folder.path(), &[&["train", "--config", "small.toml"][..], &other].concat(), b"").expect(0, &[]);
     folder
 });
-
-/// Events, and what each model says of them.
-struct Expected {
-    events: String,
-    scores: [Vec<f64>; 2],
-}
-
-impl Expected {
-    fn new() -> Self {
-        let root = FIXTURE.path();
-        let text = fs::read_to_string(root.join("logins/test.csv")).unwrap();
-        let events: String = text.lines().take(40).map(|line| format!("{line}\n")).collect();
-        let scores: [Vec<f64>; 2] = MODELS.map(|model| {
-            let args = ["score", "--model", model, "--device", "ndarray", "--format", "jsonl"];
-            let scored = ipsight(root, &args, events.as_bytes()).expect(0, &[]).json_lines();
-            scored.iter().map(|row| row["dot_product"].as_f64().unwrap()).collect()
-        });
-        let differ = (0..40).filter(|i| (scores[0][*i] - scores[1][*i]).abs() > 100.0 * TOLERANCE);
-        assert!(differ.count() > 20, "the models score alike: a mixture would not be seen");
-        Self { events, scores }
-    }
-
-    /// Asks for the scores of the events, by name where one is given, and says which model they are of; an error where
-    /// they are of none, or of a mixture.
-    fn which(&self, client: &mut Client, path: &str) -> Result<usize, String> {
-        let answer = client.post(path, "text/csv", &self.events).map_err(|error| error.to_string())?;
-        self.model_of(answer)
-    }
-
-    fn model_of(&self, (status, body): (u16, String)) -> Result<usize, String> {
-        let document: Value = serde_json::from_str(&body).unwrap_or_default();
-        let predictions = document["predictions"].as_array().filter(|_| status == 200);
-        let predictions = predictions.ok_or_else(|| format!("{status} {body}"))?;
-        let scores: Vec<f64> = predictions.iter().filter_map(|row| row["dot_product"].as_f64()).collect();
-        let is = |model: &Vec<f64>| {
-            scores.len() == model.len() && scores.iter().zip(model).all(|(a, b)| (a - b).abs() < TOLERANCE)
-        };
-        self.scores.iter().position(is).ok_or_else(|| format!("scores of no model, or of two: {body}"))
-    }
-}
 
 /// Writes every file of a folder over that of another one, in its place, as `cp -r from/. to/` does. Where `cut` says so,
 /// the last ones, the large ones among them, are half there.
@@ -96,7 +53,7 @@ fn overwrite(from: &Path, to: &Path, cut: bool) {
         let bytes = fs::read(path).unwrap();
         let is_cut = cut
             && ["folded.safetensors", "history.bin", "model.safetensors"].contains(&name.to_str().unwrap());
-        // Cut short and written to: the file keeps its inode, and whoever has mapped it sees both.
+        // Cut short and written to: the file keeps its inode, and a mapping of it sees both.
         let mut file = File::create(to.join(&name)).unwrap();
         file.write_all(&bytes[..if is_cut { bytes.len() / 2 } else { bytes.len() }]).unwrap();
     }
@@ -106,7 +63,7 @@ fn overwrite(from: &Path, to: &Path, cut: bool) {
 /// `work` is given the number of answers so far.
 fn under_load(
     server: &Server,
-    expected: &Expected,
+    expected: &ExpectedScores,
     path: &str,
     work: impl FnOnce(&AtomicUsize) -> Vec<String>,
 ) -> Vec<String> {
@@ -143,7 +100,7 @@ fn wait_for_answers(num_answers: &AtomicUsize) {
 #[test]
 fn a_folder_that_is_overwritten_changes_nothing_until_a_reload_that_verifies() {
     let root = FIXTURE.path();
-    let expected = Expected::new();
+    let expected = ExpectedScores::new(FIXTURE.path(), 40);
     let served = root.join("served");
     overwrite(&root.join(MODELS[0]), &served, false);
     let rounds = std::env::var(NUM_ROUNDS).map_or(6, |rounds| rounds.parse().unwrap());
@@ -186,7 +143,7 @@ fn a_folder_that_is_overwritten_changes_nothing_until_a_reload_that_verifies() {
 #[test]
 fn a_folder_that_is_watched_is_taken_once_it_is_quiet_and_whole() {
     let root = FIXTURE.path();
-    let expected = Expected::new();
+    let expected = ExpectedScores::new(FIXTURE.path(), 40);
     let watched = root.join("watched");
     overwrite(&root.join(MODELS[0]), &watched, false);
     let server = Server::start(root, "watched", &["--watch-interval", "0.02"]);
@@ -259,7 +216,7 @@ fn two_models() -> TempDir {
 fn nothing_waits_for_a_folder_that_is_being_read() {
     let folder = two_models();
     let root = folder.path();
-    let expected = Expected::new();
+    let expected = ExpectedScores::new(FIXTURE.path(), 40);
     let server = Server::start(root, "models", &["--watch-interval", "0"]);
     let manifest = root.join("models/b/manifest.json");
     let text = fs::read(&manifest).unwrap();
@@ -301,7 +258,7 @@ fn nothing_waits_for_a_folder_that_is_being_read() {
 #[test]
 fn a_storm_of_reloads_removals_and_loads_costs_no_answer() {
     let folder = two_models();
-    let expected = Expected::new();
+    let expected = ExpectedScores::new(FIXTURE.path(), 40);
     let server = Server::start(folder.path(), "models", &["--watch-interval", "0.01"]);
     let failures = under_load(&server, &expected, "/models/a/invoke", |num_answers| {
         let stop = AtomicBool::new(false);

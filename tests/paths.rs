@@ -11,24 +11,11 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::LazyLock;
 
-use support::{Outcome, command, generated_and_trained, ipsight, outcome};
+use support::{Outcome, command, generated_and_trained, ipsight, outcome, small_config};
 use tempfile::TempDir;
 
-const SMALL: &str = r#"
-[hyperparameters]
-num_entity_vectors = 400
-vector_dim = 8
-mini_batch_size = 500
-learning_rate = 0.02
-epochs = 1
-[training]
-device = "ndarray"
-[data]
-train = ["logins/train.csv"]
-"#;
-
 /// Logins with a model of them.
-static FIXTURE: LazyLock<TempDir> = LazyLock::new(|| generated_and_trained("60", "5", SMALL));
+static FIXTURE: LazyLock<TempDir> = LazyLock::new(|| generated_and_trained("60", "5", &small_config(1)));
 
 fn root() -> &'static Path {
     FIXTURE.path()

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 
 use serde_json::Value;
-use support::{Outcome, ipsight, python};
+use support::{Outcome, ipsight, python, trials};
 use tempfile::TempDir;
 
 /// A training of a tenth of a second.
@@ -83,15 +83,6 @@ fn start(root: &Path, config: &str, output: &str, more: &[&str]) -> Child {
         .stderr(Stdio::null())
         .spawn()
         .unwrap()
-}
-
-/// The rows of `trials.csv`, by column.
-fn trials(folder: &Path) -> Vec<BTreeMap<String, String>> {
-    let mut reader = csv::Reader::from_path(folder.join("trials.csv")).unwrap();
-    let names = reader.headers().unwrap().clone();
-    let row =
-        |row: csv::StringRecord| names.iter().map(String::from).zip(row.iter().map(String::from)).collect();
-    reader.records().map(|record| row(record.unwrap())).collect()
 }
 
 /// What a trial came to, times left out.

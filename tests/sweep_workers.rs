@@ -2,12 +2,11 @@
 
 mod support;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
-use support::{Outcome, ipsight, python};
+use support::{Outcome, ipsight, python, trials};
 use tempfile::TempDir;
 
 const SMALL: &str = r#"
@@ -48,15 +47,6 @@ fn sweep(root: &Path, more: &[&str]) -> Outcome {
     ipsight(root, &[&["sweep", "--config", "sweep.toml", "--output", "out"], more].concat(), b"")
 }
 
-/// The rows of `trials.csv`, by column.
-fn trials(root: &Path) -> Vec<BTreeMap<String, String>> {
-    let mut reader = csv::Reader::from_path(root.join("out/trials.csv")).unwrap();
-    let names = reader.headers().unwrap().clone();
-    let row =
-        |row: csv::StringRecord| names.iter().map(String::from).zip(row.iter().map(String::from)).collect();
-    reader.records().map(|record| row(record.unwrap())).collect()
-}
-
 #[test]
 fn a_killed_training_is_reported_with_its_signal_and_its_memory() {
     let folder = folder(RANDOM);
@@ -71,7 +61,7 @@ fn a_killed_training_is_reported_with_its_signal_and_its_memory() {
     let launcher = format!("sh {}", root.join("launch.sh").display());
     sweep(root, &["--launcher", &launcher])
         .expect(1, &["failed: killed by SIGKILL", "failed: exit code 137"]);
-    let found = trials(root);
+    let found = trials(&root.join("out"));
     let killed = &found[0]["failure"];
     assert!(killed.starts_with("killed by SIGKILL, peak memory "), "{killed}");
     assert!(!killed.contains("120,607"), "the last line of its log is no reason: {killed}");
@@ -97,7 +87,7 @@ fn the_memory_is_that_of_the_training() {
     }
     let launcher = format!("sh {}", root.join("launch.sh").display());
     sweep(root, &["--launcher", &launcher]).expect(1, &["killed by SIGKILL"]);
-    for trial in trials(root) {
+    for trial in trials(&root.join("out")) {
         let memory: f64 = trial["failure"].split_whitespace().find_map(|word| word.parse().ok()).unwrap();
         assert!((190.0..260.0).contains(&memory), "{}", trial["failure"]);
     }
@@ -116,7 +106,7 @@ fn a_trial_that_optuna_enqueued_is_run_on_resuming() {
     }
     sweep(root, &["--resume"])
         .expect(0, &["trial 3  failed: it was enqueued with vector_dim = 7, not one of 4, 8, 16"]);
-    let found = trials(root);
+    let found = trials(&root.join("out"));
     let states: Vec<&str> = found.iter().map(|trial| trial["state"].as_str()).collect();
     assert_eq!(states, ["complete", "complete", "complete", "failed", "complete"]);
     assert_eq!(found[2]["vector_dim"], "16");
@@ -135,7 +125,7 @@ fn a_trial_that_optuna_enqueued_is_run_on_resuming() {
     assert_eq!(theirs[4]["params"], serde_json::json!({"learning_rate": 0.05, "vector_dim": 4}));
     assert_eq!(theirs[4]["value"].as_f64().map(|value| value.to_string()), Some(found[4]["value"].clone()));
     sweep(root, &["--resume"]).expect(0, &[]);
-    assert_eq!(trials(root).len(), 5);
+    assert_eq!(trials(&root.join("out")).len(), 5);
 }
 
 #[test]
@@ -166,7 +156,7 @@ fn the_auc_of_one_family_can_be_the_metric() {
     let data = [&data[..], &["--validation", "logins/validation.csv"]].concat();
     sweep(root, &data).expect(0, &[]);
     sweep(root, &[&data[..], &["--resume"]].concat()).expect(0, &[]);
-    for trial in trials(root) {
+    for trial in trials(&root.join("out")) {
         assert_eq!(trial["value"], trial["discriminator_auc_ipv6"]);
         assert_ne!(trial["discriminator_auc_ipv4"], trial["discriminator_auc_ipv6"]);
     }

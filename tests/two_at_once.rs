@@ -9,31 +9,18 @@ use std::process::{Child, ChildStdin, Stdio};
 use std::sync::LazyLock;
 
 use serde_json::Value;
-use support::{Outcome, command, generated_and_trained, ipsight};
+use support::{Outcome, command, generated_and_trained, ipsight, small_config};
 use tempfile::TempDir;
-
-const SMALL: &str = r#"
-[hyperparameters]
-num_entity_vectors = 400
-vector_dim = 8
-mini_batch_size = 500
-learning_rate = 0.02
-epochs = 1
-[training]
-device = "ndarray"
-[data]
-train = ["logins/train.csv"]
-"#;
 
 /// Logins with a model, and `other`, another model of them.
 static FIXTURE: LazyLock<TempDir> = LazyLock::new(|| {
-    let folder = generated_and_trained("100", "5", SMALL);
+    let folder = generated_and_trained("100", "5", &small_config(1));
     let other = ["train", "--config", "small.toml", "--set", "training.seed=9", "--output", "other"];
     ipsight(folder.path(), &other, b"").expect(0, &[]);
     folder
 });
 
-/// More than a pipe holds: whoever has written as much knows that the other side has begun to read.
+/// More bytes than a pipe holds: when all are written, the other side has begun to read.
 const NUM_BYTES: usize = 400_000;
 
 /// A command that reads its events from stdin and waits for the last of them.
@@ -180,7 +167,7 @@ fn trainings_without_a_folder_each_take_their_own() {
 fn a_run_removes_what_runs_left_and_nothing_that_another_verb_writes() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
-    let config = SMALL.replace("logins/", &format!("{}/logins/", FIXTURE.path().display()));
+    let config = small_config(1).replace("logins/", &format!("{}/logins/", FIXTURE.path().display()));
     fs::write(root.join("small.toml"), config).unwrap();
     let train = ["train", "--config", "small.toml", "--overwrite", "--output", "run"];
     ipsight(root, &train, b"").expect(0, &[]);

@@ -27,7 +27,7 @@ fn escaped(bytes: &[u8]) -> String {
         match byte {
             b'\'' | b'\\' => text.extend(['\\', char::from(*byte)]),
             b' '..=b'~' => text.push(char::from(*byte)),
-            // Three octal digits: a digit that follows is none of the escape's.
+            // Three octal digits: a digit behind them does not belong to the escape.
             _ => _ = write!(text, "\\{byte:03o}"),
         }
     }

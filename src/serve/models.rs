@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::limits::Limits;
 use super::loaded::{Fingerprint, Loaded, ServedModel};
-use super::memory::{self, DataLeft};
+use super::memory;
 use super::names;
 use crate::device::ComputeDevice;
 use crate::event::AddressFamilies;
@@ -285,15 +285,9 @@ impl Models {
         // Beside its copy a model has counts and tables of its own.
         let needed = num_bytes.saturating_add(num_bytes / 4);
         let reserved = self.bounds.reserved_bytes;
-        let data = DataLeft::now(self.copied_bytes())
-            .map(|left| left.to_mappings.min(left.to_all.saturating_sub(reserved)));
-        match headroom()
-            .map(|headroom| headroom.bytes)
-            .into_iter()
-            .chain(data)
-            .min()
-            .filter(|available| needed > *available)
-        {
+        let data = memory::data_left(self.copied_bytes()).map(|left| left.saturating_sub(reserved));
+        let headroom = headroom().map(|headroom| headroom.bytes);
+        match headroom.into_iter().chain(data).min().filter(|available| needed > *available) {
             None => Ok(()),
             Some(available) => Err(Error::device(
                 format!("a copy of {folder} takes {needed} bytes of memory, and {available} are available"),
@@ -450,7 +444,7 @@ impl Models {
         Ok(())
     }
 
-    /// Takes a model off; `None` where there is none of that name.
+    /// Takes a model off; `None` where no model has that name.
     pub(super) fn unload(&self, name: &str) -> Option<Arc<ServedModel>> {
         let mut changes = self.changes();
         self.get(name)?;

@@ -1,6 +1,5 @@
 //! The threads of a server, each started or refused at its start.
 
-use std::error::Error as _;
 use std::io;
 use std::panic::{UnwindSafe, catch_unwind, set_hook, take_hook};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
@@ -20,14 +19,13 @@ const ANSWERING: &str = "answering";
 /// How long started threads may take to run, on a machine that has little time for them.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Starts the threads that compute on a device, which are the process's own, and the runtime. To be called while the
-/// process has one thread: panics for want of another are errors, and print nothing.
+/// Starts the threads that multiply matrices, and the runtime. The program has started rayon's threads before. To be called
+/// while nothing else runs: panics for want of a thread are errors, and print nothing.
 ///
 /// # Errors
 ///
 /// [`Error::Process`] where the system gives too few threads.
 pub fn runtime(device: &ComputeDevice) -> Result<Runtime> {
-    start_computing()?;
     start_multiplying(device)?;
     let count = thread::available_parallelism().map_or(1, usize::from);
     probe(count)?;
@@ -57,18 +55,6 @@ pub fn runtime(device: &ComputeDevice) -> Result<Runtime> {
             Err(Error::thread(ANSWERING)(no_thread()))
         }
         false => Ok(runtime),
-    }
-}
-
-/// Starts rayon's threads, of which each would otherwise be started by the first that needs them, who panics without.
-fn start_computing() -> Result<()> {
-    match rayon::ThreadPoolBuilder::new().build_global() {
-        Ok(()) => Ok(()),
-        Err(error) => match error.source().and_then(|source| source.downcast_ref::<io::Error>()) {
-            Some(refused) => Err(Error::thread("computing")(refused.kind().into())),
-            // They run already.
-            None => Ok(()),
-        },
     }
 }
 

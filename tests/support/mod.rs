@@ -2,9 +2,11 @@
 
 #![allow(dead_code)] // each test file uses a part
 
+pub mod expected_scores;
 pub mod failpoints;
 pub mod server;
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
@@ -189,4 +191,31 @@ pub fn generated_and_trained(users: &str, seed: &str, config: &str) -> tempfile:
     std::fs::write(root.join("small.toml"), config).unwrap();
     ipsight(root, &["train", "--config", "small.toml", "--output", "run"], b"").expect(0, &[]);
     folder
+}
+
+/// The configuration of a small engine for [`generated_and_trained`].
+pub fn small_config(epochs: u32) -> String {
+    format!(
+        r#"
+[hyperparameters]
+num_entity_vectors = 400
+vector_dim = 8
+mini_batch_size = 500
+learning_rate = 0.02
+epochs = {epochs}
+[training]
+device = "ndarray"
+[data]
+train = ["logins/train.csv"]
+"#
+    )
+}
+
+/// The rows of the `trials.csv` of a sweep's folder, by column.
+pub fn trials(folder: &Path) -> Vec<BTreeMap<String, String>> {
+    let mut reader = csv::Reader::from_path(folder.join("trials.csv")).unwrap();
+    let names = reader.headers().unwrap().clone();
+    let row =
+        |row: csv::StringRecord| names.iter().map(String::from).zip(row.iter().map(String::from)).collect();
+    reader.records().map(|record| row(record.unwrap())).collect()
 }

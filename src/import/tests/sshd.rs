@@ -66,7 +66,7 @@ fn failed_logins_are_found_in_what_sshd_says() {
     assert_parsed(&failed, &[(&flood, Err(Skip::OtherMessage))]);
 }
 
-/// Whoever tries to log in must not be able to have another address blamed.
+/// A client chooses the user name, and must not be able to write another address into the login by it.
 #[test]
 fn a_user_name_that_looks_like_the_rest_of_a_message_is_a_user_name() {
     let failed = ImportOptions { outcomes: Some(Outcomes::Failed), ..options(LogFormat::Sshd, &[]) };

@@ -308,8 +308,8 @@ fn open_file(path: &Path) -> Result<File> {
     File::options().read(true).append(true).open(path).map_err(Error::io("open", path))
 }
 
-/// The choices that a trial was enqueued with, by the positions of their parameters. `Err` says which value is none of the
-/// search space.
+/// The choices that a trial was enqueued with, by the positions of their parameters. `Err` names a value that the search
+/// space does not have.
 pub fn enqueued_choices(space: &Space, trial: &Trial) -> std::result::Result<Vec<Option<Choice>>, String> {
     let mut choices = vec![None; space.parameters.len()];
     for (name, value) in trial.enqueued.iter().flatten() {
