@@ -23,7 +23,8 @@ use crate::{Error, Result};
 ///
 /// - a closed weight of 0.5 and uniform negatives of weight 0.75: attacks from the account's own /16 on Tor relays fall from
 ///   .983 to .978, random addresses there rise from .9889 to .9897; the half-years stay at .950;
-/// - one draw of each event of a small log: the half-years fall from .950 to .943;
+/// - one draw of each event of a small log: the half-years fall from .950 to .943 (with one other seed and other attacks, by
+///   .0004 only: docs/accuracy.md);
 /// - (one seed, as all below) a closed weight of 1: attacks from the account's own /16 fall by a further .01 there;
 /// - weight decay towards the closed form, the stronger the fewer accounts there are, and events weighted by the inverse of
 ///   their account's number: one split of a chat server whose four accounts have half of the events rises from .80 to .90,
