@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use support::expected_scores::{ExpectedScores, MODELS};
@@ -262,6 +262,7 @@ fn a_storm_of_reloads_removals_and_loads_costs_no_answer() {
     let server = Server::start(folder.path(), "models", &["--watch-interval", "0.01"]);
     let failures = under_load(&server, &expected, "/models/a/invoke", |num_answers| {
         let stop = AtomicBool::new(false);
+        let started = Instant::now();
         std::thread::scope(|scope| {
             let storm =
                 |method: &'static str, path: &'static str, body: &'static str, allowed: &'static [u16]| {
@@ -288,8 +289,12 @@ fn a_storm_of_reloads_removals_and_loads_costs_no_answer() {
             ];
             let mut client = Client::connect(server.address);
             let mut failures = Vec::new();
+            // Loads wait behind reloads on one thread, while a 404 is quick: a slow machine answers 200 of them
+            // before the model is loaded for the first time.
             let mut num_found = 0;
-            for round in 0..200 {
+            let mut round = 0;
+            while round < 200 || (num_found == 0 && started.elapsed() < Duration::from_secs(120)) {
+                round += 1;
                 if round % 20 == 0 {
                     server.signal("HUP");
                 }
