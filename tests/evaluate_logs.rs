@@ -145,7 +145,7 @@ fn a_log_that_is_cut_in_time_is_evaluated_as_its_two_parts_are() {
     ] {
         evaluate(&[&["--data", "all.csv"], flags].concat()).expect(code, &[words]);
     }
-    evaluate(&["--data", "all.csv", "--split", "0.8"]).expect(2, &["--split", "--time-column"]);
+    evaluate(&["--data", "all.csv", "--split", "0.8"]).expect(2, &["--time-column: all.csv:1 has no time"]);
 }
 
 /// Labelled rows: the test's events and, beside some, an attack with another account's address.
@@ -268,4 +268,49 @@ fn a_model_of_the_engine_alone_has_nothing_to_count() {
     let found =
         ipsight(root(), &[&evaluate[..], &["--history", "ipv4.csv"]].concat(), b"").expect(0, &[]).json();
     assert!(found["detectors"]["closed_form"]["auc"].is_f64());
+}
+
+#[test]
+fn the_last_fold_is_evaluated_as_by_a_model_of_all_events_before_it() {
+    let args = ["--data", "all.csv", "--time-column", "3", "--attacks", "other_users=1"];
+    let outcome =
+        evaluate(&[&args[..], &["--folds", "4"]].concat()).expect(0, &["fold 4/4: 4800 events before"]);
+    let found = outcome.json();
+    let folds = found["folds"].as_array().unwrap();
+    assert_eq!(folds.len(), 4);
+    for (number, fold) in (1..).zip(folds) {
+        assert_eq!(fold["num_past"], number * NUM_EVENTS / 5);
+        assert_eq!(fold["num_evaluated"], NUM_EVENTS / 5);
+    }
+    let split = evaluate(&[&args[..], &["--split", "0.8"]].concat()).expect(0, &[]).json();
+    for key in ["num_events", "auc"] {
+        assert_eq!(folds[3]["evaluation"][key], split[key], "{key}");
+    }
+    for detector in ["ipsight", "closed_form", "subnet_16_table"] {
+        let all = |fold: &Value| auc_of(&fold["evaluation"], detector);
+        let mean = folds.iter().map(all).sum::<f64>() / 4.0;
+        let of_all = &found["means"][detector]["all"];
+        assert!((of_all["auc"].as_f64().unwrap() - mean).abs() < 1e-9, "{detector}");
+        assert_eq!(of_all["num_ordinary"], 4 * NUM_EVENTS / 5);
+        assert!(of_all["fpr_at_tpr"]["0.99"].is_number());
+    }
+}
+
+#[test]
+fn folds_need_times_and_a_usage_history() {
+    let args = ["--data", "all.csv", "--attacks", "other_users=1", "--folds"];
+    let timed = [&args[..], &["4", "--time-column", "3"]].concat();
+    evaluate(&[&args[..], &["4"]].concat()).expect(2, &["--time-column"]);
+    evaluate(&[&args[..], &["0", "--time-column", "3"]].concat()).expect(2, &["1..=1000"]);
+    evaluate(&[&timed[..], &["--split", "0.5"]].concat()).expect(2, &["--folds", "--split"]);
+    evaluate(&[&timed[..], &["--min-auc", "0.999999"]].concat()).expect(1, &["is below --min-auc"]);
+    let engine = ["--set", "model.detector=engine", "--output", "engine-folds"];
+    let train = ["train", "--config", "both.toml", "--train", "train.csv", "--time-column", "3"];
+    ipsight(root(), &[&train[..], &engine].concat(), b"").expect(0, &[]);
+    let of_engine =
+        [&["evaluate", "--model", "engine-folds/model", "--device", "ndarray"], &timed[..]].concat();
+    ipsight(root(), &of_engine, b"").expect(2, &["this model is the engine alone", "--split"]);
+    fs::write(root().join("few.csv"), "a,192.0.2.1,1700000000\nb,192.0.2.2,1700000000\n").unwrap();
+    let few = ["--data", "few.csv", "--time-column", "3", "--folds", "2"];
+    evaluate(&few).expect(3, &["too few", "take fewer folds"]);
 }

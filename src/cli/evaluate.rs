@@ -5,7 +5,8 @@ use clap::Args;
 use ipsight::data::{Input, ReadOptions, Row, load_events, read_rows, resolve_inputs};
 use ipsight::evaluate::report::{Subject, write_html, write_plots};
 use ipsight::evaluate::{
-    EvaluateOptions, EvaluatedEvent, Evaluation, Evaluator, Figures, PastEvents, TimeSplit, keep_thresholds,
+    Attacks, EvaluateOptions, EvaluatedEvent, Evaluation, Evaluator, Figures, PastEvents, TimeSplit,
+    keep_thresholds,
 };
 use ipsight::event::hash_entity;
 use ipsight::inference::LoadedModel;
@@ -14,12 +15,12 @@ use ipsight::{At, Error, Event, Result, Scorer};
 
 use super::attack_args::AttackArgs;
 use super::common_args::{DeviceArg, UnseenArg, check_seen};
-use super::evaluation_text;
 use super::held_rows::HeldRows;
 use super::output;
 use super::read_args::{ReadArgs, parse_fraction, talk_about};
 use super::training::{check_stdin, end_with_stdin};
 use super::truth::Truth;
+use super::{evaluate_folds, evaluation_text};
 
 #[derive(Args)]
 pub struct EvaluateArgs {
@@ -34,7 +35,7 @@ pub struct EvaluateArgs {
     /// The column of the attacks' kinds, by which the figures are broken down
     #[arg(long, value_name = "COLUMN", requires = "labels")]
     kind_column: Option<String>,
-    /// The column of the times (Unix seconds or RFC 3339), for alerts per day, --split and --online
+    /// The column of the times (Unix seconds or RFC 3339), for alerts per day, --split, --folds and --online
     #[arg(long, value_name = "COLUMN")]
     time_column: Option<String>,
     /// The training events, for the baselines: tables of addresses and subnets, a ratio of likelihoods, and the closed form
@@ -45,6 +46,14 @@ pub struct EvaluateArgs {
     /// that --history names otherwise, and what the model should have been trained on
     #[arg(long, value_name = "SHARE", value_parser = parse_share, conflicts_with_all = ["history", "truth"])]
     split: Option<f64>,
+    /// Evaluate N folds that follow each other in time: the events are cut into N + 1 parts, and each part but the first is
+    /// evaluated by a usage history and a head that are made of the parts before it, with the model's configuration. Gates
+    /// are for the means over the folds
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(conflicts_with_all = [
+        "history", "truth", "split", "target_fpr", "target_tpr", "alerts_per_day", "report", "plots",
+    ])]
+    folds: Option<u32>,
     /// Count each ordinary event after it was scored, in the order of their times, so that what the model's usage history
     /// and the baselines know moves with the events, as in a service that counts the logins it accepts
     #[arg(long)]
@@ -108,7 +117,14 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
     let LoadedModel { manifest, config, mut scorer, .. } = load(&args.model, &device)?;
     args.unseen.apply(&mut scorer)?;
     let read = ReadOptions { addresses: config.model.addresses, ..read };
-    let held = args.split.map(|share| hold(&args, &read, share)).transpose()?;
+    if let Some(num_folds) = args.folds {
+        let (rows, options) = (hold(&args, &read)?, options(&args, attacks, wanted, None, &[]));
+        let evaluation = evaluate_folds::evaluate(&rows, num_folds as usize, &config, scorer, &options)?;
+        evaluate_folds::write(&evaluation, args.json)?;
+        let means = &evaluation.model().all;
+        return check_gates(&args, means.auc.unwrap_or_default(), &means.fpr_at_tpr);
+    }
+    let held = args.split.map(|share| cut(&args, &read, share)).transpose()?;
     let past = match &held {
         Some((rows, split)) => Some(PastEvents::new(&rows.past(split))?),
         None => read_history(&args.history, &read)?,
@@ -117,16 +133,8 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
         let help = "name the training events, for the baselines, by the option history";
         return Err(Error::config(At::option("online"), "this model counts no events", help));
     }
-    let options = EvaluateOptions {
-        attacks,
-        seed: args.attacks.seed,
-        past: past.as_ref(),
-        is_online: args.online,
-        tpr_targets: args.max_fpr_at_tpr.iter().map(|(tpr, _)| *tpr).collect(),
-        truth_kinds: truth.as_ref().map(|truth| truth.kinds().to_vec()).unwrap_or_default(),
-        calibrates: true,
-        thresholds: wanted,
-    };
+    let truth_kinds = truth.as_ref().map_or(&[][..], Truth::kinds);
+    let options = options(&args, attacks, wanted, past.as_ref(), truth_kinds);
     let evaluator = Evaluator::new(&scorer, options);
     let evaluation = match held {
         Some((rows, split)) => evaluate_held(&rows, split, &scorer, evaluator)?,
@@ -143,13 +151,40 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
     // Before the gates: whoever misses one wants to see why.
     let (data, history) = (args.data.as_slice(), args.history.as_slice());
     write_reports(&args, &evaluation, &Subject { manifest: &manifest, config: &config, data, history })?;
-    check_gates(&args, &evaluation)
+    let figures: &Figures = &evaluation.model().all;
+    let fpr_at_tpr: Vec<_> = figures.fpr_at_tpr.iter().map(|(tpr, point)| (*tpr, point.fpr)).collect();
+    check_gates(&args, evaluation.auc, &fpr_at_tpr)
+}
+
+fn options<'a>(
+    args: &EvaluateArgs,
+    attacks: Attacks,
+    thresholds: Vec<WantedThreshold>,
+    past: Option<&'a PastEvents>,
+    truth_kinds: &[String],
+) -> EvaluateOptions<'a> {
+    EvaluateOptions {
+        attacks,
+        seed: args.attacks.seed,
+        past,
+        is_online: args.online,
+        tpr_targets: args.max_fpr_at_tpr.iter().map(|(tpr, _)| *tpr).collect(),
+        truth_kinds: truth_kinds.to_vec(),
+        calibrates: args.folds.is_none(),
+        thresholds,
+    }
+}
+
+/// Holds all rows of the data.
+fn hold(args: &EvaluateArgs, read: &ReadOptions) -> Result<HeldRows> {
+    let mut rows = HeldRows::default();
+    read_events(args, read, None, &mut |event, place| rows.push(&event, place))?;
+    Ok(rows)
 }
 
 /// Holds all rows of the data, and finds where they are cut.
-fn hold(args: &EvaluateArgs, read: &ReadOptions, share: f64) -> Result<(HeldRows, TimeSplit)> {
-    let mut rows = HeldRows::default();
-    read_events(args, read, None, &mut |event, place| rows.push(&event, place))?;
+fn cut(args: &EvaluateArgs, read: &ReadOptions, share: f64) -> Result<(HeldRows, TimeSplit)> {
+    let rows = hold(args, read)?;
     let split = rows.split(share)?;
     talk!("split: {split}");
     Ok((rows, split))
@@ -283,16 +318,15 @@ fn read_history(paths: &[PathBuf], read: &ReadOptions) -> Result<Option<PastEven
 }
 
 /// All gates are checked before any is told, so that one run says everything.
-fn check_gates(args: &EvaluateArgs, evaluation: &Evaluation) -> Result<()> {
-    let figures: &Figures = &evaluation.model().all;
+fn check_gates(args: &EvaluateArgs, auc: f64, fpr_at_tpr: &[(f64, f64)]) -> Result<()> {
     let mut missed = Vec::new();
-    if let Some(min_auc) = args.min_auc.filter(|min_auc| evaluation.auc < *min_auc) {
-        missed.push(format!("auc {} is below --min-auc {min_auc}", evaluation.auc));
+    if let Some(min_auc) = args.min_auc.filter(|min_auc| auc < *min_auc) {
+        missed.push(format!("auc {auc} is below --min-auc {min_auc}"));
     }
     for (tpr, max_fpr) in &args.max_fpr_at_tpr {
-        let point = figures.fpr_at_tpr.iter().find(|(target, _)| target == tpr);
-        if let Some((_, point)) = point.filter(|(_, point)| point.fpr > *max_fpr) {
-            missed.push(format!("fpr {} is above --max-fpr-at-tpr {tpr}={max_fpr}", point.fpr));
+        let point = fpr_at_tpr.iter().find(|(target, _)| target == tpr);
+        if let Some((_, fpr)) = point.filter(|(_, fpr)| fpr > max_fpr) {
+            missed.push(format!("fpr {fpr} is above --max-fpr-at-tpr {tpr}={max_fpr}"));
         }
     }
     if missed.is_empty() { Ok(()) } else { Err(Error::Gate(missed.join("; "))) }

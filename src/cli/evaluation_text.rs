@@ -126,7 +126,8 @@ pub fn threshold_rows(thresholds: &[Threshold]) -> Vec<Vec<String>> {
     rows
 }
 
-fn rate(rate: Option<f64>) -> String {
+/// A rate or an area, where there is one.
+pub fn rate(rate: Option<f64>) -> String {
     rate.map_or("-".into(), |rate| format!("{rate:.5}"))
 }
 

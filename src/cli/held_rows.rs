@@ -26,8 +26,8 @@ impl HeldRows {
     /// Holds a row, which stands `at` some place.
     pub fn push(&mut self, row: &EvaluatedEvent<'_>, at: &dyn Display) -> Result<()> {
         let seconds = row.seconds.ok_or_else(|| {
-            let help = "name the column of the events' times: time_column";
-            Error::config(At::option("split"), format!("{at} has no time"), help)
+            let help = "name the column of the events' times";
+            Error::config(At::option("time_column"), format!("{at} has no time"), help)
         })?;
         let kind = row.kind.map(|kind| self.index_of(kind));
         self.rows.push(HeldRow { event: row.event, is_attack: row.is_attack, kind, seconds });
@@ -49,6 +49,11 @@ impl HeldRows {
         TimeSplit::new(self.rows.iter().map(|row| row.seconds).collect(), share)
     }
 
+    /// The rows in folds that follow each other in time.
+    pub fn folds(&self, num_folds: usize) -> Result<Vec<TimeSplit>> {
+        TimeSplit::folds(self.rows.iter().map(|row| row.seconds).collect(), num_folds)
+    }
+
     /// The ordinary events before a cut.
     pub fn past(&self, split: &TimeSplit) -> Events {
         let past = self.rows.iter().filter(|row| row.seconds < split.first && !row.is_attack);
@@ -61,9 +66,9 @@ impl HeldRows {
         Events::with_times(entities, addresses, times)
     }
 
-    /// The rows from a cut on, with their numbers, from 1.
+    /// The rows that a cut evaluates, with their numbers, from 1.
     pub fn evaluated(&self, split: TimeSplit) -> impl Iterator<Item = (usize, EvaluatedEvent<'_>)> {
-        let rows = (1..).zip(&self.rows).filter(move |(_, row)| row.seconds >= split.first);
+        let rows = (1..).zip(&self.rows).filter(move |(_, row)| split.evaluates(row.seconds));
         rows.map(|(number, row)| {
             let HeldRow { event, is_attack, seconds, .. } = *row;
             let kind = row.kind.map(|kind| self.kinds[kind as usize].as_slice());

@@ -15,6 +15,7 @@ mod completions;
 mod config;
 mod devices;
 mod evaluate;
+mod evaluate_folds;
 mod evaluation_text;
 mod explain;
 mod explanation_text;

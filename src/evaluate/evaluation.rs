@@ -91,7 +91,7 @@ pub struct Detector {
     pub by_days: Vec<(String, Figures)>,
 }
 
-fn as_map<S: Serializer, T: Serialize>(
+pub(super) fn as_map<S: Serializer, T: Serialize>(
     entries: &[(String, T)],
     serializer: S,
 ) -> std::result::Result<S::Ok, S::Error> {

@@ -39,7 +39,7 @@ pub struct Figures {
 }
 
 /// A threshold and what it does.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct OperatingPoint {
     /// Events with a score at or above this are flagged; `None` where no threshold will do and nothing is. JSON has
     /// no infinite numbers: there such a threshold, which only true likelihood ratios have, is `null` too.
@@ -57,7 +57,10 @@ pub struct OperatingPoint {
     pub alerts_per_day_per_1000_users: Option<f64>,
 }
 
-fn by_target<S: Serializer>(points: &[(f64, OperatingPoint)], serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn by_target<S: Serializer, T: Serialize>(
+    points: &[(f64, T)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     let mut map = serializer.serialize_map(Some(points.len()))?;
     for (target, point) in points {
         map.serialize_entry(&target.to_string(), point)?;

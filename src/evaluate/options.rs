@@ -55,7 +55,7 @@ impl Attacks {
 }
 
 /// What to evaluate, and beside what.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct EvaluateOptions<'a> {
     /// Where attacks come from.
     pub attacks: Attacks,
