@@ -1,12 +1,12 @@
 //! The one place that names a Burn backend: which device to take, why, and what fits it.
 
 use burn::tensor::Device;
-#[cfg(feature = "wgpu")]
-use burn::tensor::{DeviceKind, wgpu::wgpu};
 use ipsight_kernels::folded::{CHUNKS_AT_ONCE, MIN_POSITIVES_PER_CHUNK, ROWS_PER_BLOCK};
 use ipsight_kernels::shape::ModelShape;
 use serde::Serialize;
 
+use crate::adapters::usable_adapters;
+pub use crate::adapters::{Adapter, DeviceLimits, adapters};
 use crate::config::{Config, DeviceChoice};
 use crate::memory_limits::headroom;
 use crate::model::IpInsightsConfig;
@@ -30,165 +30,56 @@ impl ComputeDevice {
     }
 }
 
-/// What fits a device, in bytes; `None` where there is no limit or it cannot be known.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct DeviceLimits {
-    /// The largest buffer that a kernel can bind. An allocation past it fails silently on wgpu.
-    pub max_binding_bytes: Option<u64>,
-    /// Memory that can be taken now: the least that free memory, the limits of the process and those of its control
-    /// groups leave.
-    pub available_bytes: Option<u64>,
-    /// What leaves no more than that: `RLIMIT_DATA (ulimit -d)`.
-    pub limited_by: Option<&'static str>,
-}
-
-impl DeviceLimits {
-    fn of_memory() -> Self {
-        let found = headroom();
-        Self {
-            max_binding_bytes: None,
-            available_bytes: found.map(|found| found.bytes),
-            limited_by: found.map(|found| found.limit),
-        }
-    }
-}
-
-/// Buffers that a kernel binds at most, its scalars included.
-#[cfg(feature = "wgpu")]
-const MAX_BUFFERS_OF_A_KERNEL: u32 = 14;
-
-/// A graphics adapter that wgpu can reach.
-#[derive(Clone, Debug, Serialize)]
-pub struct Adapter {
-    /// The adapter's own name.
-    pub name: String,
-    /// The graphics API: `vulkan`, `metal`, `dx12`, `gl`.
-    pub backend: String,
-    /// `discrete`, `integrated`, `virtual`, `cpu` (software) or `other`.
-    pub kind: &'static str,
-    /// The driver and its version.
-    pub driver: String,
-    /// What fits it.
-    pub limits: DeviceLimits,
-    #[cfg(feature = "wgpu")]
-    #[serde(skip)]
-    max_buffers: u32,
-    #[cfg(feature = "wgpu")]
-    #[serde(skip)]
-    device_kind: DeviceKind,
-}
-
-impl Adapter {
-    /// Whether this is hardware rather than a software rasteriser.
-    pub fn is_hardware(&self) -> bool {
-        self.kind != "cpu"
-    }
-}
-
 /// Chooses a device.
 ///
-/// `auto` takes wgpu where a hardware adapter exists, else ndarray; it never takes a software adapter.
+/// `auto` takes wgpu where a hardware adapter makes a device, else ndarray; it never takes a software adapter.
 /// `wgpu` takes the best adapter there is: discrete, integrated, virtual, another, software.
 ///
 /// # Errors
 ///
-/// [`Error::Device`] where `wgpu` is asked for and there is no adapter.
+/// [`Error::Device`] where `wgpu` is asked for and there is no adapter, or the best one makes no device.
 pub fn choose(choice: DeviceChoice) -> Result<ComputeDevice> {
     if choice == DeviceChoice::Ndarray {
         return Ok(ndarray("asked for"));
     }
-    let adapters = usable_adapters();
-    let rank = |adapter: &&Adapter| {
+    let mut adapters = usable_adapters();
+    adapters.sort_by_key(|adapter| {
         ["discrete", "integrated", "virtual", "other", "cpu"].iter().position(|kind| *kind == adapter.kind)
-    };
-    let best = adapters.iter().min_by_key(rank);
-    match (choice, best) {
-        (DeviceChoice::Auto, Some(adapter)) if adapter.is_hardware() => {
-            Ok(on_adapter(adapter, "a hardware adapter exists"))
-        }
-        (DeviceChoice::Auto, Some(adapter)) => Ok(ndarray(&format!(
-            "the only graphics adapter, {}, is a software one, which is taken for the choice wgpu",
-            adapter.name
-        ))),
-        (DeviceChoice::Auto, None) => Ok(ndarray("no graphics adapter was found")),
-        (_, Some(adapter)) => Ok(on_adapter(adapter, "asked for")),
-        (_, None) => Err(Error::device(
+    });
+    if choice == DeviceChoice::Auto {
+        return Ok(choose_automatically(&adapters));
+    }
+    let Some(adapter) = adapters.first() else {
+        return Err(Error::device(
             "no wgpu adapter was found that binds the buffers of a kernel",
             "install a Vulkan driver (Debian: mesa-vulkan-drivers for software Vulkan) or set the option device to ndarray",
+        ));
+    };
+    adapter.try_device().map_err(|error| {
+        let what = format!("the adapter {} makes no device: {error}", adapter.name);
+        Error::device(what, "repair its driver, or set the option device to ndarray or auto")
+    })?;
+    Ok(on_adapter(adapter, "asked for"))
+}
+
+/// The first hardware adapter that makes a device, else the CPU. `adapters`: the best first.
+fn choose_automatically(adapters: &[Adapter]) -> ComputeDevice {
+    let mut failures = Vec::new();
+    for adapter in adapters.iter().filter(|adapter| adapter.is_hardware()) {
+        match adapter.try_device() {
+            Ok(()) => return on_adapter(adapter, "a hardware adapter exists"),
+            Err(error) => failures.push(format!("the adapter {} makes no device: {error}", adapter.name)),
+        }
+    }
+    let software = adapters.iter().find(|adapter| !adapter.is_hardware());
+    match (failures.is_empty(), software) {
+        (false, _) => ndarray(&failures.join("; ")),
+        (true, Some(adapter)) => ndarray(&format!(
+            "the only graphics adapter, {}, is a software one, which is taken for the choice wgpu",
+            adapter.name
         )),
+        (true, None) => ndarray("no graphics adapter was found"),
     }
-}
-
-/// The adapters that can bind all buffers of every kernel.
-fn usable_adapters() -> Vec<Adapter> {
-    #[allow(unused_mut)]
-    let mut adapters = adapters();
-    #[cfg(feature = "wgpu")]
-    adapters.retain(|adapter| adapter.max_buffers >= MAX_BUFFERS_OF_A_KERNEL);
-    adapters
-}
-
-/// The adapters of the graphics API that Burn would settle on, in its order.
-#[cfg(feature = "wgpu")]
-pub fn adapters() -> Vec<Adapter> {
-    use wgpu::Backend;
-    let mut software_only = Vec::new();
-    for backend in [Backend::Vulkan, Backend::Metal, Backend::Dx12, Backend::Gl] {
-        let adapters = adapters_of(backend);
-        if adapters.iter().any(Adapter::is_hardware) {
-            return adapters;
-        }
-        if software_only.is_empty() {
-            software_only = adapters;
-        }
-    }
-    software_only
-}
-
-/// Without the `wgpu` feature there are none.
-#[cfg(not(feature = "wgpu"))]
-pub fn adapters() -> Vec<Adapter> {
-    Vec::new()
-}
-
-#[cfg(feature = "wgpu")]
-fn adapters_of(backend: wgpu::Backend) -> Vec<Adapter> {
-    // The Vulkan loader crashes when instances come and go on several threads at once.
-    static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
-    let _guard = ONE_AT_A_TIME.lock();
-    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
-        backends: backend.into(),
-        ..wgpu::InstanceDescriptor::new_without_display_handle()
-    });
-    // Burn numbers the adapters of each kind on their own.
-    let mut counts = [0usize; 3];
-    futures_lite::future::block_on(instance.enumerate_adapters(backend.into()))
-        .iter()
-        .map(|adapter| {
-            let (info, limits) = (adapter.get_info(), adapter.limits());
-            let mut next = |kind: usize| {
-                counts[kind] += 1;
-                counts[kind] - 1
-            };
-            let (kind, device_kind) = match info.device_type {
-                wgpu::DeviceType::DiscreteGpu => ("discrete", DeviceKind::DiscreteGpu(next(0))),
-                wgpu::DeviceType::IntegratedGpu => ("integrated", DeviceKind::IntegratedGpu(next(1))),
-                wgpu::DeviceType::VirtualGpu => ("virtual", DeviceKind::VirtualGpu(next(2))),
-                wgpu::DeviceType::Cpu => ("cpu", DeviceKind::Cpu),
-                wgpu::DeviceType::Other => ("other", DeviceKind::DefaultDevice),
-            };
-            let max_binding = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
-            Adapter {
-                name: info.name,
-                backend: format!("{:?}", info.backend).to_lowercase(),
-                kind,
-                driver: format!("{} {}", info.driver, info.driver_info).trim().to_string(),
-                limits: DeviceLimits { max_binding_bytes: Some(max_binding), ..DeviceLimits::default() },
-                max_buffers: limits.max_storage_buffers_per_shader_stage,
-                device_kind,
-            }
-        })
-        .collect()
 }
 
 #[cfg(feature = "wgpu")]

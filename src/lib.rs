@@ -12,6 +12,7 @@
 
 #![recursion_limit = "256"]
 
+mod adapters;
 pub mod compare;
 pub mod config;
 pub mod data;

@@ -553,3 +553,36 @@ fn wgpu_trains_and_scores_like_the_cpu() {
     mismatches.check("scores", &scores("wgpu"), &scores("ndarray"), 1e-4);
     mismatches.assert_none();
 }
+
+/// Mesa's driver of AMD cards lists a card for the shader compiler alone, without hardware: no device comes of it.
+#[test]
+fn an_adapter_that_makes_no_device_is_an_error_or_passed_over() {
+    let drivers = Path::new("/usr/share/vulkan/icd.d");
+    let radeon =
+        fs::read_dir(drivers).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).find(
+            |path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("radeon_icd")),
+        );
+    let Some(radeon) = radeon else { return support::skipped("Mesa's radeon driver is not installed") };
+    let folder = tempfile::tempdir().unwrap();
+    let run = |args: &[&str]| {
+        let mut command = support::command(folder.path(), args);
+        command
+            .env("VK_DRIVER_FILES", &radeon)
+            .env("VK_ICD_FILENAMES", &radeon)
+            .env("RADV_FORCE_FAMILY", "navi21");
+        support::outcome(command, b"")
+    };
+    let devices = run(&["devices", "--json"]).expect(0, &[]).json();
+    let listed = &devices["adapters"][0]["name"];
+    let Some(name) = listed.as_str().filter(|name| name.contains("NAVI21")) else {
+        return support::skipped(&format!("the driver lists {listed}"));
+    };
+    assert!(devices["auto"].as_str().unwrap().contains("makes no device"), "{devices}");
+    fs::write(folder.path().join("events.csv"), "a,192.0.2.1\nb,192.0.2.2\n").unwrap();
+    let train = ["train", "--train", "events.csv", "--set", "hyperparameters.num_entity_vectors=10"];
+    let with = |more: &[&'static str]| run(&[&train[..], more].concat());
+    with(&["--device", "wgpu", "--output", "wgpu"]).expect(5, &[name, "makes no device", "ndarray or auto"]);
+    assert!(!folder.path().join("wgpu").exists(), "no run is begun");
+    let auto = with(&["--device", "auto", "--output", "auto"]);
+    auto.expect(0, &["device: ndarray on", "makes no device"]);
+}
