@@ -276,6 +276,11 @@ fn every_format_gives_the_scores_of_the_score_verb() {
             response.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert!(close(dot_products(&lines)), "{lines:?}");
     }
+    for (headers, body) in [(["accept: text/csv"], ROWS), (["accept: text/csv"], LINES)] {
+        let response = server.post("/invocations", &headers, body);
+        assert_eq!((response.status, response.header("content-type")), (200, Some("text/csv")));
+        assert!(close(response.text().lines().map(|line| line.parse().unwrap()).collect()), "{response:?}");
+    }
     let response = server.post("/invocations", &["content-type: application/json"], r#"{"instances":[]}"#);
     assert_eq!(response.json(), json!({ "predictions": [] }));
     for number in ["17", "17.0", "1.7e1"] {
@@ -467,6 +472,53 @@ fn what_is_too_much_is_refused_and_the_next_request_is_not() {
     client.send(b"9\r\nu,1.2.3.4\r\n0\r\n\r\nGET /ping HTTP/1.1\r\nhost: h\r\n\r\n");
     assert_eq!(client.response().status, 200);
     assert!(client.try_response().is_none());
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn compressed_bodies_are_decoded_within_the_bound() {
+    let server = Server::start(FIXTURE.path(), "plain", &["--max-body-bytes", "20000"]);
+    let zstd = |bytes: &[u8]| zstd::encode_all(bytes, 3).unwrap();
+    let rows = "user_1,1.2.3.4\n".repeat(1000);
+    let plain = server.post("/invocations", &[], &rows).json();
+    for (coding, body) in [
+        ("gzip", gzip(rows.as_bytes())),
+        ("X-Gzip", [gzip(&rows.as_bytes()[..7500]), gzip(&rows.as_bytes()[7500..])].concat()),
+        ("zstd", zstd(rows.as_bytes())),
+        ("identity", rows.clone().into_bytes()),
+    ] {
+        let header = format!("content-encoding: {coding}");
+        assert_eq!(server.post("/invocations", &[&header], &body).json(), plain, "{coding}");
+    }
+    let document = gzip(br#"{"events":[{"entity":"user_1","ip":"1.2.3.4"}]}"#);
+    let scored =
+        server.post("/v1/score", &["content-encoding: gzip", "content-type: application/json"], document);
+    assert_eq!(scored.status, 200, "{scored:?}");
+    let long = rows.repeat(2);
+    for (coding, body) in [("gzip", gzip(long.as_bytes())), ("zstd", zstd(long.as_bytes()))] {
+        assert!(body.len() < 1000);
+        let response = server.post("/invocations", &[&format!("content-encoding: {coding}")], &body);
+        response.expect_refusal(413, "ValidationError", &["20000 bytes"]);
+        let cut = &body[..body.len() / 2];
+        let response = server.post("/invocations", &[&format!("content-encoding: {coding}")], cut);
+        response.expect_refusal(400, "ValidationError", &["Content-Encoding"]);
+    }
+    server.post("/invocations", &["content-encoding: gzip"], &rows).expect_refusal(
+        400,
+        "ValidationError",
+        &["Content-Encoding"],
+    );
+    for headers in [&["content-encoding: br"][..], &["content-encoding: gzip", "content-encoding: gzip"]] {
+        let response = server.post("/invocations", headers, gzip(rows.as_bytes()));
+        response.expect_refusal(415, "ValidationError", &["gzip", "zstd"]);
+        assert_eq!(response.header("accept-encoding"), Some("gzip, zstd"));
+    }
+    assert_eq!(server.post("/invocations", &[], &rows).json(), plain);
 }
 
 #[test]

@@ -166,7 +166,8 @@ async fn drain(mut body: Body, limits: &Limits) {
     }
 }
 
-fn too_long(limits: &Limits) -> Refusal {
+/// 413 of a body.
+pub fn too_long(limits: &Limits) -> Refusal {
     Refusal::too_large(format!(
         "the body is longer than {} bytes: send several requests",
         limits.max_body_bytes

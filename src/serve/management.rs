@@ -16,7 +16,7 @@ use super::plain::ToLoad;
 use super::refusal::Refusal;
 use super::request::{Answer, MaybeName, Shared, json_response, path_name};
 use super::service::Service;
-use super::{body, metrics, names};
+use super::{metrics, names};
 
 /// Metrics and reloads.
 pub fn operation() -> Router<Arc<Service>> {
@@ -46,7 +46,7 @@ async fn describe_model(State(service): Shared, name: MaybeName) -> Answer {
 }
 
 async fn load_model(State(service): Shared, headers: HeaderMap, body: Body) -> Answer {
-    let held = body::read(body, &headers, &service.limits, &service.budget).await?;
+    let held = service.read_body(body, &headers).await?;
     let ToLoad { model_name, url } = serde_json::from_slice(&held.bytes).map_err(|error| {
         Refusal::invalid(format!("the body: {error}: send {{\"model_name\": NAME, \"url\": FOLDER}}"))
     })?;

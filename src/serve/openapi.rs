@@ -58,14 +58,14 @@ pub fn document(
             "operationId": "score",
             "parameters": model_query(has_several),
             "requestBody": body("ToScore"),
-            "responses": responses("Scores", &["400", "404", "408", "413", "424", "503"]),
+            "responses": responses("Scores", &["400", "404", "408", "413", "415", "424", "503"]),
         } },
         "/v1/explain": { "post": {
             "summary": "Say why the score of an event is what it is",
             "operationId": "explain",
             "parameters": model_query(has_several),
             "requestBody": body("ToExplain"),
-            "responses": responses("Explanation", &["400", "404", "408", "413", "424", "503"]),
+            "responses": responses("Explanation", &["400", "404", "408", "413", "415", "424", "503"]),
         } },
         "/openapi.json": { "get": {
             "summary": "This document",
@@ -110,7 +110,7 @@ fn add_model_routes(paths: &mut Value) {
             "summary": "Load a model from its folder below the server's models",
             "operationId": "loadModel",
             "requestBody": body("ToLoad"),
-            "responses": responses("Nothing", &["400", "404", "408", "409", "413", "422", "503", "507"]),
+            "responses": responses("Nothing", &["400", "404", "408", "409", "413", "415", "422", "503", "507"]),
         },
     });
     paths["/models/{name}"] = json!({
@@ -169,6 +169,7 @@ fn add_refusals(responses: &mut Value, statuses: &[&str]) {
             "408" => "The body did not come in time",
             "409" => "A model of that name is loaded",
             "413" => "More than this server takes at once",
+            "415" => "The content coding is none of Accept-Encoding",
             "422" => "The model is not fit to serve",
             "424" => "The model gave no score",
             "507" => "There is no room for the model",
@@ -186,7 +187,7 @@ fn add_refusals(responses: &mut Value, statuses: &[&str]) {
     }
 }
 
-const INVOKE_STATUSES: [&str; 6] = ["400", "404", "408", "413", "424", "503"];
+const INVOKE_STATUSES: [&str; 7] = ["400", "404", "408", "413", "415", "424", "503"];
 
 fn invoke(operation: &str, path_parameters: &[&str]) -> Value {
     let mut responses = json!({ "200": {
@@ -194,6 +195,7 @@ fn invoke(operation: &str, path_parameters: &[&str]) -> Value {
         "content": {
             "application/json": { "schema": reference("Predictions") },
             "application/jsonlines": { "schema": { "type": "string" } },
+            "text/csv": { "schema": { "type": "string" } },
         },
     } });
     add_refusals(&mut responses, &INVOKE_STATUSES);
@@ -201,7 +203,7 @@ fn invoke(operation: &str, path_parameters: &[&str]) -> Value {
     parameters.push(target_model());
     json!({
         "summary": "Score records, as SageMaker's runtime does",
-        "description": "Accept: application/json;verbose=True adds the embeddings.",
+        "description": "Accept: application/json;verbose=True adds the embeddings. The body may be coded: Content-Encoding: gzip or zstd.",
         "operationId": operation,
         "parameters": parameters,
         "requestBody": records(),

@@ -68,6 +68,12 @@ impl Refusal {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "ValidationError", message)
     }
 
+    /// 415: a content coding that is not decoded.
+    pub fn unknown_content_coding() -> Self {
+        let message = "Content-Encoding: send the body with gzip, with zstd, or as it is";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "ValidationError", message)
+    }
+
     /// 422: a model, or a file of access, that is not fit to serve; 507 where there is no room for a model.
     pub fn unfit(error: &Error) -> Self {
         let status = match error {
@@ -114,6 +120,9 @@ impl IntoResponse for Refusal {
             StatusCode::SERVICE_UNAVAILABLE => drop(headers.insert(header::RETRY_AFTER, RETRY_AFTER)),
             StatusCode::UNAUTHORIZED => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+                headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip, zstd"));
             }
             // What is left of the body is not worth reading.
             StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT => {

@@ -14,7 +14,7 @@ use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::body::{self, Held, Share};
+use super::body::{Held, Share};
 use super::event_stream::{self, EVENT_STREAM};
 use super::json_records::{Form, events_of_json};
 use super::loaded::ServedModel;
@@ -202,7 +202,7 @@ async fn invoke(
     accept: Option<&HeaderValue>,
     body: Body,
 ) -> Result<Invoked, Refusal> {
-    let Held { bytes, share } = body::read(body, headers, &service.limits, &service.budget).await?;
+    let Held { bytes, share } = service.read_body(body, headers).await?;
     let is_long = bytes.len() > LONG_BODY;
     let format = RequestFormat::of(headers.get(header::CONTENT_TYPE), &bytes);
     let accept = Accept::of(accept, format);
@@ -299,7 +299,7 @@ async fn model(State(service): Shared, query: MaybeQuery) -> Answer {
 
 async fn score(State(service): Shared, query: MaybeQuery, headers: HeaderMap, body: Body) -> Answer {
     let model = ModelQuery::find(query, &service)?;
-    let Held { bytes, share } = body::read(body, &headers, &service.limits, &service.budget).await?;
+    let Held { bytes, share } = service.read_body(body, &headers).await?;
     let is_long = bytes.len() > LONG_BODY;
     let (parser, of) = (service.clone(), model.clone());
     let parse = move || {
@@ -320,7 +320,7 @@ async fn score(State(service): Shared, query: MaybeQuery, headers: HeaderMap, bo
 
 async fn explain(State(service): Shared, query: MaybeQuery, headers: HeaderMap, body: Body) -> Answer {
     let model = ModelQuery::find(query, &service)?;
-    let held = body::read(body, &headers, &service.limits, &service.budget).await?;
+    let held = service.read_body(body, &headers).await?;
     let (asked, event) = ToExplain::parse(&held.bytes, model.addresses)?;
     model.check_seen(&[event])?;
     let permit = service.explanations.clone().try_acquire_owned();

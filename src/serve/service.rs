@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use axum::http::Method;
+use axum::body::Body;
+use axum::http::{HeaderMap, Method};
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use super::access::Access;
-use super::body::{Budget, Share};
+use super::body::{self, Budget, Held, Share};
+use super::decode::Coding;
 use super::limits::Limits;
 use super::loaded::ServedModel;
 use super::memory;
@@ -153,6 +155,26 @@ impl Service {
                 work()
             })
             .await
+    }
+
+    /// Reads a body to its end, and decodes it where `Content-Encoding` says so.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`body::read`] and of [`Coding`].
+    pub(super) async fn read_body(
+        self: &Arc<Self>,
+        body: Body,
+        headers: &HeaderMap,
+    ) -> Result<Held, Refusal> {
+        let coding = Coding::of(headers)?;
+        let held = body::read(body, headers, &self.limits, &self.budget).await?;
+        let Some(coding) = coding else { return Ok(held) };
+        let (service, share) = (self.clone(), held.share.clone());
+        // A short body may be long when it is decoded.
+        let decode = move || coding.decode(&held, &service.limits);
+        let bytes = self.long_if(true, &share, decode).await??;
+        Ok(Held { bytes, share })
     }
 
     pub(super) fn report(&self, event: ServeEvent<'_>) {

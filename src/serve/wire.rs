@@ -13,6 +13,7 @@ use crate::data::events_of_csv;
 
 pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
 pub const JSON_LINES: HeaderValue = HeaderValue::from_static("application/jsonlines");
+pub const CSV: HeaderValue = HeaderValue::from_static("text/csv");
 
 /// How the records of a request are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,11 +48,21 @@ impl RequestFormat {
     }
 }
 
+/// How the scores of a response are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResponseFormat {
+    /// One document.
+    Json,
+    /// One object a line.
+    JsonLines,
+    /// A score a line, which a batch transform can join to its input's lines; the reference has no such response.
+    Csv,
+}
+
 /// What a client wants back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Accept {
-    /// One object a line instead of one document.
-    pub is_lines: bool,
+    pub format: ResponseFormat,
     /// The embeddings too.
     pub is_verbose: bool,
 }
@@ -63,23 +74,34 @@ impl Accept {
         let accept = accept.and_then(|value| value.to_str().ok()).unwrap_or_default();
         let known = accept.split(',').find_map(|part| {
             let mut parts = part.split(';').map(|part| part.trim().to_ascii_lowercase());
-            let is_lines = match parts.next()?.as_str() {
-                "application/json" => false,
-                "application/jsonlines" | "application/x-jsonlines" | "application/jsonl" => true,
+            let format = match parts.next()?.as_str() {
+                "application/json" => ResponseFormat::Json,
+                "application/jsonlines" | "application/x-jsonlines" | "application/jsonl" => {
+                    ResponseFormat::JsonLines
+                }
+                "text/csv" => ResponseFormat::Csv,
                 _ => return None,
             };
             let is_verbose = parts.any(|part| {
                 part.split_once('=')
                     .is_some_and(|(key, value)| (key.trim(), value.trim()) == ("verbose", "true"))
             });
-            Some(Self { is_lines, is_verbose })
+            Some(Self { format, is_verbose })
         });
-        known.unwrap_or(Self { is_lines: request == RequestFormat::JsonLines, is_verbose: false })
+        let format = match request {
+            RequestFormat::JsonLines => ResponseFormat::JsonLines,
+            RequestFormat::Csv | RequestFormat::Json => ResponseFormat::Json,
+        };
+        known.unwrap_or(Self { format, is_verbose: false })
     }
 
     /// The type of the response.
     pub fn content_type(self) -> HeaderValue {
-        if self.is_lines { JSON_LINES } else { JSON }
+        match self.format {
+            ResponseFormat::Json => JSON,
+            ResponseFormat::JsonLines => JSON_LINES,
+            ResponseFormat::Csv => CSV,
+        }
     }
 }
 
@@ -131,6 +153,12 @@ pub struct Vectors {
 }
 
 impl Vectors {
+    /// Those of a record: the address's, and the entity's.
+    fn row(&self, index: usize) -> (&[f32], &[f32]) {
+        let row = index * self.vector_dim..(index + 1) * self.vector_dim;
+        (&self.ip[row.clone()], &self.entity[row])
+    }
+
     /// Bytes that the vectors of a response may take as JSON, about: a float has 8 to 16, a comma included.
     pub fn bytes_of(num_records: usize, vector_dim: usize) -> usize {
         num_records.saturating_mul(2 * 14 * vector_dim)
@@ -141,26 +169,47 @@ impl Vectors {
 pub fn write(scores: &[f32], vectors: Option<&Vectors>, accept: Accept) -> Vec<u8> {
     let record_bytes = 32 + vectors.map_or(0, |vectors| Vectors::bytes_of(1, vectors.vector_dim));
     let mut out = Vec::with_capacity(32 + scores.len() * record_bytes);
-    if !accept.is_lines {
-        out.extend_from_slice(b"{\"predictions\":[");
-    }
-    for (i, score) in scores.iter().enumerate() {
-        if i > 0 && !accept.is_lines {
-            out.push(b',');
+    match accept.format {
+        ResponseFormat::Json => {
+            out.extend_from_slice(b"{\"predictions\":[");
+            for (i, score) in scores.iter().enumerate() {
+                if i > 0 {
+                    out.push(b',');
+                }
+                push_object(&mut out, *score, vectors.map(|vectors| vectors.row(i)));
+            }
+            out.extend_from_slice(b"]}");
         }
-        out.extend_from_slice(b"{\"dot_product\":");
-        push_float(&mut out, *score);
-        if let Some(vectors) = vectors {
-            let row = i * vectors.vector_dim..(i + 1) * vectors.vector_dim;
-            push_floats(&mut out, b",\"ip_embedding\":[", &vectors.ip[row.clone()]);
-            push_floats(&mut out, b",\"entity_embedding\":[", &vectors.entity[row]);
+        ResponseFormat::JsonLines => {
+            for (i, score) in scores.iter().enumerate() {
+                push_object(&mut out, *score, vectors.map(|vectors| vectors.row(i)));
+                out.push(b'\n');
+            }
         }
-        out.extend_from_slice(if accept.is_lines { b"}\n" } else { b"}" });
-    }
-    if !accept.is_lines {
-        out.extend_from_slice(b"]}");
+        ResponseFormat::Csv => {
+            for (i, score) in scores.iter().enumerate() {
+                push_float(&mut out, *score);
+                // The address's vector, then the entity's, as in JSON.
+                for float in vectors.into_iter().flat_map(|vectors| <[_; 2]>::from(vectors.row(i))).flatten()
+                {
+                    out.push(b',');
+                    push_float(&mut out, *float);
+                }
+                out.push(b'\n');
+            }
+        }
     }
     out
+}
+
+fn push_object(out: &mut Vec<u8>, score: f32, vectors: Option<(&[f32], &[f32])>) {
+    out.extend_from_slice(b"{\"dot_product\":");
+    push_float(out, score);
+    if let Some((ip, entity)) = vectors {
+        push_floats(out, b",\"ip_embedding\":[", ip);
+        push_floats(out, b",\"entity_embedding\":[", entity);
+    }
+    out.push(b'}');
 }
 
 fn push_floats(out: &mut Vec<u8>, key: &[u8], floats: &[f32]) {
