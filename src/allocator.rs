@@ -36,6 +36,18 @@ unsafe impl GlobalAlloc for Allocator {
     }
 }
 
+unsafe extern "C" {
+    /// <https://microsoft.github.io/mimalloc/group__extended.html>: frees memory that is kept for later.
+    fn mi_collect(is_forced: bool);
+}
+
+/// Gives memory that was freed back to the system at once, between phases that take much: the allocator does so by a clock,
+/// so that what a process takes would depend on how fast it is.
+pub(crate) fn give_back() {
+    // SAFETY: the function takes no pointer and may be called by any thread at any time.
+    unsafe { mi_collect(true) }
+}
+
 #[inline]
 fn given(block: *mut u8, size: usize) -> *mut u8 {
     if block.is_null() {

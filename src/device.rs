@@ -108,23 +108,13 @@ fn ndarray(why: &str) -> ComputeDevice {
     }
 }
 
-/// Counts of events that a run holds of each row while it scores: its own, and a copy for the scorer.
-const NUM_ROW_COUNTS: u64 = 2;
-
-/// Pieces of 8 MiB of a checkpoint at a time: three that wait, one that is written and one that is read.
-const CHECKPOINT_BYTES: u64 = 5 * (8 << 20);
-
-/// What a training run takes on a device, found before anything is allocated.
+/// What a model takes on a device, found before anything is allocated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct MemoryPlan {
     /// The entity table.
     pub table_bytes: u64,
     /// Adam's two moments of the table.
     pub optimizer_bytes: u64,
-    /// What the model is scored with after an epoch and before a checkpoint: the folded table, and the counts of its rows.
-    pub scoring_bytes: u64,
-    /// Pieces of a checkpoint that wait for the disk, at most.
-    pub checkpoint_bytes: u64,
     /// Tensors of one step, at most.
     pub step_bytes: u64,
     /// Rows of the table that one shard may have.
@@ -132,7 +122,8 @@ pub struct MemoryPlan {
 }
 
 impl MemoryPlan {
-    /// Plans a training run.
+    /// Plans the model of a training run and its steps; what the command takes beside it is planned once its events are
+    /// known.
     ///
     /// # Errors
     ///
@@ -142,13 +133,7 @@ impl MemoryPlan {
         // A shard is folded when the model is written.
         let widest_row = shape.vector_dim.max(shape.folded_width());
         let plan = Self::new(config, limits, shape.vector_dim, widest_row)?;
-        let num_rows = config.hyperparameters.num_entity_vectors as u64;
-        let plan = Self {
-            optimizer_bytes: 2 * plan.table_bytes,
-            scoring_bytes: 4 * num_rows * (shape.folded_width() as u64 + NUM_ROW_COUNTS),
-            checkpoint_bytes: (3 * plan.table_bytes).min(CHECKPOINT_BYTES),
-            ..plan
-        };
+        let plan = Self { optimizer_bytes: 2 * plan.table_bytes, ..plan };
         let step = StepMemory::new(config, limits.max_binding_bytes.is_some());
         let lower = "lower mini_batch_size, the negative sampling rates or vector_dim";
         if let Some(limit) = limits.max_binding_bytes.filter(|limit| step.largest_tensor > *limit) {
@@ -180,8 +165,7 @@ impl MemoryPlan {
 
     /// All of it.
     pub fn total_bytes(&self) -> u64 {
-        let parts = [self.optimizer_bytes, self.scoring_bytes, self.checkpoint_bytes, self.step_bytes];
-        parts.into_iter().fold(self.table_bytes, u64::saturating_add)
+        self.table_bytes.saturating_add(self.optimizer_bytes).saturating_add(self.step_bytes)
     }
 
     /// `row`: floats of a row of the table; `widest_row`: of the widest row that a shard is ever to hold.
@@ -204,26 +188,8 @@ impl MemoryPlan {
         Ok(Self {
             table_bytes,
             optimizer_bytes: 0,
-            scoring_bytes: 0,
-            checkpoint_bytes: 0,
             step_bytes: 0,
             max_rows_per_shard: usize::try_from(max_rows).unwrap_or(usize::MAX),
-        })
-    }
-
-    /// Asks the system for all of it, in one piece, and gives it back untouched: where a limit refuses it, nothing was done
-    /// yet that could be lost.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Device`] with the figure.
-    pub fn probe(&self) -> Result<()> {
-        let len = usize::try_from(self.total_bytes()).unwrap_or(usize::MAX);
-        memmap2::MmapMut::map_anon(len).map(drop).map_err(|error| {
-            let limit = headroom().map_or("a limit of memory", |headroom| headroom.limit);
-            let what =
-                format!("{self} are needed, but the system refuses them ({error}); {limit} leaves the least");
-            Error::device(what, "lower num_entity_vectors or vector_dim, or raise the limit")
         })
     }
 
@@ -292,12 +258,10 @@ impl std::fmt::Display for MemoryPlan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{} (entity table {}, its optimiser state {}, scoring {}, a checkpoint {}, a step up to {})",
+            "{} (entity table {}, its optimiser state {}, a step up to {})",
             bytes(self.total_bytes()),
             bytes(self.table_bytes),
             bytes(self.optimizer_bytes),
-            bytes(self.scoring_bytes),
-            bytes(self.checkpoint_bytes),
             bytes(self.step_bytes)
         )
     }
@@ -347,7 +311,7 @@ mod tests {
         };
         let error = MemoryPlan::for_training(&config(250_000_000, 4096), &limits).unwrap_err();
         assert_eq!(error.exit_code(), 5);
-        assert!(error.to_string().contains("14.9 TiB"), "{error}");
+        assert!(error.to_string().contains("11.2 TiB"), "{error}");
         assert!(error.to_string().ends_with("but RLIMIT_DATA (ulimit -d) leaves 1.0 GiB"), "{error}");
         assert!(error.help().unwrap().contains("num_entity_vectors"), "{error:?}");
 

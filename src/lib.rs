@@ -13,6 +13,7 @@
 #![recursion_limit = "256"]
 
 mod adapters;
+pub mod allocator;
 pub mod compare;
 pub mod config;
 pub mod data;

@@ -2,14 +2,13 @@
 
 #![recursion_limit = "256"]
 
-mod allocator;
 mod cli;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 #[global_allocator]
-static ALLOCATOR: allocator::Allocator = allocator::Allocator;
+static ALLOCATOR: ipsight::allocator::Allocator = ipsight::allocator::Allocator;
 
 fn main() -> ExitCode {
     // A panic has said on stderr where it was.

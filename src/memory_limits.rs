@@ -46,6 +46,11 @@ pub(crate) fn data_left(uncounted_bytes: u64, stack_bytes: u64) -> Option<u64> {
     Some(limit.saturating_sub(in_use + number(&status, "Threads:")? * stack_bytes))
 }
 
+/// The greatest resident memory of this process so far, mapped files included (Linux; elsewhere unknown).
+pub(crate) fn peak_so_far() -> Option<u64> {
+    kib(&fs::read_to_string("/proc/self/status").ok()?, "VmHWM:")
+}
+
 /// The number of a line such as `Threads:   5`.
 fn number(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;

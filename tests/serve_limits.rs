@@ -180,7 +180,7 @@ fn few_open_files_are_an_error_at_the_start_or_enough() {
 #[test]
 fn little_memory_is_an_error_at_the_start_or_enough() {
     let mib = 1 << 20;
-    let limits = [16 * mib, 64 * mib, 128 * mib, 192 * mib, 384 * mib, 2048 * mib];
+    let limits = [8, 16, 64, 128, 192, 384, 2048].map(|limit| limit * mib);
     let queue = ["--max-queue-bytes", "16000000", "--max-body-bytes", "4000000"];
     let reasons = ["memory", "limit of data", "cannot start the thread"];
     // There may be no room for a second copy of the model beside what the allocator keeps.

@@ -1,13 +1,13 @@
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use ipsight::Result;
 use ipsight::data::{
-    EventLimits, Heaviest, Heavy, Input, OnBadRow, ReadOptions, load_events, read_rows, resolve_inputs,
-    write_events, write_prepared,
+    EventLimits, Events, Heaviest, Heavy, Input, OnBadRow, ReadOptions, load_events, read_rows,
+    resolve_inputs, write_kept, write_prepared,
 };
 use ipsight::event::{Address, AddressFamilies, hash_entity};
+use ipsight::{Error, Result};
 use serde_json::{Value, json};
 
 use super::common_args::parse_choice;
@@ -61,17 +61,42 @@ pub fn run(args: PrepareArgs) -> Result<()> {
         talk!("{} events in {}", output::count(report.num_rows), args.output.display());
         return Ok(());
     }
-    let (events, report) = load_events(&inputs, &options)?;
-    talk_about(&report);
+    let (_folder, events) = map_events(&inputs, &options, &args.output)?;
     let heaviest = args.report_heaviest.map(|num| Heaviest::of(&events, num as usize));
-    let (events, left_out) = limits.apply(events, args.seed);
+    let (kept, left_out) = limits.keep(&events, args.seed);
     talk_about_limits(&left_out);
-    write_events(&events, &args.output)?;
-    talk!("{} events in {}", output::count(events.len() as u64), args.output.display());
+    write_kept(&events, &kept, &args.output)?;
+    talk!("{} events in {}", output::count(kept.len() as u64), args.output.display());
     match heaviest {
         Some(heaviest) => tell(&heaviest, &names(&heaviest, &inputs, &options)?, args.json),
         None => Ok(()),
     }
+}
+
+/// The events of the inputs, mapped: those that are no prepared files are prepared beside the output first, in a folder that
+/// goes with its value, so that their number takes disk and no memory.
+fn map_events(
+    inputs: &[Input],
+    options: &ReadOptions,
+    output: &Path,
+) -> Result<(Option<tempfile::TempDir>, Events)> {
+    let mut are_prepared = true;
+    for input in inputs {
+        are_prepared &= input.prepared_file()?.is_some();
+    }
+    if are_prepared {
+        let (events, report) = load_events(inputs, options)?;
+        talk_about(&report);
+        return Ok((None, events));
+    }
+    let parent = output.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = tempfile::Builder::new().prefix(".ipsight-prepare-").tempdir_in(parent);
+    let folder = folder.map_err(Error::io("create a folder in", parent))?;
+    let path = folder.path().join("events.arrow");
+    let report = write_prepared(inputs, options, &path)?;
+    talk_about(&report);
+    let (events, _) = load_events(&[Input::File(path)], &ReadOptions { format: None, ..options.clone() })?;
+    Ok((Some(folder), events))
 }
 
 /// The names of the heaviest entities, by their hashes, where there are text files to read again.

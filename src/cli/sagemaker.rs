@@ -90,7 +90,7 @@ fn train(container: &Container) -> Result<()> {
         validation: job.validation.as_ref().and_then(|channel| channel.format),
     };
     let (events, validation) = load(&job.config, &InputPaths::of(&job.config), formats)?;
-    fit_sizes(&mut job.config, &events, None, &device)?;
+    fit_sizes(&mut job.config, (&events, validation.as_ref()), None, &device)?;
     let config = &job.config;
     let training = Training {
         config,
@@ -108,7 +108,8 @@ fn train(container: &Container) -> Result<()> {
     };
     let trained = training.run()?;
     let (model, summary) = (container.model_path(), summary(&trained, config, events.len()));
-    let detector = fit_detector(&events, config, None, &output)?;
+    drop(validation);
+    let detector = fit_detector(events, config, None, &output)?;
     model_folder::save_in_place(&model, &trained_model(&trained, detector.as_ref()), config, summary)?;
     talk!("model: {}", model.display());
     end(trained, &model)

@@ -2,8 +2,9 @@
 
 use ipsight::Result;
 use ipsight::config::{Config, Hyperparameters};
-use ipsight::device::{ComputeDevice, MemoryPlan, bytes};
+use ipsight::device::{ComputeDevice, bytes};
 use ipsight::sweep::{EarlyStopping, Scheduler, SweepPlan};
+use ipsight::train::{RunData, RunMemory};
 use ipsight_search::sampler::Method;
 use ipsight_search::space::{Assignment, Domain, Parameter, Space};
 use serde_json::{Map, Value, json};
@@ -25,7 +26,7 @@ struct Cost {
     /// Positives and their negatives.
     pairs: u64,
     /// Of one training at a time; or why it would fail.
-    memory: std::result::Result<MemoryPlan, String>,
+    memory: std::result::Result<RunMemory, String>,
 }
 
 /// Prints the space or the trials, and the cost and memory of a trial.
@@ -60,7 +61,7 @@ pub fn show(plan: &SweepPlan, device: &ComputeDevice, num_events: usize, json: b
         output::line(format!("a trial trains {} {what}", range(&costs, of, output::count)))?;
     }
     let fitting: Vec<&Cost> = costs.iter().filter(|cost| cost.memory.is_ok()).collect();
-    let total = |cost: &&Cost| cost.memory.as_ref().map_or(0, MemoryPlan::total_bytes);
+    let total = |cost: &&Cost| cost.memory.as_ref().map_or(0, RunMemory::shared_bytes);
     output::line(format!("a trial takes {} of memory", range(&fitting, total, bytes)))?;
     if fitting.len() < costs.len() {
         let why = costs.iter().find_map(|cost| cost.memory.as_ref().err()).map_or("", String::as_str);
@@ -94,7 +95,8 @@ fn cost(plan: &SweepPlan, device: &ComputeDevice, num_events: u64, assignment: A
     let h = config.as_ref().map_or(&plan.base.hyperparameters, |config: &Config| &config.hyperparameters);
     let positives = epochs(h).saturating_mul(num_events);
     let memory = config.as_ref().map_err(ToString::to_string).and_then(|config| {
-        MemoryPlan::for_training(config, &device.limits).map_err(|error| error.to_string())
+        let data = RunData::prepared(config, num_events);
+        RunMemory::plan(config, &device.limits, &data).map_err(|error| error.to_string())
     });
     Cost {
         epochs: epochs(h),
@@ -121,7 +123,7 @@ fn document(
             "epochs": cost.epochs,
             "positives": cost.positives,
             "pairs": cost.pairs,
-            "memory_bytes": cost.memory.as_ref().ok().map(MemoryPlan::total_bytes),
+            "memory_bytes": cost.memory.as_ref().ok().map(RunMemory::shared_bytes),
             "failure": cost.memory.as_ref().err(),
         })
     };
@@ -142,7 +144,7 @@ fn document(
         "num_trials": scheduler.num_trials(),
         "parameters": plan.space.parameters.iter().map(parameter).collect::<Vec<_>>(),
         "trials": is_known.then(|| costs.iter().enumerate().map(trial).collect::<Vec<_>>()),
-        "max_memory_bytes": costs.iter().filter_map(|cost| cost.memory.as_ref().ok()).map(MemoryPlan::total_bytes).max(),
+        "max_memory_bytes": costs.iter().filter_map(|cost| cost.memory.as_ref().ok()).map(RunMemory::shared_bytes).max(),
     })
 }
 

@@ -94,7 +94,7 @@ pub fn run(args: TrainArgs) -> Result<()> {
     let format = args.read.input_format;
     let (events, validation) = load(&config, &inputs, Formats { train: format, validation: format })?;
     check_history(&events, &config, init_from.as_ref())?;
-    fit_sizes(&mut config, &events, init_from.as_ref(), &device)?;
+    fit_sizes(&mut config, (&events, validation.as_ref()), init_from.as_ref(), &device)?;
     let output = match &args.output {
         Some(output) => output.clone(),
         None => create_next_run_folder(args.config.as_deref())?,
@@ -127,7 +127,9 @@ pub fn run(args: TrainArgs) -> Result<()> {
             None => pause(&args, trained.epochs.len(), config.hyperparameters.epochs),
         };
     }
-    let detector = fit_detector(&events, &config, init_from.as_ref(), &output)?;
+    let num_events = events.len();
+    drop(validation);
+    let detector = fit_detector(events, &config, init_from.as_ref(), &output)?;
     if let Some(RunDetector { num_overlapping: num @ 1.., .. }) = &detector {
         talk!(
             "warning: {} entities have events before the last ones of the history that the run began from; are some \
@@ -135,7 +137,7 @@ pub fn run(args: TrainArgs) -> Result<()> {
             output::count(*num)
         );
     }
-    finish(&args, &output, (trained, detector), &config, events.len())
+    finish(&args, &output, (trained, detector), &config, num_events)
 }
 
 /// What the run begins from, which must not be what it replaces: it could not be resumed then.

@@ -11,9 +11,9 @@ use ipsight::device::{ComputeDevice, MemoryPlan};
 use ipsight::model_folder::{TrainedModel, TrainingSummary};
 use ipsight::synth::{AddressRanges, GenerateOptions, GeneratedLogins, Ipv6Shares, generate};
 use ipsight::train::{
-    CheckpointFolder, EpochMetrics, FamilyAucs, FolderLock, InitialModel, Resume, RunDetector, RunFolder,
-    RunIdentity, TrainEvent, TrainInputs, Trained, checkpoint, few_steps_warning, learning_warnings,
-    resolve_sizes,
+    CheckpointFolder, EpochMetrics, FamilyAucs, FolderLock, InitialModel, Resume, RunData, RunDetector,
+    RunFolder, RunIdentity, RunMemory, TrainEvent, TrainInputs, Trained, checkpoint, few_steps_warning,
+    learning_warnings, resolve_sizes,
 };
 use ipsight::{Error, Result};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -240,7 +240,7 @@ pub fn load(config: &Config, inputs: &InputPaths, formats: Formats) -> Result<(E
 /// Sets the sizes that the events decide, checks the memory, and reports both.
 pub fn fit_sizes(
     config: &mut Config,
-    events: &Events,
+    (events, validation): (&Events, Option<&Events>),
     init_from: Option<&InitialModel>,
     device: &ComputeDevice,
 ) -> Result<()> {
@@ -258,17 +258,19 @@ pub fn fit_sizes(
     }
     if auto.any() {
         config.validate("automatic sizes")?;
-        talk!("memory: {}", MemoryPlan::for_training(config, &device.limits)?);
     }
+    let data = RunData::of(config, events, validation, init_from);
+    talk!("memory: {}", RunMemory::plan(config, &device.limits, &data)?);
     Ok(())
 }
 
-/// Reports the memory of a run whose sizes are given; those that events decide are checked once these are read.
+/// Refuses a model whose sizes are given and that does not fit, before anything is read; those that events decide are checked
+/// once these are read, and so is all that a run takes beside its model.
 pub fn check_memory(config: &Config, device: &ComputeDevice) -> Result<()> {
-    if !config.auto_sizes.any() {
-        talk!("memory: {}", MemoryPlan::for_training(config, &device.limits)?);
+    match config.auto_sizes.any() {
+        true => Ok(()),
+        false => MemoryPlan::for_training(config, &device.limits).map(drop),
     }
-    Ok(())
 }
 
 /// Generated logins for training and for validation.

@@ -16,9 +16,16 @@ pub(super) struct Chunk {
     pub(super) address: ScalarBuffer<u64>,
     /// Seconds since 1970-01-01T00:00:00Z, where times are read.
     pub(super) time: Option<ScalarBuffer<u32>>,
+    /// Whether the columns lie in a mapped file.
+    pub(super) is_mapped: bool,
 }
 
 impl Chunk {
+    pub(super) fn num_bytes(&self) -> u64 {
+        let time = self.time.as_ref().map_or(0, |time| time.inner().len());
+        (self.entity.inner().len() + self.address.inner().len() + time) as u64
+    }
+
     pub(super) fn len(&self) -> usize {
         self.address.len()
     }
@@ -120,6 +127,6 @@ impl ColumnBuffer {
         address.shrink_to_fit();
         time.shrink_to_fit();
         let time = (!time.is_empty()).then(|| time.into());
-        Chunk { entity: entity.into(), address: address.into(), time }
+        Chunk { entity: entity.into(), address: address.into(), time, is_mapped: false }
     }
 }

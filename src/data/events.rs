@@ -26,6 +26,19 @@ struct Columns {
     shift: Option<u32>,
 }
 
+/// How events are held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HeldEvents {
+    /// Their number.
+    pub num_events: u64,
+    /// Bytes of those that are in memory.
+    pub own_bytes: u64,
+    /// Bytes of those that lie in mapped files.
+    pub mapped_bytes: u64,
+    /// Bytes that their order by time takes while they are sorted; 0 where they lie in it.
+    pub order_bytes: u64,
+}
+
 /// What tells events, in their order, from others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataDigest {
@@ -45,7 +58,8 @@ impl Events {
     pub fn from_columns(entity: Vec<u64>, address: Vec<Address>) -> Self {
         assert_eq!(entity.len(), address.len(), "the columns differ in length");
         let address: Vec<u64> = address.into_iter().map(Address::bits).collect();
-        Self::from_chunks(vec![Chunk { entity: entity.into(), address: address.into(), time: None }])
+        let (entity, address) = (entity.into(), address.into());
+        Self::from_chunks(vec![Chunk { entity, address, time: None, is_mapped: false }])
     }
 
     /// Takes two columns, and the second in which each event happened, counted from 1970-01-01T00:00:00Z.
@@ -60,6 +74,7 @@ impl Events {
             entity: entity.into(),
             address: address.into(),
             time: Some(time.into()),
+            is_mapped: false,
         }])
     }
 
@@ -175,19 +190,65 @@ impl Events {
         self.columns.chunks.iter().try_for_each(|chunk| check_unchanged(chunk.entity.inner().as_slice()))
     }
 
+    /// How they are held.
+    pub fn held(&self) -> HeldEvents {
+        let bytes = |is_mapped: bool| {
+            let chunks = self.columns.chunks.iter().filter(|chunk| chunk.is_mapped == is_mapped);
+            chunks.map(Chunk::num_bytes).sum()
+        };
+        let order_bytes = if self.are_in_order() { 0 } else { (size_of::<u32>() * self.len()) as u64 };
+        HeldEvents {
+            num_events: self.len() as u64,
+            own_bytes: bytes(false),
+            mapped_bytes: bytes(true),
+            order_bytes,
+        }
+    }
+
+    /// Whether no event has a time before that of the event before it.
+    fn are_in_order(&self) -> bool {
+        self.columns.chunks.iter().filter_map(|chunk| chunk.time.as_deref()).flatten().is_sorted()
+    }
+
     /// The columns, in pieces.
     pub(super) fn chunks(&self) -> &[Chunk] {
         &self.columns.chunks
     }
 
     /// The indices of the events in the order of their times; events of one second stay in the order in which they were
-    /// given, and so do all where there are no times.
-    pub(crate) fn order_by_time(&self) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..self.len()).collect();
-        if self.have_times() {
-            order.par_sort_by_key(|index| self.time(*index));
+    /// given. `None` where the events lie in that order, or have no times. 4 bytes an event.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::Error::Data`] where more than 2^32 - 1 events are not in order.
+    pub(crate) fn order_by_time(&self) -> crate::Result<Option<Vec<u32>>> {
+        if self.are_in_order() {
+            return Ok(None);
         }
-        order
+        let len = u32::try_from(self.len()).map_err(|_| {
+            let what = format!("{} events are not in the order of their times", self.len());
+            crate::Error::data(
+                "events",
+                what,
+                format!("sort them by time: at most {} are sorted here", u32::MAX),
+            )
+        })?;
+        let mut order: Vec<u32> = (0..len).collect();
+        order.par_sort_unstable_by_key(|index| (self.time(*index as usize), *index));
+        Ok(Some(order))
+    }
+
+    /// All events in order with their times, each chunk of which is gone once it has been taken, where nobody else has it.
+    pub(crate) fn into_timed(self) -> impl Iterator<Item = (Event, Option<u32>)> {
+        let chunks =
+            Arc::try_unwrap(self.columns).map_or_else(|shared| shared.chunks.clone(), |own| own.chunks);
+        chunks.into_iter().flat_map(|chunk| {
+            (0..chunk.len()).map(move |row| {
+                let event =
+                    Event { entity: chunk.entity[row], address: Address::from_bits(chunk.address[row]) };
+                (event, chunk.time.as_ref().map(|time| time[row]))
+            })
+        })
     }
 
     /// All events in order.
@@ -218,7 +279,8 @@ mod tests {
                 next += size as u32;
                 let entities: Vec<u64> = times.iter().map(|time| u64::from(*time) << 32).collect();
                 let addresses: Vec<u64> = times.iter().map(|time| u64::from(*time) << 40).collect();
-                Chunk { entity: entities.into(), address: addresses.into(), time: Some(times.into()) }
+                let (entity, address) = (entities.into(), addresses.into());
+                Chunk { entity, address, time: Some(times.into()), is_mapped: false }
             })
             .collect()
     }

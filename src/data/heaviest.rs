@@ -3,7 +3,7 @@
 use rayon::slice::ParallelSliceMut;
 
 use super::events::Events;
-use crate::event::Address;
+use crate::event::{Address, mix};
 
 /// A count of something's events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,43 +38,84 @@ pub struct Heaviest {
 }
 
 impl Heaviest {
-    /// Finds the `num` heaviest of each kind. Takes 8 bytes an event, and 16 for each distinct entity.
+    /// Finds the `num` heaviest of each kind. Takes at most some 384 MiB, and more only where a single one has as much.
     pub fn of(events: &Events, num: usize) -> Self {
-        let mut entities: Vec<u64> = events.iter().map(|event| event.entity).collect();
-        entities.par_sort_unstable();
-        let (num_entities, heaviest_entities) = heaviest(&entities, |entity| entity, num);
-        drop(entities);
-        let mut ips: Vec<Address> = events.iter().map(|event| event.address).collect();
-        ips.par_sort_unstable();
-        let (num_ips, heaviest_ips) = heaviest(&ips, |ip| ip, num);
-        let (ipv4, ipv6) = ips.split_at(ips.partition_point(|ip| ip.is_ipv4()));
-        let networks = |ips: &[Address], num_host_bits: u32| {
-            let network = |ip: Address| Address::from_bits(ip.bits() & u64::MAX << num_host_bits);
-            heaviest(ips, network, num).1
-        };
+        Self::in_passes(events, num, AT_ONCE)
+    }
+
+    /// Entities, and addresses by their widest networks, are shared out among passes over the events.
+    fn in_passes(events: &Events, num: usize, at_once: usize) -> Self {
+        let num_passes = (events.len().div_ceil(at_once) as u64).max(1);
+        let mut entities = Top::new(num);
+        let [mut ips, mut networks_24, mut networks_16, mut networks_48, mut networks_32] =
+            std::array::from_fn(|_| Top::new(num));
+        for pass in 0..num_passes {
+            let is_next = |key: u64| mix(key) % num_passes == pass;
+            let found = events.iter().map(|event| event.entity).filter(|entity| is_next(*entity));
+            entities.add(&sorted(found), |entity| entity);
+            let found = events.iter().map(|event| event.address).filter(|ip| is_next(widest_network(*ip)));
+            let found = sorted(found);
+            ips.add(&found, |ip| ip);
+            let (ipv4, ipv6) = found.split_at(found.partition_point(|ip| ip.is_ipv4()));
+            networks_24.add(ipv4, |ip| network(ip, 8));
+            networks_16.add(ipv4, |ip| network(ip, 16));
+            networks_48.add(ipv6, |ip| network(ip, 16));
+            networks_32.add(ipv6, |ip| network(ip, 32));
+        }
         Heaviest {
             num_events: events.len() as u64,
-            num_entities,
-            num_ips,
-            entities: heaviest_entities,
-            ips: heaviest_ips,
-            networks_24: networks(ipv4, 8),
-            networks_16: networks(ipv4, 16),
-            networks_48: networks(ipv6, 16),
-            networks_32: networks(ipv6, 32),
+            num_entities: entities.num_groups,
+            num_ips: ips.num_groups,
+            entities: entities.heaviest,
+            ips: ips.heaviest,
+            networks_24: networks_24.heaviest,
+            networks_16: networks_16.heaviest,
+            networks_48: networks_48.heaviest,
+            networks_32: networks_32.heaviest,
         }
     }
 }
 
-/// How many groups there are in sorted values, and the largest of them.
-fn heaviest<T: Copy + Ord>(sorted: &[T], group: impl Fn(T) -> T, num: usize) -> (u64, Vec<Heavy<T>>) {
-    let runs = sorted.chunk_by(|a, b| group(*a) == group(*b));
-    let mut all: Vec<Heavy<T>> =
-        runs.map(|run| Heavy { key: group(run[0]), num_events: run.len() as u64 }).collect();
-    let num_groups = all.len() as u64;
-    all.sort_unstable_by_key(|heavy| (std::cmp::Reverse(heavy.num_events), heavy.key));
-    all.truncate(num);
-    (num_groups, all)
+/// Events that are counted together: 8 bytes each, and 16 for what differs.
+const AT_ONCE: usize = 1 << 24;
+
+fn network(ip: Address, num_host_bits: u32) -> Address {
+    Address::from_bits(ip.bits() & u64::MAX << num_host_bits)
+}
+
+/// The widest network that is counted: /16 of IPv4, /32 of IPv6.
+fn widest_network(ip: Address) -> u64 {
+    network(ip, if ip.is_ipv4() { 16 } else { 32 }).bits()
+}
+
+fn sorted<T: Ord + Send>(values: impl Iterator<Item = T>) -> Vec<T> {
+    let mut values: Vec<T> = values.collect();
+    values.par_sort_unstable();
+    values
+}
+
+/// The largest groups so far, and how many groups there are.
+struct Top<T> {
+    num: usize,
+    num_groups: u64,
+    heaviest: Vec<Heavy<T>>,
+}
+
+impl<T: Copy + Ord> Top<T> {
+    fn new(num: usize) -> Self {
+        Self { num, num_groups: 0, heaviest: Vec::new() }
+    }
+
+    /// Adds groups of sorted values that were in no values before.
+    fn add(&mut self, sorted: &[T], group: impl Fn(T) -> T) {
+        let runs = sorted.chunk_by(|a, b| group(*a) == group(*b));
+        let num_before = self.heaviest.len();
+        self.heaviest.extend(runs.map(|run| Heavy { key: group(run[0]), num_events: run.len() as u64 }));
+        self.num_groups += (self.heaviest.len() - num_before) as u64;
+        self.heaviest.sort_unstable_by_key(|heavy| (std::cmp::Reverse(heavy.num_events), heavy.key));
+        self.heaviest.truncate(self.num);
+        self.heaviest.shrink_to_fit();
+    }
 }
 
 #[cfg(test)]
@@ -88,6 +129,9 @@ mod tests {
         let addresses = ips.into_iter().chain(ipv6).map(Address::from_bits).collect();
         let events = Events::from_columns(vec![5, 5, 9, 9, 9, 2, 1, 1, 1, 3], addresses);
         let found = Heaviest::of(&events, 2);
+        for at_once in 1..10 {
+            assert_eq!(Heaviest::in_passes(&events, 2, at_once), found, "{at_once} at once");
+        }
         let pairs =
             |heavy: &[Heavy<Address>]| heavy.iter().map(|h| (h.key.bits(), h.num_events)).collect::<Vec<_>>();
         assert_eq!((found.num_events, found.num_entities, found.num_ips), (10, 5, 7));

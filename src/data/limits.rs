@@ -5,7 +5,6 @@
 //! sample without replacement (bottom-k sampling, Cohen and Kaplan, "Summarizing Data using Bottom-k Sketches", PODC
 //! 2007), and a function of the events, the seed and nothing else. The kept ones stay in their order.
 
-use std::collections::HashMap;
 use std::fmt;
 
 use rayon::slice::ParallelSliceMut;
@@ -49,95 +48,161 @@ impl EventLimits {
         *self == Self::default()
     }
 
-    /// The events within the limits, in their order, in memory: 16 bytes an event, and 4 more with its time. While it works it takes 9 bytes for
-    /// each event that there was, and 8 more for each event of a group that has too many.
+    /// The events within the limits, in their order, in memory: 16 bytes an event, and 4 more with its time.
     pub fn apply(&self, events: Events, seed: u64) -> (Events, Vec<LeftOut>) {
         if self.are_none() {
             return (events, Vec::new());
         }
-        let mut keeps = Keeps { events: &events, is_kept: vec![true; events.len()] };
+        let (kept, left_out) = self.keep(&events, seed);
+        let num_kept = kept.len();
+        let (mut entities, mut addresses) = (Vec::with_capacity(num_kept), Vec::with_capacity(num_kept));
+        let mut times = Vec::with_capacity(if events.have_times() { num_kept } else { 0 });
+        let have_times = events.have_times();
+        for (_, (event, time)) in events.into_timed().enumerate().filter(|(position, _)| kept.has(*position))
+        {
+            entities.push(event.entity);
+            addresses.push(event.address);
+            times.extend(time);
+        }
+        let events = match have_times {
+            true => Events::with_times(entities, addresses, times),
+            false => Events::from_columns(entities, addresses),
+        };
+        (events, left_out)
+    }
+
+    /// Which events are within the limits. Takes a bit an event and at most some 256 MiB, and as much again as groups with
+    /// their limit of events need.
+    pub fn keep(&self, events: &Events, seed: u64) -> (Kept, Vec<LeftOut>) {
+        self.keep_in_passes(events, seed, AT_ONCE)
+    }
+
+    fn keep_in_passes(&self, events: &Events, seed: u64, at_once: usize) -> (Kept, Vec<LeftOut>) {
+        let mut keeper = Keeper { events, kept: Kept::all(events.len()), at_once };
         let mut left_out = Vec::new();
         // Each limit draws by a key of its own: where they have one, the second would not draw among the first's.
         if let Some(limit) = self.per_entity {
-            left_out.push(keeps.limit("entities", limit, mix(seed), |event| event.entity));
+            left_out.push(keeper.limit("entities", limit, mix(seed), |event| event.entity));
         }
         if let Some(limit) = self.per_ip {
-            left_out.push(keeps.limit("addresses", limit, mix(!seed), |event| event.address.bits()));
+            left_out.push(keeper.limit("addresses", limit, mix(!seed), |event| event.address.bits()));
         }
-        (keeps.kept(), left_out)
+        (keeper.kept, left_out)
     }
 }
 
-struct Keeps<'a> {
+/// Which of some events are kept, a bit each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    words: Vec<u64>,
+    num_kept: usize,
+}
+
+impl Kept {
+    fn all(num_events: usize) -> Self {
+        Self { words: vec![u64::MAX; num_events.div_ceil(64)], num_kept: num_events }
+    }
+
+    /// Whether the event at a position is kept.
+    pub fn has(&self, position: usize) -> bool {
+        self.words[position / 64] >> (position % 64) & 1 == 1
+    }
+
+    /// The number of events that are kept.
+    pub fn len(&self) -> usize {
+        self.num_kept
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.num_kept == 0
+    }
+
+    /// Leaves out an event that is kept.
+    fn leave_out(&mut self, position: usize) {
+        self.words[position / 64] &= !(1 << (position % 64));
+        self.num_kept -= 1;
+    }
+}
+
+/// Events whose groups are looked at together: each takes 16 bytes.
+const AT_ONCE: usize = 1 << 24;
+
+struct Keeper<'a> {
     events: &'a Events,
-    /// By position.
-    is_kept: Vec<bool>,
+    kept: Kept,
+    at_once: usize,
 }
 
-impl Keeps<'_> {
-    /// The events that are kept so far, and their positions.
-    fn events(&self) -> impl Iterator<Item = (usize, Event)> {
-        self.events.iter().enumerate().filter(|(position, _)| self.is_kept[*position])
-    }
+/// An event of a group that may still be kept.
+#[derive(Clone, Copy)]
+struct Candidate {
+    group: u64,
+    /// Its position; the highest bit says whether others of its group were left out.
+    position: u64,
+}
 
-    /// The events that are kept, with their times.
-    fn kept(&self) -> Events {
-        let num_kept = self.is_kept.iter().filter(|is_kept| **is_kept).count();
-        let (mut entities, mut addresses) = (Vec::with_capacity(num_kept), Vec::with_capacity(num_kept));
-        self.events().for_each(|(_, event)| {
-            entities.push(event.entity);
-            addresses.push(event.address);
-        });
-        if !self.events.have_times() {
-            return Events::from_columns(entities, addresses);
-        }
-        let times = self.events().filter_map(|(position, _)| self.events.time(position));
-        let mut kept = Vec::with_capacity(num_kept);
-        kept.extend(times);
-        Events::with_times(entities, addresses, kept)
-    }
+/// The highest bit of a position.
+const IS_OVER_LIMIT: u64 = 1 << 63;
 
-    /// Keeps at most `limit` events of one `group`.
+impl Candidate {
+    /// Two positions never have one rank: all of this is a bijection.
+    fn rank(self, key: u64) -> u64 {
+        mix((self.position & !IS_OVER_LIMIT) ^ key)
+    }
+}
+
+impl Keeper<'_> {
+    /// Keeps at most `limit` events of one `group`. The groups are shared out among passes over the events.
     fn limit(&mut self, of: &'static str, limit: usize, key: u64, group: impl Fn(&Event) -> u64) -> LeftOut {
-        // Two positions never have one rank: all of this is a bijection.
-        let rank = |position: usize| mix(position as u64 ^ key);
-        let mut ranks: HashMap<u64, Vec<u64>> = self.groups_above(limit, &group);
-        for (position, event) in self.events() {
-            if let Some(ranks) = ranks.get_mut(&group(&event)) {
-                ranks.push(rank(position));
-            }
-        }
-        let mut num_events = 0;
-        let last_kept: HashMap<u64, u64> = ranks
-            .into_iter()
-            .map(|(group, mut ranks)| {
-                num_events += (ranks.len() - limit) as u64;
-                (group, *ranks.select_nth_unstable(limit - 1).1)
-            })
-            .collect();
-        if !last_kept.is_empty() {
-            for (position, event) in self.events.iter().enumerate() {
-                if self.is_kept[position]
-                    && last_kept.get(&group(&event)).is_some_and(|last| rank(position) > *last)
-                {
-                    self.is_kept[position] = false;
+        let num_before = self.kept.num_kept;
+        let num_passes = (num_before.div_ceil(self.at_once) as u64).max(1);
+        let events = self.events;
+        let mut num_over_limit = 0;
+        for pass in 0..num_passes {
+            let mut candidates = Vec::new();
+            let mut max_len = self.at_once;
+            for (position, event) in events.iter().enumerate() {
+                let group = group(&event);
+                if !self.kept.has(position) || mix(group) % num_passes != pass {
+                    continue;
+                }
+                candidates.push(Candidate { group, position: position as u64 });
+                // A group with more events than all others is cut down before it is there whole.
+                if candidates.len() == max_len {
+                    self.cut_down(&mut candidates, limit, key);
+                    max_len = self.at_once.max(2 * candidates.len());
                 }
             }
+            self.cut_down(&mut candidates, limit, key);
+            let groups = candidates.chunk_by(|a, b| a.group == b.group);
+            num_over_limit += groups.filter(|group| group[0].position & IS_OVER_LIMIT != 0).count() as u64;
         }
-        LeftOut { of, limit, num_events, num_over_limit: last_kept.len() as u64 }
+        let num_events = (num_before - self.kept.num_kept) as u64;
+        LeftOut { of, limit, num_events, num_over_limit }
     }
 
-    /// Groups of more events, with room for the ranks of these.
-    fn groups_above(&self, limit: usize, group: &impl Fn(&Event) -> u64) -> HashMap<u64, Vec<u64>> {
-        let mut groups: Vec<u64> = self.events().map(|(_, event)| group(&event)).collect();
-        groups.par_sort_unstable();
-        let above = groups.chunk_by(|a, b| a == b).filter(|run| run.len() > limit);
-        above.map(|run| (run[0], Vec::with_capacity(run.len()))).collect()
+    /// Leaves out those that are not among the `limit` of their group with the smallest ranks, and sorts the others by group.
+    fn cut_down(&mut self, candidates: &mut Vec<Candidate>, limit: usize, key: u64) {
+        candidates.par_sort_unstable_by_key(|candidate| (candidate.group, candidate.rank(key)));
+        for group in candidates.chunk_by_mut(|a, b| a.group == b.group) {
+            let is_over = group.len() > limit || group.iter().any(|one| one.position & IS_OVER_LIMIT != 0);
+            if is_over {
+                group.iter_mut().for_each(|one| one.position |= IS_OVER_LIMIT);
+            }
+            for one in group.iter().skip(limit) {
+                self.kept.leave_out((one.position & !IS_OVER_LIMIT) as usize);
+            }
+        }
+        let kept = &self.kept;
+        candidates.retain(|one| kept.has((one.position & !IS_OVER_LIMIT) as usize));
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
     use crate::event::Address;
 
@@ -187,6 +252,22 @@ mod tests {
         let (kept, left_out) = wide.apply(all.clone(), 0);
         assert_eq!(kept.digest(), all.digest());
         assert!(left_out.iter().all(|left_out| left_out.num_events == 0));
+    }
+
+    #[test]
+    fn passes_and_groups_that_are_cut_down_early_make_no_difference() {
+        let all = events();
+        for limits in [(Some(20), Some(7)), (Some(1), None), (None, Some(3))] {
+            let limits = EventLimits { per_entity: limits.0, per_ip: limits.1 };
+            let whole = limits.keep(&all, 3);
+            for at_once in [64, 100, 700, 1830] {
+                assert_eq!(limits.keep_in_passes(&all, 3, at_once), whole, "{at_once} at once");
+            }
+        }
+        let one = Events::from_columns(vec![7; 5000], (0..5000).map(Address::from_ipv4).collect());
+        let limits = EventLimits { per_entity: Some(10), per_ip: None };
+        assert_eq!(limits.keep_in_passes(&one, 3, 100), limits.keep(&one, 3));
+        assert_eq!(limits.keep(&one, 3).0.len(), 10);
     }
 
     /// Each of 40 events of an entity should be among 10 kept in a quarter of the seeds.

@@ -13,10 +13,12 @@ use super::chunk::{ColumnBuffer, EventColumns};
 use super::events::Events;
 use super::input::Input;
 use super::intake::{EventSink, Sink};
+use super::limits::Kept;
 use super::options::ReadOptions;
 use super::prepared_file::{ADDRESS, ENTITY, FORMAT, FORMAT_KEY, HASH_KEY, TIME, TIME_BASE_KEY};
 use super::read::read_into;
 use super::report::ReadReport;
+use super::row::TimedEvent;
 use crate::durable::OutputFile;
 use crate::event::ENTITY_HASH;
 use crate::{Error, Result};
@@ -46,6 +48,26 @@ pub fn write_events(events: &Events, output: &Path) -> Result<()> {
     for chunk in events.chunks() {
         preparer.events(chunk.columns())?;
     }
+    preparer.finish()
+}
+
+/// Writes those of some events that are kept to the prepared file `output`, which appears whole or not at all.
+///
+/// # Errors
+///
+/// As [`write_events`].
+pub fn write_kept(events: &Events, kept: &Kept, output: &Path) -> Result<()> {
+    const ROWS_AT_ONCE: usize = 1 << 16;
+    let mut preparer = Preparer::new(output)?;
+    let mut rows = ColumnBuffer::default();
+    for position in (0..events.len()).filter(|position| kept.has(*position)) {
+        rows.push(TimedEvent { event: events.get(position), time: events.time(position) });
+        if rows.len() == ROWS_AT_ONCE {
+            preparer.events(rows.columns())?;
+            rows.clear();
+        }
+    }
+    preparer.events(rows.columns())?;
     preparer.finish()
 }
 

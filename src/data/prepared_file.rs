@@ -35,14 +35,16 @@ pub(super) const TIME: &str = "time";
 /// The columns of a prepared file, which borrow from the mapped file.
 pub(super) fn read_chunks(stream: Stream) -> Result<Vec<Chunk>> {
     let name = stream.name().to_string();
+    let is_mapped = stream.is_plain_file();
     let buffer = Buffer::from(stream.into_bytes()?);
-    let file = PreparedFile { name: &name, buffer };
+    let file = PreparedFile { name: &name, buffer, is_mapped };
     file.chunks()
 }
 
 struct PreparedFile<'a> {
     name: &'a str,
     buffer: Buffer,
+    is_mapped: bool,
 }
 
 impl PreparedFile<'_> {
@@ -125,7 +127,7 @@ impl PreparedFile<'_> {
                 )
             }
         };
-        Ok(Chunk { entity, address, time })
+        Ok(Chunk { entity, address, time, is_mapped: self.is_mapped })
     }
 
     fn block_bytes(&self, block: &Block) -> Option<Buffer> {

@@ -106,6 +106,11 @@ impl Stream {
         self.head.splice(..0, bytes.iter().copied());
     }
 
+    /// Whether it is a file that is not compressed.
+    pub(super) fn is_plain_file(&self) -> bool {
+        self.is_plain_file
+    }
+
     /// The whole input as bytes: a plain file is mapped, anything else is read into memory.
     pub(super) fn into_bytes(mut self) -> Result<Bytes> {
         if self.is_plain_file {

@@ -80,6 +80,11 @@ impl<'a> Evaluator<'a> {
         Self::new(scorer, EvaluateOptions::figures_alone(Attacks::RandomIpv4, seed))
     }
 
+    /// Bytes of the scores of so many events with an attack each.
+    pub fn scores_bytes(num_events: u64) -> u64 {
+        2 * size_of::<u64>() as u64 * num_events
+    }
+
     /// Evaluates `scorer` as `options` say.
     pub fn new(scorer: &'a Scorer, options: EvaluateOptions<'a>) -> Self {
         let kinds = options.attacks.kinds_made();

@@ -32,13 +32,16 @@ impl PastEvents {
     pub fn new(events: &Events) -> Result<Self> {
         let have_times = events.have_times();
         let mut builder = HistoryBuilder::new(have_times.then_some(0), Options::default())?;
-        for indices in events.order_by_time().chunks(EVENTS_PER_PUSH) {
+        let order = events.order_by_time()?;
+        let event_at = |position: usize| order.as_ref().map_or(position, |order| order[position] as usize);
+        for start in (0..events.len()).step_by(EVENTS_PER_PUSH) {
+            let indices = (start..events.len().min(start + EVENTS_PER_PUSH)).map(event_at);
             let (entities, addresses): (Vec<u64>, Vec<Address>) = indices
-                .iter()
-                .map(|index| events.get(*index))
+                .clone()
+                .map(|index| events.get(index))
                 .map(|event| (event.entity, event.address))
                 .unzip();
-            let times: Option<Vec<u32>> = indices.iter().map(|index| events.time(*index)).collect();
+            let times: Option<Vec<u32>> = indices.map(|index| events.time(index)).collect();
             builder.push(&entities, &addresses, times.as_deref())?;
         }
         Ok(Self { history: builder.finish_in_memory()?, num_events: events.len() as u64 })

@@ -17,8 +17,9 @@ use super::table::{TableBytes, write_table};
 use super::use_sort::UseSorter;
 use crate::{Error, Result};
 
-/// Ranges of hashes that are in memory together.
-const PARTITIONS_AT_ONCE: usize = 32;
+/// Ranges of hashes that are in memory together, at most, and for each core.
+const MAX_PARTITIONS_AT_ONCE: usize = 32;
+const PARTITIONS_PER_CORE: usize = 4;
 
 /// How a history is written.
 #[derive(Clone, Debug)]
@@ -64,8 +65,9 @@ pub(super) fn for_each_part(
     max_networks: Option<usize>,
     mut take: impl FnMut(Part) -> Result<()>,
 ) -> Result<()> {
-    for start in (0..NUM_PARTITIONS).step_by(PARTITIONS_AT_ONCE) {
-        let partitions = start..NUM_PARTITIONS.min(start + PARTITIONS_AT_ONCE);
+    let at_once = (PARTITIONS_PER_CORE * rayon::current_num_threads()).min(MAX_PARTITIONS_AT_ONCE);
+    for start in (0..NUM_PARTITIONS).step_by(at_once) {
+        let partitions = start..NUM_PARTITIONS.min(start + at_once);
         let write = |partition| write_part(source, partition, clock, max_networks);
         let parts: Result<Vec<_>> = partitions.into_par_iter().map(write).collect();
         parts?.into_iter().try_for_each(&mut take)?;
@@ -73,9 +75,10 @@ pub(super) fn for_each_part(
     Ok(())
 }
 
-/// Writes a history to `out`. Returns what was written to, and the sums over all accounts.
+/// Writes a history to `out`. Returns what was written to, and the sums over all accounts. The source is gone before the
+/// population is written.
 pub(super) fn write_history<W: Write>(
-    source: &impl PartSource,
+    source: impl PartSource,
     target: &Target,
     out: W,
 ) -> Result<(W, Totals)> {
@@ -85,7 +88,7 @@ pub(super) fn write_history<W: Write>(
     let mut uses = UseSorter::new(target.memory_bytes, &target.folder);
     let mut totals = Totals::default();
     io(out.start(section::BLOCKS))?;
-    for_each_part(source, target.clock, target.max_networks, |part| {
+    for_each_part(&source, target.clock, target.max_networks, |part| {
         let start = out.length();
         positions.extend(part.positions.iter().map(|position| start + position));
         hashes.extend(part.hashes);
@@ -93,6 +96,7 @@ pub(super) fn write_history<W: Write>(
         uses.push(part.uses)?;
         io(out.write(&part.blocks))
     })?;
+    drop(source);
     check_num_accounts(hashes.len(), &target.path)?;
     let TableBytes { starts, positions, hashes: hash_bytes } = write_table(&hashes, &positions, out.length());
     for (name, bytes) in
@@ -102,6 +106,7 @@ pub(super) fn write_history<W: Write>(
         io(out.write(&bytes))?;
     }
     let accounts = hashes.len() as u64;
+    drop(hashes);
     io(out.start(section::POPULATION))?;
     let mut population = PopulationWriter::new(Widths::new(totals.events, accounts));
     let mut uses = uses.finish()?;

@@ -150,12 +150,13 @@ impl HistoryBuilder {
     fn write<W: Write>(&mut self, path: &Path, out: W) -> Result<W> {
         let target = Target::new(path, self.clock, &self.options);
         self.run.push(&self.pending);
-        self.pending.clear();
+        self.pending = Columns::default();
         if self.spilled.is_empty() {
-            return Ok(write_history(&self.run, &target, out)?.0);
+            let run = std::mem::replace(&mut self.run, Run::new(self.clock));
+            return Ok(write_history(run, &target, out)?.0);
         }
         self.spill()?;
         let merge = Merge { sources: &self.spilled, clock: self.clock, left_out: &HashSet::new() };
-        Ok(write_history(&merge, &target, out)?.0)
+        Ok(write_history(merge, &target, out)?.0)
     }
 }

@@ -99,7 +99,7 @@ fn write<W: Write>(
     let sources: Vec<_> = histories.iter().copied().filter(|history| history.info.events > 0).collect();
     let clock = common_clock(histories, &sources)?;
     let merge = Merge { sources: &sources, clock, left_out };
-    write_history(&merge, &Target::new(path, clock, options), out)
+    write_history(merge, &Target::new(path, clock, options), out)
 }
 
 /// Time 0 of all histories together.

@@ -14,6 +14,7 @@ use super::head::Head;
 use super::options::Options;
 use super::part::{NUM_PARTITIONS, partition};
 use super::usage::Usage;
+use crate::allocator::give_back;
 use crate::event::Address;
 use crate::{Error, Event, Result};
 
@@ -156,6 +157,7 @@ impl FittedDetector {
     /// As [`FittedDetector::count`].
     pub fn fit(log: &EventLog<'_>, seed: u64, options: &Options) -> Result<Self> {
         let history = Self::count(log, options)?;
+        give_back();
         Ok(Self { history, head: fit_head(log, &FitOptions::of_seed(seed))? })
     }
 

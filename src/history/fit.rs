@@ -9,10 +9,11 @@ use super::feature_block::{BLOCK_PAIRS, InputBlock};
 use super::features::NUM_INPUTS;
 use super::gradient::{FitData, GradientPass, ROW};
 use super::head::Head;
-use super::negatives::{SamplingOptions, sample_pairs};
+use super::negatives::{SamplingOptions, TrainingPair, sample_pairs};
 use super::network::{HIDDEN_1, HIDDEN_2, NUM_FITTED, NUM_PARAMETERS, Part};
-use super::prequential::prequential_usage;
+use super::prequential::{prequential_bytes, prequential_usage};
 use super::usage::{NUM_LEVELS, Usage};
+use crate::allocator::give_back;
 use crate::{Error, Result};
 
 /// How a head is fitted.
@@ -88,7 +89,11 @@ pub fn fit_head(log: &EventLog<'_>, options: &FitOptions) -> Result<Head> {
     }
     let pairs = sample_pairs(log, &options.sampling);
     let queries: Vec<Query> = pairs.iter().map(|pair| pair.query).collect();
-    let mut inputs = input_rows(&prequential_usage(log, &queries));
+    give_back();
+    let usages = prequential_usage(log, &queries);
+    give_back();
+    let mut inputs = input_rows(&usages);
+    drop(usages);
     let unused: Vec<usize> = (0..NUM_INPUTS).filter(|input| !options.used_inputs[*input]).collect();
     for row in &mut inputs {
         unused.iter().for_each(|input| row[*input] = 0.0);
@@ -108,6 +113,15 @@ pub fn fit_head(log: &EventLog<'_>, options: &FitOptions) -> Result<Head> {
         let help = "no setting causes this: report it with the events";
         Error::data("the events", "a weight of the head that was fitted on them is not finite", help)
     })
+}
+
+/// Bytes that [`fit_head`] takes beside a log of so many events, with the default sampling. What the walk over one account's
+/// events takes is left out: some 200 bytes an event of it, on each core.
+pub fn fit_bytes(num_events: u64) -> u64 {
+    let num_pairs = SamplingOptions::default().max_pairs(num_events);
+    let of_pairs = num_pairs * (size_of::<TrainingPair>() + size_of::<Query>()) as u64;
+    let of_rows = num_pairs * (size_of::<Usage>() + size_of::<[f32; ROW]>()) as u64;
+    of_pairs + of_rows.max(prequential_bytes(num_events, num_pairs))
 }
 
 /// The inputs of pairs, `[pairs, ROW]`: each row is padded with zeros.

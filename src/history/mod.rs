@@ -60,7 +60,7 @@ pub use combine::{MergeReport, forget, forget_in_memory, merge, merge_in_memory}
 pub use detector::{Detector, FittedDetector};
 pub use event_log::{EventLog, Query};
 pub use features::{NUM_INPUTS, input_names};
-pub use fit::{FitOptions, fit_head};
+pub use fit::{FitOptions, fit_bytes, fit_head};
 pub use head::{Head, HeadParts};
 pub use head_module::HeadModule;
 pub use info::{FamilySummary, days_between};

@@ -93,14 +93,27 @@ impl NegativeWeights {
 /// Largest number of draws for one negative.
 const MAX_TRIES: usize = 40;
 
+impl SamplingOptions {
+    /// Draws of each event that is drawn.
+    fn num_draws(&self, num_events: usize) -> usize {
+        (self.max_events / num_events.max(1)).clamp(1, self.max_draws.max(1))
+    }
+
+    /// The pairs that are drawn of a log of so many events, at most.
+    pub(super) fn max_pairs(&self, num_events: u64) -> u64 {
+        let num_events = usize::try_from(num_events).unwrap_or(usize::MAX);
+        let num_drawn = self.max_events.min(num_events) * self.num_draws(num_events);
+        (num_drawn * (1 + self.weights.negatives().count())) as u64
+    }
+}
+
 /// Draws events of the log with their negatives, which have the family of the event's address. The same options give
 /// the same pairs with any number of threads.
 pub fn sample_pairs(log: &EventLog, options: &SamplingOptions) -> Vec<TrainingPair> {
     let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
     let num_events = options.max_events.min(log.len());
     let rows = index::sample(&mut rng, log.len(), num_events).into_vec();
-    let num_draws = (options.max_events / log.len().max(1)).clamp(1, options.max_draws.max(1));
-    let rows = rows.repeat(num_draws);
+    let rows = rows.repeat(options.num_draws(log.len()));
     let families = Families::of(log);
     let pairs = rows.into_par_iter().enumerate().flat_map_iter(|(draw, position)| {
         // Each draw has a stream of its own.

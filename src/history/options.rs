@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::population::Use;
 use crate::{Error, Result};
 
 /// Bytes that one event of a run takes while the run is written: its columns, and room for what a few ranges
@@ -44,6 +45,16 @@ impl Options {
             return Err(Error::config("max_networks", "an account keeps 0 networks", help));
         }
         Ok(())
+    }
+
+    /// Bytes that building a history of so many events takes, at most, but for what the largest accounts take.
+    pub fn max_bytes(&self, num_events: u64) -> u64 {
+        const BYTES_OF_RUN: u64 = 24;
+        const BYTES_OF_PENDING: u64 = 20;
+        let of_run = BYTES_OF_RUN * num_events.min(self.run_events() as u64);
+        let of_pending = BYTES_OF_PENDING * num_events.min(self.pending_events() as u64);
+        let of_uses = (Use::NUM_BYTES as u64 * num_events).min(self.memory_bytes as u64);
+        of_run + of_pending + of_uses
     }
 
     /// Events that are sorted together in memory.

@@ -54,47 +54,34 @@ impl RangedUses {
     }
 }
 
-/// Takes uses in any order.
-pub(super) struct UseSorter {
-    max_uses: usize,
-    folder: PathBuf,
-    pending: Vec<RangedUses>,
-    num_pending: usize,
-    files: Vec<File>,
+/// Uses that are sorted together where ranges are small.
+const BATCH_USES: usize = 1 << 20;
+
+/// Uses in memory, of which a range is sorted when its turn comes: all of them sorted at once would be a copy.
+#[derive(Default)]
+pub(super) struct PendingUses {
+    parts: Vec<RangedUses>,
+    num_uses: usize,
+    next_range: usize,
 }
 
-impl UseSorter {
-    pub(super) fn new(memory_bytes: usize, folder: &Path) -> Self {
-        let max_uses = (memory_bytes / Use::NUM_BYTES).max(1);
-        Self {
-            max_uses,
-            folder: folder.to_path_buf(),
-            pending: Vec::new(),
-            num_pending: 0,
-            files: Vec::new(),
-        }
+impl PendingUses {
+    fn push(&mut self, uses: RangedUses) {
+        self.num_uses += uses.uses.len();
+        self.parts.push(uses);
     }
 
-    pub(super) fn push(&mut self, uses: RangedUses) -> Result<()> {
-        if uses.uses.is_empty() {
-            return Ok(());
+    /// The sorted uses of the next ranges, a list each; none behind the last range.
+    fn next_batch(&mut self) -> Vec<Vec<Use>> {
+        let len = |range: usize| self.parts.iter().map(|uses| uses.range(range).len()).sum::<usize>();
+        let start = self.next_range;
+        let mut num_uses = 0;
+        while self.next_range < NUM_RANGES && num_uses < BATCH_USES {
+            num_uses += len(self.next_range);
+            self.next_range += 1;
         }
-        if self.num_pending > 0 && self.num_pending + uses.uses.len() > self.max_uses {
-            let sorted = self.take_sorted();
-            let file = write_temporary(&sorted, &self.folder).map_err(Error::io("write", &self.folder))?;
-            self.files.push(file);
-        }
-        self.num_pending += uses.uses.len();
-        self.pending.push(uses);
-        Ok(())
-    }
-
-    /// The pending uses of each range, sorted.
-    fn take_sorted(&mut self) -> Vec<Vec<Use>> {
-        let pending = std::mem::take(&mut self.pending);
-        self.num_pending = 0;
         let sorted = |range: usize| {
-            let parts: Vec<_> = pending.iter().map(|uses| uses.range(range)).collect();
+            let parts: Vec<_> = self.parts.iter().map(|uses| uses.range(range)).collect();
             let mut uses = parts.concat();
             match uses.len() {
                 ..=MAX_SORTED_ALONE => uses.sort_unstable(),
@@ -102,20 +89,47 @@ impl UseSorter {
             }
             uses
         };
-        (0..NUM_RANGES).into_par_iter().map(sorted).filter(|uses| !uses.is_empty()).collect()
+        (start..self.next_range).into_par_iter().map(sorted).filter(|uses| !uses.is_empty()).collect()
+    }
+}
+
+/// Takes uses in any order.
+pub(super) struct UseSorter {
+    max_uses: usize,
+    folder: PathBuf,
+    pending: PendingUses,
+    files: Vec<File>,
+}
+
+impl UseSorter {
+    pub(super) fn new(memory_bytes: usize, folder: &Path) -> Self {
+        let max_uses = (memory_bytes / Use::NUM_BYTES).max(1);
+        Self { max_uses, folder: folder.to_path_buf(), pending: PendingUses::default(), files: Vec::new() }
     }
 
-    pub(super) fn finish(mut self) -> Result<SortedUses> {
-        let last = self.take_sorted();
-        if self.files.is_empty() {
-            return Ok(SortedUses::InMemory(last));
+    pub(super) fn push(&mut self, uses: RangedUses) -> Result<()> {
+        if uses.uses.is_empty() {
+            return Ok(());
         }
-        let mut sources = vec![Source::Memory(last.into_iter().flatten())];
+        if self.pending.num_uses > 0 && self.pending.num_uses + uses.uses.len() > self.max_uses {
+            let pending = std::mem::take(&mut self.pending);
+            let file = write_temporary(pending, &self.folder).map_err(Error::io("write", &self.folder))?;
+            self.files.push(file);
+        }
+        self.pending.push(uses);
+        Ok(())
+    }
+
+    pub(super) fn finish(self) -> Result<SortedUses> {
+        if self.files.is_empty() {
+            return Ok(SortedUses::InMemory(self.pending));
+        }
+        let mut sources = vec![Source::Memory { uses: Vec::new().into_iter().flatten(), rest: self.pending }];
         for file in self.files {
             sources.push(Source::File(BufReader::with_capacity(BUFFER_BYTES, file)));
         }
         let mut sorted = MergedUses {
-            max_uses: self.max_uses,
+            max_uses: self.max_uses.min(BATCH_USES),
             folder: self.folder,
             sources,
             next: BinaryHeap::new(),
@@ -128,23 +142,32 @@ impl UseSorter {
     }
 }
 
-fn write_temporary(uses: &[Vec<Use>], folder: &Path) -> io::Result<File> {
+fn write_temporary(mut uses: PendingUses, folder: &Path) -> io::Result<File> {
     let mut out = BufWriter::with_capacity(BUFFER_BYTES, tempfile::tempfile_in(folder)?);
-    uses.iter().flatten().try_for_each(|once| out.write_all(&once.to_bytes()))?;
+    loop {
+        let batch = uses.next_batch();
+        if batch.is_empty() {
+            break;
+        }
+        batch.iter().flatten().try_for_each(|once| out.write_all(&once.to_bytes()))?;
+    }
     let mut file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
     file.rewind()?;
     Ok(file)
 }
 
 enum Source {
-    Memory(std::iter::Flatten<std::vec::IntoIter<Vec<Use>>>),
+    Memory { uses: std::iter::Flatten<std::vec::IntoIter<Vec<Use>>>, rest: PendingUses },
     File(BufReader<File>),
 }
 
 impl Source {
     fn next(&mut self) -> io::Result<Option<Use>> {
         match self {
-            Source::Memory(uses) => Ok(uses.next()),
+            Source::Memory { uses, rest } => Ok(uses.next().or_else(|| {
+                *uses = rest.next_batch().into_iter().flatten();
+                uses.next()
+            })),
             Source::File(file) => {
                 let mut bytes = [0; Use::NUM_BYTES];
                 match file.read_exact(&mut bytes) {
@@ -159,8 +182,7 @@ impl Source {
 
 /// Yields uses in ascending order.
 pub(super) enum SortedUses {
-    /// All of them, by range of addresses.
-    InMemory(Vec<Vec<Use>>),
+    InMemory(PendingUses),
     Merged(MergedUses),
 }
 
@@ -168,7 +190,7 @@ impl SortedUses {
     /// The next uses, in lists of whole groups in the sense of [`same_group`]; none behind the last.
     pub(super) fn next_batch(&mut self) -> Result<Vec<Vec<Use>>> {
         match self {
-            Self::InMemory(uses) => Ok(std::mem::take(uses)),
+            Self::InMemory(uses) => Ok(uses.next_batch()),
             Self::Merged(merged) => Ok(merged.next_batch()?.into_iter().collect()),
         }
     }

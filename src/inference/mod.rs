@@ -10,5 +10,6 @@ mod unseen;
 pub use embeddings::Embeddings;
 pub use loaded_model::LoadedModel;
 pub use prefix::Prefix;
+pub(crate) use scorer::training_batch_bytes;
 pub use scorer::{FoldedEntities, MAX_BATCH_BYTES, PAIRS_PER_BATCH, Scorer, anomaly_score};
 pub use unseen::{Population, Unseen};

@@ -78,6 +78,18 @@ struct Pairs {
     ips: Vec<u32>,
 }
 
+/// Bytes that a batch takes which a model in training scores: the rows of its entities, and these folded.
+pub fn training_batch_bytes(shape: &ModelShape) -> u64 {
+    let floats = shape.vector_dim + shape.folded_width();
+    (size_of::<f32>() * pairs_at_once(shape) * floats) as u64
+}
+
+/// Pairs whose rows or activations are at most [`MAX_BATCH_BYTES`].
+fn pairs_at_once(shape: &ModelShape) -> usize {
+    let widest = shape.vector_dim.max(shape.folded_width());
+    (MAX_BATCH_BYTES / (4 * widest)).clamp(1, PAIRS_PER_BATCH)
+}
+
 impl Scorer {
     /// Takes a model on a plain device and, for each table row, how many events it was trained on. The whole
     /// table is folded once.
@@ -217,7 +229,7 @@ impl Scorer {
     /// [`crate::Error::Device`] where the device fails, [`crate::Error::Config`] for an IPv6 address where the
     /// model knows IPv4 alone.
     pub fn dot_products(&self, events: &[Event]) -> Result<Vec<f32>> {
-        let at_once = self.pairs_at_once();
+        let at_once = pairs_at_once(&self.shape);
         let mut scores = if events.len() <= at_once && !events.is_empty() {
             self.score_batch(events)?
         } else {
@@ -238,7 +250,7 @@ impl Scorer {
         };
         let unseen: Vec<usize> =
             (0..events.len()).filter(|index| !self.entity_seen(events[*index].entity)).collect();
-        for unseen in unseen.chunks(self.pairs_at_once()) {
+        for unseen in unseen.chunks(pairs_at_once(&self.shape)) {
             let ips = self.words(unseen.iter().map(|index| &events[*index]))?;
             let pairs = Pairs { rows: vec![0; unseen.len()], ips };
             for (index, score) in unseen.iter().zip(read_floats(self.dot_products_of(prior, pairs))?) {
@@ -264,12 +276,6 @@ impl Scorer {
             Some(detector) => Ok(detector.score(event, None)),
             None => Ok(self.dot_products(&[event])?[0]),
         }
-    }
-
-    /// Pairs whose rows or activations are at most [`MAX_BATCH_BYTES`].
-    fn pairs_at_once(&self) -> usize {
-        let widest = self.shape.vector_dim.max(self.shape.folded_width());
-        (MAX_BATCH_BYTES / (4 * widest)).clamp(1, PAIRS_PER_BATCH)
     }
 
     fn row(&self, entity: u64) -> u32 {

@@ -47,6 +47,17 @@ impl Default for EntityFilter {
 }
 
 impl EntityFilter {
+    /// The bytes of a set of so many entities, at most.
+    pub fn max_bytes(num_entities: u64) -> u64 {
+        let buckets = (num_entities / 16).max(1 << MIN_BUCKET_BITS);
+        (size_of::<u32>() as u64) * num_entities + (size_of::<u64>() as u64) * (buckets + 1)
+    }
+
+    /// Bytes that are taken beside the set while it is made of so many hashes, of which so many differ.
+    pub fn making_bytes(num_hashes: u64, num_entities: u64) -> u64 {
+        size_of::<u64>() as u64 * num_hashes.min(num_entities.saturating_mul(2).max(KEYS_AT_ONCE as u64))
+    }
+
     /// The set of these hashes, in any order and as often as they come. While it is made, it takes 16 bytes for each
     /// distinct one, or 64 MB.
     pub fn of(entities: impl IntoIterator<Item = u64>) -> Self {
@@ -142,6 +153,12 @@ impl EntityFilter {
         };
         (0..1 << self.bucket_bits()).flat_map(of_bucket)
     }
+}
+
+/// How many of the hashes differ, in the memory of [`EntityFilter::making_bytes`].
+pub(crate) fn num_distinct(entities: impl IntoIterator<Item = u64>) -> usize {
+    // Mixed hashes differ where the hashes do.
+    distinct_keys(entities).len()
 }
 
 /// The distinct mixed hashes, or some of them more than once.

@@ -27,6 +27,7 @@ pub(crate) use checksummed_json::{Unreadable, read as read_checksummed, to_text 
 pub use checksums::FileEntry;
 pub(crate) use checksums::{file_entry, map, verify};
 pub use entity_filter::EntityFilter;
+pub(crate) use entity_filter::num_distinct;
 pub(crate) use held::HeldFolder;
 pub(crate) use layout::{
     FILES, FILTER_KEY_BITS, FILTER_OFFSETS, FILTER_RESTS, FOLDED, FOLDED_PRIOR, PRIOR, ROW_COUNTS,
@@ -39,4 +40,5 @@ pub(crate) use read::{StoredWeights, VerifiedFolder, num_file_bytes, open_and_ve
 pub use read::{read_and_verify, read_with_detector};
 pub(crate) use stored_tensors::{Tensors, entity_filter, floats, numbers};
 pub(crate) use tensor_file::{TensorFile, TensorHead};
+pub(crate) use write::pieces_bytes;
 pub use write::{TrainedModel, save, save_in_place};

@@ -64,6 +64,12 @@ impl StoredWeights {
         Ok(Self { manifest, config, weights, detector: detector.map(read_detector).transpose()? })
     }
 
+    /// Bytes of the files that stay mapped.
+    pub(crate) fn num_file_bytes(&self) -> u64 {
+        let files = self.manifest.files.iter().filter(|(name, _)| *name != FOLDED_WEIGHTS);
+        files.map(|(_, file)| file.bytes).sum()
+    }
+
     /// The model, on a device; and for each table row how many events it was trained on.
     pub(crate) fn model(&self, config: &IpInsightsConfig, device: &Device) -> Result<(IpInsights, Vec<u32>)> {
         let model = config.from_tensors(device, |name, shape| floats(&self.weights, name, shape))?;

@@ -159,6 +159,11 @@ fn write_detector(folder: &Path, detector: &FittedDetector) -> Result<&'static [
 /// Bytes that are read back from the device at once, at most, where rows are narrow.
 const BYTES_PER_PIECE: usize = 8 << 20;
 
+/// Bytes of the pieces of a table of so many bytes while it is saved: its rows, these folded, and what is read back of them.
+pub(crate) fn pieces_bytes(table_bytes: u64) -> u64 {
+    (3 * table_bytes).min(3 * BYTES_PER_PIECE as u64)
+}
+
 /// Writes tensors in the order of the `safetensors` crate: by type, the widest first, then by name. No tensor of the
 /// table's size is ever copied as a whole.
 fn write_weights(path: &Path, trained: &TrainedModel<'_>, prior: &[f32]) -> Result<FileEntry> {

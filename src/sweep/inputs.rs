@@ -9,7 +9,8 @@ use super::plan::SweepPlan;
 use super::process::Launch;
 use crate::Result;
 use crate::config::Config;
-use crate::device::{DeviceLimits, MemoryPlan};
+use crate::device::DeviceLimits;
+use crate::train::{RunData, RunMemory};
 
 /// What a sweep runs with.
 pub struct SweepInputs<'a> {
@@ -39,7 +40,7 @@ impl SweepInputs<'_> {
 
     /// The configurations of a trial's trainings, as its processes get them.
     pub(super) fn configs(&self, trial: usize, assignment: &Assignment) -> Result<Vec<Config>> {
-        MemoryPlan::for_training(&self.plan.trial_config(trial, assignment)?, &self.limits)?;
+        self.memory(&self.plan.trial_config(trial, assignment)?)?;
         let config = |training| {
             let mut config = self.plan.training_config(trial, assignment, training)?;
             self.data.lay_over(&mut config);
@@ -59,7 +60,10 @@ impl SweepInputs<'_> {
     /// it begins.
     pub(super) fn num_bytes(&self, assignment: &Assignment) -> u64 {
         let config = self.plan.trial_config(0, assignment);
-        let plan = config.and_then(|config| MemoryPlan::for_training(&config, &self.limits));
-        plan.map_or(0, |plan| plan.total_bytes())
+        config.and_then(|config| self.memory(&config)).map_or(0, |memory| memory.shared_bytes())
+    }
+
+    fn memory(&self, config: &Config) -> Result<RunMemory> {
+        RunMemory::plan(config, &self.limits, &RunData::prepared(config, self.data.num_events))
     }
 }

@@ -123,7 +123,7 @@ impl Launch {
         let log = Log::open(folder)?;
         let mut command = self.command(args);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log.file()?);
-        let mut child = command.spawn().map_err(Error::io("start", &self.program))?;
+        let mut child = command.spawn().map_err(|error| self.not_started(error))?;
         let stdout = child.stdout.take();
         stopper.hold(child);
         // A line that cannot be read is the last: how the process ends says more.
@@ -138,6 +138,16 @@ impl Launch {
             (Some(4), _) => Err(Error::io("work in", folder)(io::Error::other(reason())).into()),
             (Some(130 | 143), _) | (_, Some(SIGINT | SIGTERM)) => Err(Failure::Terminated(reason())),
             _ => Err(Failure::OfProcess(reason())),
+        }
+    }
+
+    /// A limit of processes is the machine's, and no fault of the program's file.
+    fn not_started(&self, error: io::Error) -> Error {
+        match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory => {
+                Error::process(format!("start the process {}", self.program.display()))(error)
+            }
+            _ => Error::io("start", &self.program)(error),
         }
     }
 

@@ -19,7 +19,10 @@ use super::recorder::Recorder;
 use super::running::Running;
 use super::scheduler::{Scheduler, UnderWay, Work};
 use super::trial::{Leg, LegEnd, LegEvent};
-use crate::Result;
+use crate::{Error, Result};
+
+/// The name of a thread that runs a trial's processes.
+const TRIAL: &str = "trial";
 
 /// How often the loop looks at signals and the clock.
 const TICK: Duration = Duration::from_millis(100);
@@ -164,13 +167,15 @@ impl<'a> Sweep<'a> {
         let (sender, launch, stopper) =
             (self.sender.clone(), self.inputs.launch.clone(), running.stopper.clone());
         let leg = Leg { until_epoch, configs, folder: self.inputs.trial_folder(trial) };
-        self.running.insert(trial, running);
-        thread::spawn(move || {
+        let run = move || {
             // The receiver is gone where the sweep has ended with an error.
             let tell = |event| drop(sender.send((trial, event)));
             let end = leg.run(&launch, &stopper, &tell);
             tell(LegEvent::End(end));
-        });
+        };
+        // Where there is no thread the sweep ends, and the trial continues when it is resumed.
+        thread::Builder::new().name(TRIAL.into()).spawn(run).map_err(Error::thread(TRIAL))?;
+        self.running.insert(trial, running);
         Ok(true)
     }
 

@@ -3,24 +3,34 @@
 use std::path::Path;
 
 use super::initial::InitialModel;
+use crate::allocator::give_back;
 use crate::config::{Config, DetectorKind};
 use crate::data::{EpochOrder, Events};
 use crate::event::Address;
 use crate::history::{self, Detector, EventLog, FittedDetector, Options};
-use crate::{At, Error, Result};
+use crate::{At, Error, Event, Result};
 
 /// The epoch whose order the events are counted in where they have no times: one that no training reaches.
 const COUNTING_EPOCH: u32 = u32::MAX;
 
-/// Refuses events that cannot be added to the history of the model that a run begins from.
+/// Refuses events of which no history can be made, and those that cannot be added to the history of the model that a run
+/// begins from.
 ///
 /// # Errors
 ///
-/// [`Error::Config`] where the history has times and the events have none, or the other way round.
+/// [`Error::Data`] where there are 2^32 events or more. [`Error::Config`] where the history has times and the events have
+/// none, or the other way round.
 pub fn check_history(events: &Events, config: &Config, init_from: Option<&InitialModel>) -> Result<()> {
-    let Some(initial) = init_from.filter(|_| config.model.detector == DetectorKind::History) else {
+    if config.model.detector == DetectorKind::Engine {
         return Ok(());
-    };
+    }
+    if u32::try_from(events.len()).is_err() {
+        let what = format!("{} are more than a history is made of at once", events.len());
+        let help =
+            "train on a part of them, and add the others by --init-from; or set model.detector = \"engine\"";
+        return Err(Error::data("training events", what, help));
+    }
+    let Some(initial) = init_from else { return Ok(()) };
     let Some(Detector { history, .. }) = initial.detector() else { return Ok(()) };
     let (what, help) = match (history.times(), events.have_times()) {
         (Some(_), false) => {
@@ -44,6 +54,8 @@ pub struct RunDetector {
 /// Counts the events and fits the head; `None` where the configuration wants the engine alone. Temporary files lie in
 /// `folder`.
 ///
+/// The events are copied in that order, and are gone where the caller has no other handle on them.
+///
 /// Events without times are counted in a random order that the seed determines, because files are often grouped by
 /// account, and a head has to be fitted on what was known before each event.
 ///
@@ -54,7 +66,7 @@ pub struct RunDetector {
 ///
 /// As [`FittedDetector::fit`] and [`history::merge`].
 pub fn fit_detector(
-    events: &Events,
+    events: Events,
     config: &Config,
     init_from: Option<&InitialModel>,
     folder: &Path,
@@ -63,13 +75,15 @@ pub fn fit_detector(
         return Ok(None);
     }
     let seed = config.training.seed;
-    let order = order_of(events, seed);
-    let (entities, addresses): (Vec<u64>, Vec<Address>) =
-        order.iter().map(|index| events.get(*index)).map(|event| (event.entity, event.address)).unzip();
-    let times: Option<Vec<i64>> = order.iter().map(|index| events.time(*index).map(i64::from)).collect();
-    let log = EventLog { entities: &entities, addresses: &addresses, times: times.as_deref(), order: None };
-    let max_networks = config.model.max_networks_per_entity;
-    let options = Options { max_networks, temporary_folder: folder.to_path_buf(), ..Options::default() };
+    give_back(); // what training has freed
+    let columns = Columns::of(events, seed)?;
+    give_back();
+    let log = columns.log();
+    let options = Options {
+        max_networks: config.model.max_networks_per_entity,
+        temporary_folder: folder.to_path_buf(),
+        memory_bytes: counting_bytes(log.len() as u64),
+    };
     let detector = match init_from.and_then(InitialModel::detector) {
         Some(before) => add(before, &log, seed, &options)?,
         None => RunDetector { fitted: FittedDetector::fit(&log, seed, &options)?, num_overlapping: 0 },
@@ -77,11 +91,16 @@ pub fn fit_detector(
     Ok(Some(detector))
 }
 
+/// Whether a head is fitted on so many events, or that of the detector before is kept.
+pub(super) fn fits_head(num_events: usize, before: Option<&Detector>) -> bool {
+    before.is_none_or(|before| num_events as u64 > before.history.summary().events)
+}
+
 /// Adds the events of a log to a detector.
 fn add(before: &Detector, log: &EventLog<'_>, seed: u64, options: &Options) -> Result<RunDetector> {
     // Bounded once, together.
     let unbounded = Options { max_networks: None, ..options.clone() };
-    let new = match log.len() as u64 > before.history.summary().events {
+    let new = match fits_head(log.len(), Some(before)) {
         true => FittedDetector::fit(log, seed, &unbounded)?,
         false => {
             FittedDetector { history: FittedDetector::count(log, &unbounded)?, head: before.head.clone() }
@@ -94,11 +113,66 @@ fn add(before: &Detector, log: &EventLog<'_>, seed: u64, options: &Options) -> R
     Ok(RunDetector { fitted, num_overlapping: report.overlapping_accounts })
 }
 
-/// The indices of events in the order in which they are counted: that of their times, or a random one.
-fn order_of(events: &Events, seed: u64) -> Vec<usize> {
-    if events.have_times() {
-        return events.order_by_time();
+/// Bytes of the copy of so many events in their order.
+pub(super) fn log_bytes(num_events: u64) -> u64 {
+    num_events * Columns::EVENT_BYTES
+}
+
+/// Bytes that counting so many events and fitting the head take beside their copy.
+pub(super) fn detector_bytes(num_events: u64, fits_head: bool) -> u64 {
+    let options = Options { memory_bytes: counting_bytes(num_events), ..Options::default() };
+    options.max_bytes(num_events).max(if fits_head { history::fit_bytes(num_events) } else { 0 })
+}
+
+/// Bytes that counting may take beside the log: with what it takes on top of them, less than the fit of the head takes after
+/// it, so that temporary files are used as little as can be.
+fn counting_bytes(num_events: u64) -> usize {
+    const RANGE: (u64, u64) = (64 << 20, 2 << 30);
+    (history::fit_bytes(num_events) / 2).clamp(RANGE.0, RANGE.1) as usize
+}
+
+/// The events in the order in which they are counted: that of their times, or a random one.
+struct Columns {
+    entities: Vec<u64>,
+    addresses: Vec<Address>,
+    /// As long as the others, or empty.
+    times: Vec<i64>,
+}
+
+impl Columns {
+    /// Bytes of an event, with its time.
+    const EVENT_BYTES: u64 = (size_of::<u64>() + size_of::<Address>() + size_of::<i64>()) as u64;
+
+    fn of(events: Events, seed: u64) -> Result<Self> {
+        let (len, have_times) = (events.len(), events.have_times());
+        let mut columns = Self {
+            entities: Vec::with_capacity(len),
+            addresses: Vec::with_capacity(len),
+            times: Vec::with_capacity(if have_times { len } else { 0 }),
+        };
+        match events.order_by_time()? {
+            Some(order) => order.into_iter().for_each(|index| columns.push_at(&events, index as usize)),
+            None if have_times => events.into_timed().for_each(|(event, time)| columns.push(event, time)),
+            None => {
+                let order = EpochOrder::new(len, seed, COUNTING_EPOCH);
+                (0..len).for_each(|position| columns.push_at(&events, order.event_at(position)));
+            }
+        }
+        Ok(columns)
     }
-    let order = EpochOrder::new(events.len(), seed, COUNTING_EPOCH);
-    (0..events.len()).map(|position| order.event_at(position)).collect()
+
+    fn push_at(&mut self, events: &Events, index: usize) {
+        self.push(events.get(index), events.time(index));
+    }
+
+    fn push(&mut self, event: Event, time: Option<u32>) {
+        self.entities.push(event.entity);
+        self.addresses.push(event.address);
+        self.times.extend(time.map(i64::from));
+    }
+
+    fn log(&self) -> EventLog<'_> {
+        let times = (!self.times.is_empty()).then_some(&self.times[..]);
+        EventLog { entities: &self.entities, addresses: &self.addresses, times, order: None }
+    }
 }

@@ -74,6 +74,16 @@ impl InitialModel {
         self.num_entity_vectors
     }
 
+    /// Bytes of the files that are mapped while the run begins from them, or as long as it lasts.
+    pub(super) fn num_file_bytes(&self) -> u64 {
+        match &self.source {
+            Source::Checkpoint(checkpoint) => {
+                checkpoint.manifest().files.values().map(|file| file.bytes).sum()
+            }
+            Source::Model(weights) => weights.num_file_bytes(),
+        }
+    }
+
     /// Where they lie.
     pub fn path(&self) -> &Path {
         &self.path

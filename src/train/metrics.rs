@@ -1,6 +1,6 @@
 //! The figures of a training, and the events that it reports.
 
-use crate::device::MemoryPlan;
+use super::memory::RunMemory;
 
 /// What training reports to its caller.
 #[derive(Clone, Debug)]
@@ -14,7 +14,7 @@ pub enum TrainEvent {
         /// Steps of that epoch which are done.
         num_steps_of_epoch: usize,
         /// What will be allocated.
-        memory: MemoryPlan,
+        memory: RunMemory,
     },
     /// After each step; the device may still be at work on it.
     Step {

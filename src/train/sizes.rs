@@ -1,11 +1,9 @@
 //! Sizes that a configuration leaves to the training events.
 
-use std::collections::HashSet;
-use std::hash::{BuildHasherDefault, Hasher};
-
 use super::initial::InitialModel;
 use crate::config::Config;
 use crate::data::Events;
+use crate::model_folder::num_distinct;
 
 /// The largest mini-batch that "auto" takes: above it the default learning rate is too low.
 const MAX_MINI_BATCH: usize = 10_000;
@@ -26,7 +24,7 @@ pub fn resolve_sizes(config: &mut Config, events: &Events, initial: Option<&Init
     let auto = std::mem::take(&mut config.auto_sizes);
     let h = &mut config.hyperparameters;
     if auto.num_entity_vectors {
-        let of_events = || (2 * num_distinct_entities(events)).max(1);
+        let of_events = || (2 * num_distinct(events.iter().map(|event| event.entity))).max(1);
         h.num_entity_vectors = initial.map_or_else(of_events, InitialModel::num_entity_vectors);
     }
     if auto.mini_batch_size {
@@ -44,30 +42,6 @@ pub fn few_steps_warning(config: &Config, events: &Events) -> Option<String> {
         false => "raise hyperparameters.epochs",
     };
     (steps < FEW_STEPS).then(|| format!("the run has {steps} steps, fewer than {FEW_STEPS}: {help}"))
-}
-
-fn num_distinct_entities(events: &Events) -> usize {
-    let mut entities: HashSet<u64, BuildHasherDefault<HashOfEntity>> = HashSet::default();
-    entities.extend(events.iter().map(|event| event.entity));
-    entities.len()
-}
-
-/// Entities are hashes already.
-#[derive(Default)]
-struct HashOfEntity(u64);
-
-impl Hasher for HashOfEntity {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write_u64(&mut self, entity: u64) {
-        self.0 = entity;
-    }
-
-    fn write(&mut self, _: &[u8]) {
-        unreachable!("an entity is a u64");
-    }
 }
 
 #[cfg(test)]

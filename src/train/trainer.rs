@@ -13,13 +13,13 @@ use super::divergence::{Failure, NotFinite, check_scores, diverged};
 use super::initial::InitialModel;
 use super::inputs::TrainInputs;
 use super::losses::DeviceLosses;
+use super::memory::{RunData, RunMemory};
 use super::metrics::{EpochMetrics, FamilyAucs, TrainEvent};
 use super::progress::{HostSums, Progress};
 use super::step::TrainState;
 use crate::data::{Events, MiniBatch};
-use crate::device::MemoryPlan;
 use crate::evaluate::{Detector, Evaluator, Family};
-use crate::event::AddressFamilies;
+use crate::event::{Address, AddressFamilies};
 use crate::inference::{PAIRS_PER_BATCH, Scorer};
 use crate::model::{IpInsights, IpInsightsConfig, check_family, families};
 use crate::model_folder::InitFrom;
@@ -32,6 +32,13 @@ const MAX_STEPS_BETWEEN_READS: usize = 1000;
 
 /// Mini-batches that may wait for the device.
 const PREFETCHED_MINI_BATCHES: usize = 3;
+
+/// Bytes of mini-batches that wait, the one that is used and the one that is gathered, which is sorted.
+pub(super) fn prefetched_bytes(mini_batch_size: usize) -> u64 {
+    const OF_POSITIVE: usize = size_of::<u32>() + size_of::<Address>();
+    const WHILE_SORTED: usize = 3 * size_of::<(u32, Address)>() / 2;
+    (((PREFETCHED_MINI_BATCHES + 2) * OF_POSITIVE + WHILE_SORTED) * mini_batch_size) as u64
+}
 
 /// Receives the events.
 type OnEvent<'a> = &'a mut dyn FnMut(&TrainEvent) -> Result<()>;
@@ -74,11 +81,10 @@ pub fn train(inputs: &TrainInputs<'_>, on_event: OnEvent<'_>) -> Result<Trained>
         return Err(Error::data("training data", "there are no events", "give at least one event"));
     }
     check_families(inputs)?;
-    let memory = MemoryPlan::for_training(inputs.config, &inputs.device.limits)?;
-    let model_config = IpInsightsConfig::of(inputs.config, memory.max_rows_per_shard);
-    if inputs.device.is_cpu() {
-        memory.probe()?;
-    }
+    let data = RunData::of(inputs.config, inputs.events, inputs.validation, inputs.init_from);
+    let memory = RunMemory::plan(inputs.config, &inputs.device.limits, &data)?;
+    let model_config = IpInsightsConfig::of(inputs.config, memory.device.max_rows_per_shard);
+    memory.probe()?;
     let mut run = Run::new(inputs, &model_config)?;
     on_event(&TrainEvent::Started {
         steps_per_epoch: inputs.steps_per_epoch(),

@@ -2,10 +2,13 @@
 //!
 //! A shell sets the limits, so that they hold for the program alone.
 
+use std::fmt::Write as _;
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use ipsight::train::checkpoint;
 
@@ -103,6 +106,120 @@ fn threads_that_cannot_be_started_are_exit_code_5() {
             "{num_threads} threads: {stderr}"
         );
     }
+}
+
+/// A sweep that may start no thread for a trial, or no process, says so; a trial that may not is a trial that failed.
+#[test]
+fn a_sweep_that_can_start_no_thread_is_exit_code_5() {
+    let folder = folder();
+    let base = "[hyperparameters]\nnum_entity_vectors = 50\nvector_dim = 8\nepochs = 1\nmini_batch_size = 100\n\
+                [data.generated]\nusers = 20\ndays = 10\nseed = 1\n[training]\ndevice = \"ndarray\"\n";
+    let sweep = "base = \"base.toml\"\nmethod = \"random\"\n[budget]\ntrials = 2\n\
+                 [parameters.learning_rate]\nlog_uniform = [0.001, 0.1]\n";
+    fs::write(folder.path().join("base.toml"), base).unwrap();
+    fs::write(folder.path().join("sweep.toml"), sweep).unwrap();
+    fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    let user = 66_000 + std::process::id() % 4_000;
+    let run = |ulimit: &str, output: &str| {
+        let args = ["sweep", "--config", "sweep.toml", "--jobs", "1", "--output", output];
+        let mut command = limited(folder.path(), ulimit, &args);
+        command.uid(user).env("RAYON_NUM_THREADS", "1").env("HOME", folder.path());
+        command
+            .output()
+            .map(|output| (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned()))
+    };
+    match run("-n 1024", "free") {
+        Ok((Some(0), _)) => {}
+        other => return skipped(&format!("a sweep of another user: {other:?}")),
+    }
+    let mut reasons = String::new();
+    for num_threads in 1..=6 {
+        let (code, stderr) = run(&format!("-u {num_threads}"), &format!("sweep-{num_threads}")).unwrap();
+        assert!(matches!(code, Some(0 | 1 | 5)), "{num_threads} threads: {code:?}: {stderr}");
+        assert!(!stderr.contains("panicked"), "{num_threads} threads: {stderr}");
+        if code == Some(5) {
+            reasons += &stderr;
+        }
+    }
+    for what in ["cannot start the thread `trial`", "cannot start the process"] {
+        assert!(reasons.contains(what), "`{what}` is not among: {reasons}");
+    }
+}
+
+/// The greatest resident memory of a training in MiB, as the system has it, and its standard error.
+fn peak_of(root: &Path, args: &[&str]) -> (f64, String) {
+    let mut training = command(root, args);
+    // The plan is for the machine's cores.
+    training.env("RAYON_NUM_THREADS", "2").stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = training.spawn().unwrap();
+    let mut stderr = child.stderr.take().unwrap();
+    let reading = std::thread::spawn(move || {
+        let mut text = String::new();
+        stderr.read_to_string(&mut text).map(|_| text)
+    });
+    let mut peak: f64 = 0.0;
+    while child.try_wait().unwrap().is_none() {
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+        let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next());
+        peak = kib.and_then(|kib| kib.parse().ok()).map_or(peak, |kib: f64| peak.max(kib / 1024.0));
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    (peak, reading.join().unwrap().unwrap())
+}
+
+/// The short form of `tests/long/memory_plan.py`: tables of 20,000 rows.
+#[test]
+fn a_training_takes_the_memory_that_it_plans() {
+    let folder = folder();
+    let events: String = (0..30_000)
+        .map(|i| format!("user_{},{}.{}.{}.7\n", i % 5_000, 1 + i % 200, i / 200 % 250, i % 8))
+        .collect();
+    fs::write(folder.path().join("events.csv"), events).unwrap();
+    for (detector, addresses, vector_dim) in
+        [("engine", "ipv4", 128), ("engine", "both", 64), ("history", "ipv4", 32), ("history", "both", 32)]
+    {
+        let sets = [
+            format!("model.detector={detector}"),
+            format!("model.addresses={addresses}"),
+            format!("hyperparameters.vector_dim={vector_dim}"),
+            "hyperparameters.num_entity_vectors=20000".into(),
+            "hyperparameters.mini_batch_size=5000".into(),
+            "hyperparameters.epochs=1".into(),
+        ];
+        let mut args = vec!["train", "--overwrite", "--device", "ndarray", "--output", "run"];
+        args.extend(["--train", "events.csv", "--validation", "events.csv"]);
+        sets.iter().for_each(|set| args.extend(["--set", set]));
+        let (peak, stderr) = peak_of(folder.path(), &args);
+        let plan = stderr.lines().find_map(|line| line.strip_prefix("memory: "));
+        let plan = plan.unwrap_or_else(|| panic!("{detector}: no plan: {stderr}"));
+        let planned: f64 = plan.split(' ').next().unwrap().parse().unwrap();
+        assert!(peak > 0.0 && (planned - peak).abs() <= f64::max(32.0, peak / 10.0), "{peak:.0} MiB: {plan}");
+    }
+}
+
+/// Events that are limited lie on the disk: of each only its place in its group is in memory, and of 16 million at a time.
+#[test]
+fn events_that_are_limited_stay_on_the_disk() {
+    let folder = folder();
+    let peak =
+        |num_entities: usize| {
+            let mut text = String::with_capacity(24 * num_entities);
+            for i in 0..num_entities {
+                writeln!(text, "user_{i},{}.{}.{}.7", 1 + i % 200, i / 200 % 250, i / 50_000 % 250).unwrap();
+            }
+            fs::write(folder.path().join("many.csv"), text).unwrap();
+            let args = ["prepare", "many.csv", "--output", "out.arrow", "--max-events-per-entity", "5"];
+            let (peak, stderr) = peak_of(folder.path(), &args);
+            assert!(stderr.contains("0 events of 0 entities left out"), "{stderr}");
+            assert!(fs::read_dir(folder.path()).unwrap().all(|entry| {
+                !entry.unwrap().file_name().to_string_lossy().starts_with(".ipsight-prepare")
+            }));
+            // The mapped events are the system's page cache.
+            peak - 16.0 * num_entities as f64 / f64::from(1 << 20)
+        };
+    let (few, many) = (peak(20_000), peak(2_000_000));
+    // 16 bytes for each event that is looked at, and the allocator's doubling.
+    assert!(many - few < 100.0, "{few:.0} MiB, then {many:.0} MiB");
 }
 
 /// A prepared file that is cut, or written to, while a training has it mapped.

@@ -21,4 +21,4 @@ pub use format::{CheckpointManifest, FORMAT_VERSION};
 pub use identity::RunIdentity;
 pub use stored::Checkpoint;
 pub use writer::CheckpointFolder;
-pub(super) use writer::{Checkpointer, Written};
+pub(super) use writer::{Checkpointer, Written, pieces_bytes};

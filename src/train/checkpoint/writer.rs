@@ -36,6 +36,11 @@ const BYTES_PER_PIECE: usize = 8 << 20;
 /// Pieces that may wait for the disk. The memory plan counts them, so they do not depend on what is free.
 const MAX_WAITING_PIECES: usize = 3;
 
+/// Bytes of the pieces of a state of so many bytes: those that wait, one that is written and one that is read.
+pub(in crate::train) fn pieces_bytes(state_bytes: u64) -> u64 {
+    state_bytes.min(((MAX_WAITING_PIECES + 2) * BYTES_PER_PIECE) as u64)
+}
+
 /// Where a run's checkpoints go.
 #[derive(Clone, Copy, Debug)]
 pub struct CheckpointFolder<'a> {
