@@ -8,7 +8,6 @@ use serde::Serialize;
 use crate::adapters::usable_adapters;
 pub use crate::adapters::{Adapter, DeviceLimits, adapters};
 use crate::config::{Config, DeviceChoice};
-use crate::memory_limits::headroom;
 use crate::model::IpInsightsConfig;
 use crate::{Error, Result};
 

@@ -36,7 +36,7 @@ pub fn evaluate(
     for (number, split) in (1..).zip(rows.folds(num_folds)?) {
         talk!("fold {number}/{num_folds}: {split}");
         let past = rows.past(&split);
-        let fitted = fit_detector(&past, config, None, &env::temp_dir())?;
+        let fitted = fit_detector(past.clone(), config, None, &env::temp_dir())?;
         let fitted = fitted.expect("the model has a detector").fitted;
         let detector = Detector { history: History::open(&fitted.history)?, head: fitted.head };
         scorer = scorer.with_detector(Some(detector));
