@@ -30,7 +30,7 @@ fn train_under(root: &Path, ulimit: &str, output: &str, more: &[&str]) -> Outcom
 #[test]
 fn a_plan_past_a_limit_of_the_process_is_refused_with_the_limits_name() {
     let folder = folder();
-    let large = ["--set", "hyperparameters.num_entity_vectors=20000000"];
+    let large = ["--set", "hyperparameters.num_entity_vectors=50000000"];
     for (ulimit, name) in [("-d 3000000", "RLIMIT_DATA (ulimit -d)"), ("-v 4000000", "RLIMIT_AS (ulimit -v)")]
     {
         let refused = train_under(folder.path(), ulimit, "run", &large);
