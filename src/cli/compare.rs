@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use ipsight::compare::{CompareOptions, Comparer, Comparison, NetworkMix};
-use ipsight::data::{ReadOptions, load_events, read_rows, resolve_inputs};
+use ipsight::data::{ReadOptions, load_events, read_rows};
 use ipsight::evaluate::EvaluatedEvent;
 use ipsight::event::{AddressFamilies, hash_entity};
 use ipsight::{Error, Event, LoadedModel, Result};
@@ -11,7 +11,7 @@ use super::attack_args::AttackArgs;
 use super::common_args::DeviceArg;
 use super::comparison_text;
 use super::output;
-use super::read_args::{ReadArgs, parse_fraction, talk_about};
+use super::read_args::{ReadArgs, inputs_of, parse_fraction, talk_about};
 
 #[derive(Args)]
 pub struct CompareArgs {
@@ -65,7 +65,7 @@ pub fn run(args: CompareArgs) -> Result<()> {
     let read = ReadOptions { addresses: families(&old, &new), ..read };
     let reference = read_reference(&args.reference, &read)?;
     let mut comparer = Comparer::new([&old, &new], old.thresholds.as_ref(), reference.as_ref(), &options);
-    let report = read_rows(&resolve_inputs(&args.data)?, &args.attacks.read_options(read), &mut |row, _| {
+    let report = read_rows(&inputs_of(&args.data)?, &args.attacks.read_options(read), &mut |row, _| {
         let event = EvaluatedEvent {
             event: Event { entity: hash_entity(row.entity), address: row.address },
             is_attack: row.label.unwrap_or(false),
@@ -98,7 +98,7 @@ fn read_reference(paths: &[PathBuf], read: &ReadOptions) -> Result<Option<Networ
         return Ok(None);
     }
     let on_bad_row = read.on_bad_row.of_part("reference");
-    let (events, report) = load_events(&resolve_inputs(paths)?, &ReadOptions { on_bad_row, ..read.clone() })?;
+    let (events, report) = load_events(&inputs_of(paths)?, &ReadOptions { on_bad_row, ..read.clone() })?;
     talk_about(&report);
     Ok(Some(NetworkMix::of(&events)))
 }

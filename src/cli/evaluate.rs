@@ -2,7 +2,7 @@ use std::fmt::Display;
 use std::path::PathBuf;
 
 use clap::Args;
-use ipsight::data::{Input, ReadOptions, Row, load_events, read_rows, resolve_inputs};
+use ipsight::data::{Input, ReadOptions, Row, load_events, read_rows};
 use ipsight::evaluate::report::{Subject, write_html, write_plots};
 use ipsight::evaluate::{
     Attacks, EvaluateOptions, EvaluatedEvent, Evaluation, Evaluator, Figures, PastEvents, TimeSplit,
@@ -17,7 +17,7 @@ use super::attack_args::AttackArgs;
 use super::common_args::{DeviceArg, UnseenArg, check_seen};
 use super::held_rows::HeldRows;
 use super::output;
-use super::read_args::{ReadArgs, parse_fraction, talk_about};
+use super::read_args::{ReadArgs, inputs_of, parse_fraction, talk_about};
 use super::training::{check_stdin, end_with_stdin};
 use super::truth::Truth;
 use super::{evaluate_folds, evaluation_text};
@@ -234,7 +234,7 @@ fn read_events(
         time_column: args.time_column.clone(),
         ..args.attacks.read_options(read.clone())
     };
-    let inputs = resolve_inputs(&args.data)?;
+    let inputs = inputs_of(&args.data)?;
     let report = if !args.attacks.labels && args.time_column.is_none() && are_prepared(&inputs)? {
         // They have all that such events need.
         let (events, report) = load_events(&inputs, &options)?;
@@ -312,7 +312,7 @@ fn read_history(paths: &[PathBuf], read: &ReadOptions) -> Result<Option<PastEven
         return Ok(None);
     }
     let on_bad_row = read.on_bad_row.of_part("history");
-    let (events, report) = load_events(&resolve_inputs(paths)?, &ReadOptions { on_bad_row, ..read.clone() })?;
+    let (events, report) = load_events(&inputs_of(paths)?, &ReadOptions { on_bad_row, ..read.clone() })?;
     talk_about(&report);
     PastEvents::new(&events).map(Some)
 }

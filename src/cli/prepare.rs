@@ -3,8 +3,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use ipsight::data::{
-    EventLimits, Events, Heaviest, Heavy, Input, OnBadRow, ReadOptions, load_events, read_rows,
-    resolve_inputs, write_kept, write_prepared,
+    EventLimits, Events, Heaviest, Heavy, Input, OnBadRow, ReadOptions, load_events, read_rows, write_kept,
+    write_prepared,
 };
 use ipsight::event::{Address, AddressFamilies, hash_entity};
 use ipsight::{Error, Result};
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::common_args::parse_choice;
 use super::evaluation_text::table;
 use super::output;
-use super::read_args::{LimitArgs, ReadArgs, talk_about, talk_about_limits};
+use super::read_args::{LimitArgs, ReadArgs, inputs_of, talk_about, talk_about_limits};
 
 #[derive(Args)]
 pub struct PrepareArgs {
@@ -47,7 +47,7 @@ pub struct PrepareArgs {
 }
 
 pub fn run(args: PrepareArgs) -> Result<()> {
-    let inputs = resolve_inputs(&args.inputs)?;
+    let inputs = inputs_of(&args.inputs)?;
     let options = ReadOptions {
         time_column: args.time_column.clone(),
         addresses: args.addresses,

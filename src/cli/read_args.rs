@@ -1,6 +1,6 @@
 use clap::Args;
 use ipsight::Result;
-use ipsight::data::{Format, LeftOut, OnBadRow, ReadOptions, ReadReport};
+use ipsight::data::{Format, Input, LeftOut, OnBadRow, ReadOptions, ReadReport, csv_escape_of, find_inputs};
 
 use super::common_args::parse_choice;
 
@@ -16,6 +16,12 @@ pub struct ReadArgs {
     /// Format of the input; by default told from its content [csv, jsonl, parquet, arrow]
     #[arg(long, value_name = "FORMAT", value_parser = parse_choice::<Format>)]
     pub input_format: Option<Format>,
+    /// Take names that stand for nobody (-, "", \N, NULL, nan, None) as entities; else they are bad rows
+    #[arg(long)]
+    pub keep_nobody: bool,
+    /// Character that escapes a quote in a quoted field of CSV, as Spark and MySQL write it: '\'
+    #[arg(long, value_name = "CHAR", value_parser = parse_escape)]
+    pub csv_escape: Option<u8>,
     /// What to do with a bad row [fail, skip, quarantine=FILE; default: fail]
     #[arg(long, value_name = "POLICY")]
     pub on_bad_row: Option<String>,
@@ -32,11 +38,28 @@ impl ReadArgs {
             format: self.input_format,
             entity_column: self.entity_column.clone(),
             ip_column: self.ip_column.clone(),
+            keep_nobody: self.keep_nobody,
+            csv_escape: self.csv_escape,
             on_bad_row: self.on_bad_row.as_deref().map_or(Ok(OnBadRow::Fail), str::parse)?,
             max_bad_fraction: self.max_bad_fraction.unwrap_or(defaults.max_bad_fraction),
             ..defaults
         })
     }
+}
+
+/// The inputs of paths; says what lies beside them and is not read.
+pub fn inputs_of(paths: &[impl AsRef<std::ffi::OsStr>]) -> Result<Vec<Input>> {
+    let found = find_inputs(paths)?;
+    match found.num_passed_over {
+        0 => {}
+        1 => talk!("note: 1 hidden file or folder is passed over"),
+        num => talk!("note: {num} hidden files and folders are passed over"),
+    }
+    for table in &found.delta_tables {
+        let table = table.display();
+        talk!("note: {table} is a table of Delta Lake: files that its log has removed are read, too");
+    }
+    Ok(found.inputs)
 }
 
 /// Flags of verbs that limit how many events anybody has.
@@ -66,9 +89,15 @@ fn parse_limit(text: &str) -> std::result::Result<usize, String> {
 
 /// Tells people about rows that were left out.
 pub fn talk_about(report: &ReadReport) {
+    report.notes.iter().for_each(|note| talk!("note: {note}"));
     if report.num_bad > 0 {
         talk!("{report}");
     }
+}
+
+fn parse_escape(text: &str) -> std::result::Result<u8, String> {
+    csv_escape_of(text)
+        .ok_or_else(|| "one ASCII character that is no quote, comma or line end, such as '\\'".into())
 }
 
 pub fn parse_fraction(text: &str) -> std::result::Result<f64, String> {

@@ -1,14 +1,14 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use ipsight::data::{Input, Place, ReadOptions, Row, read_rows, resolve_inputs};
+use ipsight::data::{Input, Place, ReadOptions, Row, read_rows};
 use ipsight::event::hash_entity;
 use ipsight::inference::{LoadedModel, PAIRS_PER_BATCH};
 use ipsight::thresholds::{THRESHOLDS, Thresholds};
 use ipsight::{Error, Event, Result, Scorer, anomaly_score};
 
 use super::common_args::{DeviceArg, UnseenArg, check_seen, parse_prior};
-use super::read_args::{ReadArgs, talk_about};
+use super::read_args::{ReadArgs, inputs_of, talk_about};
 use super::scored_rows::{self, OutputFormat, ScoredRow, ScoredRows};
 
 #[derive(Args)]
@@ -50,7 +50,7 @@ pub fn run(args: ScoreArgs) -> Result<()> {
     }
     let device = args.device.choose()?;
     let read = args.read.options()?;
-    let inputs: Vec<Input> = resolve_inputs(&args.input)?;
+    let inputs: Vec<Input> = inputs_of(&args.input)?;
     let LoadedModel { config, mut scorer, thresholds, .. } = LoadedModel::load(&args.model, &device)?;
     let time_column = args.time_column.clone();
     let options = ReadOptions { addresses: config.model.addresses, time_column, ..read };

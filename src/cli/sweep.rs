@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use ipsight::config::DeviceChoice;
-use ipsight::data::{Events, OnBadRow, ReadOptions, read_rows, resolve_inputs, write_events, write_prepared};
+use ipsight::data::{Events, OnBadRow, ReadOptions, read_rows, write_events, write_prepared};
 use ipsight::device::{self, ComputeDevice};
 use ipsight::sweep::{
     self, BEST, BEST_CONFIG, DATA, JOURNAL, Launch, Metric, PreparedData, REPORT, SweepEnd, SweepInputs,
@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::common_args::DeviceArg;
 use super::output;
-use super::read_args::talk_about;
+use super::read_args::{inputs_of, talk_about};
 use super::shell;
 use super::sweep_preview;
 use super::sweep_text::{self, Screen};
@@ -165,7 +165,7 @@ fn check_labelled(plan: &SweepPlan, options: &ReadOptions) -> Result<()> {
         on_bad_row: OnBadRow::Fail,
         ..options.clone()
     };
-    read_rows(&resolve_inputs(&evaluation.data)?, &options, &mut |_, _| Ok(())).map(drop)
+    read_rows(&inputs_of(&evaluation.data)?, &options, &mut |_, _| Ok(())).map(drop)
 }
 
 /// Refuses a folder that holds a sweep, unless that is to go on, and one that holds something else.
@@ -202,7 +202,7 @@ fn prepare(plan: &SweepPlan, paths: &InputPaths, folder: &Path) -> Result<Prepar
         if paths.is_empty() {
             return Ok(None);
         }
-        let inputs = resolve_inputs(paths)?;
+        let inputs = inputs_of(paths)?;
         if let [input] = &inputs[..]
             && let Some(path) = input.prepared_file()?
         {

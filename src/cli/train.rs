@@ -180,6 +180,9 @@ fn resolve_config(args: &TrainArgs) -> Result<(Config, InputPaths)> {
     data.entity_column = flags.entity_column.clone().or(data.entity_column.take());
     data.ip_column = flags.ip_column.clone().or(data.ip_column.take());
     data.time_column = args.time_column.clone().or(data.time_column.take());
+    data.keep_nobody |= flags.keep_nobody;
+    data.csv_escape =
+        flags.csv_escape.map(|escape| char::from(escape).to_string()).or(data.csv_escape.take());
     let limits = &args.limits;
     data.max_events_per_entity = limits.max_events_per_entity.or(data.max_events_per_entity);
     data.max_events_per_ip = limits.max_events_per_ip.or(data.max_events_per_ip);

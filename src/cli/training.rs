@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use indicatif::ProgressBar;
 use ipsight::config::{Config, GeneratedConfig};
-use ipsight::data::{EventLimits, Events, Format, ReadOptions, load_events, resolve_inputs};
+use ipsight::data::{EventLimits, Events, Format, ReadOptions, csv_escape_of, load_events};
 use ipsight::device::{ComputeDevice, MemoryPlan};
 use ipsight::model_folder::{TrainedModel, TrainingSummary};
 use ipsight::synth::{AddressRanges, GenerateOptions, GeneratedLogins, Ipv6Shares, generate};
@@ -19,7 +19,7 @@ use ipsight::{Error, Result};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::output;
-use super::read_args::{talk_about, talk_about_limits};
+use super::read_args::{inputs_of, talk_about, talk_about_limits};
 
 /// How a training is reported.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -197,12 +197,21 @@ pub fn nothing_to_train_on() -> Error {
     )
 }
 
+fn escape_of(text: &str) -> Result<u8> {
+    csv_escape_of(text).ok_or_else(|| {
+        let help = "give one ASCII character that is no quote, comma or line end, such as a backslash";
+        Error::config("data.csv_escape", format!("{text:?} cannot be an escape"), help)
+    })
+}
+
 /// How the configuration has events read.
 pub fn read_options(config: &Config) -> Result<ReadOptions> {
     Ok(ReadOptions {
         entity_column: config.data.entity_column.clone(),
         ip_column: config.data.ip_column.clone(),
         time_column: config.data.time_column.clone(),
+        keep_nobody: config.data.keep_nobody,
+        csv_escape: config.data.csv_escape.as_deref().map(escape_of).transpose()?,
         addresses: config.model.addresses,
         on_bad_row: config.data.on_bad_row.parse()?,
         max_bad_fraction: config.data.max_bad_fraction,
@@ -218,7 +227,7 @@ pub fn load(config: &Config, inputs: &InputPaths, formats: Formats) -> Result<(E
         if what == "validation" {
             options.on_bad_row = options.on_bad_row.of_part(what);
         }
-        let (events, report) = load_events(&resolve_inputs(paths)?, &options)?;
+        let (events, report) = load_events(&inputs_of(paths)?, &options)?;
         talk_about(&report);
         talk!("{what}: {} events", output::count(events.len() as u64));
         Ok(events)

@@ -202,9 +202,16 @@ pub struct DataConfig {
     pub entity_column: Option<String>,
     /// The column that holds the address; without it the second column.
     pub ip_column: Option<String>,
-    /// The column that holds the time of an event, Unix seconds or RFC 3339; without it text has no times. Prepared files
+    /// The column that holds the time of an event: a number of seconds, milli-, micro- or nanoseconds, RFC 3339 or the
+    /// common log format; without it text has no times. Prepared files
     /// have their own.
     pub time_column: Option<String>,
+    /// Whether names that stand for nobody (`-`, `NULL`, `nan`, `None` and such) are entities; else they are bad rows.
+    pub keep_nobody: bool,
+    /// The character that makes the next one literal in a quoted field of CSV, as Spark and MySQL write a backslash;
+    /// without it quotes are doubled only.
+    #[schemars(length(min = 1, max = 1))]
+    pub csv_escape: Option<String>,
     /// What to do with a row that cannot be read: `fail`, `skip`, or `quarantine=FILE` to copy it there.
     #[schemars(regex(pattern = "^(fail|skip|quarantine=.+)$"))]
     pub on_bad_row: String,
@@ -230,6 +237,8 @@ impl Default for DataConfig {
             entity_column: None,
             ip_column: None,
             time_column: None,
+            keep_nobody: false,
+            csv_escape: None,
             on_bad_row: "fail".into(),
             max_bad_fraction: 0.001,
             max_events_per_entity: None,

@@ -10,7 +10,12 @@ pub(crate) enum BadRow {
     LongEntity,
     TooFewColumns,
     UnclosedQuote,
+    EscapedQuote,
+    TextBehindQuote,
+    Nobody,
     NotJson,
+    NotUtf8,
+    FloatingPoint,
     MissingKey,
     MissingValue,
     NotText,
@@ -25,6 +30,8 @@ pub(crate) enum BadRow {
     PrefixLength,
     LeadingZeros,
     Integer,
+    SeveralAddresses,
+    WhiteSpace,
 }
 
 impl BadRow {
@@ -41,6 +48,12 @@ impl BadRow {
     /// Why `text` is no address of `families`.
     pub(crate) fn of_address(text: &[u8], families: AddressFamilies) -> Self {
         let Ok(text) = std::str::from_utf8(text) else { return BadRow::NotAddress };
+        if text.contains(',') && text.split(',').all(is_address) {
+            return BadRow::SeveralAddresses;
+        }
+        if text.trim() != text && is_address(text) {
+            return BadRow::WhiteSpace;
+        }
         if is_number(text) {
             return BadRow::Integer;
         }
@@ -75,7 +88,12 @@ impl BadRow {
             BadRow::LongEntity => "entity of 64 KiB or more",
             BadRow::TooFewColumns => "too few columns",
             BadRow::UnclosedQuote => "unclosed quote",
+            BadRow::EscapedQuote => "quote escaped by a backslash",
+            BadRow::TextBehindQuote => "text behind a closing quote",
+            BadRow::Nobody => "a name that stands for nobody",
             BadRow::NotJson => "not a JSON object",
+            BadRow::NotUtf8 => "text that is not UTF-8",
+            BadRow::FloatingPoint => "floating-point number for an entity",
             BadRow::MissingKey => "missing key",
             BadRow::MissingValue => "missing value",
             BadRow::NotText => "not text or a number",
@@ -90,6 +108,8 @@ impl BadRow {
             BadRow::PrefixLength => "address with a prefix length",
             BadRow::LeadingZeros => "IPv4 with leading zeros",
             BadRow::Integer => "integer",
+            BadRow::SeveralAddresses => "several addresses",
+            BadRow::WhiteSpace => "white space around the address",
         }
     }
 
@@ -102,13 +122,31 @@ impl BadRow {
             }
             BadRow::TooFewColumns => "expected entity,address",
             BadRow::UnclosedQuote => "close the quote; a quote inside a quoted field is doubled",
+            BadRow::EscapedQuote => {
+                "Spark and MySQL write quotes so: read them with csv_escape '\\', or write the file with doubled quotes \
+                 (Spark: option escape '\"')"
+            }
+            BadRow::TextBehindQuote => "a quote inside a quoted field is doubled",
+            BadRow::Nobody => "remove the row; where it is an account's name, keep_nobody takes it",
             BadRow::NotJson => "write one JSON object a line, or read the file with --input-format csv",
             BadRow::MissingKey => "give the entity's and the address's key",
             BadRow::MissingValue => "give the value or remove the row",
+            BadRow::NotUtf8 => "write the entity and the address in UTF-8",
+            BadRow::FloatingPoint => {
+                "a missing identifier made the column floating-point: cast it to Int64 or to text where the file is \
+                 written (in pandas: astype('Int64'))"
+            }
             BadRow::NotText => "write the entity and the address as strings",
-            BadRow::BadLabel => "a label is 0, 1, true or false",
-            BadRow::BadTime => "a time is a number of Unix seconds or like 2024-05-31T23:59:59Z",
-            BadRow::TimeOutOfRange => "give Unix seconds; are these milliseconds?",
+            BadRow::BadLabel => {
+                "a label is 0, 1, true or false (t, f, 1.0 and 0.0, too; case does not count)"
+            }
+            BadRow::BadTime => {
+                "a time is a number of seconds, milli-, micro- or nanoseconds since 1970, or like 2024-05-31T23:59:59Z, \
+                 2024-05-31 23:59:59.123+00, 31/May/2024:23:59:59 +0000"
+            }
+            BadRow::TimeOutOfRange => {
+                "give a time from 1970 to 2106; a number is read as seconds, milli-, micro- or nanoseconds, as its size says"
+            }
             BadRow::NotAddress => {
                 "an IPv4 address is four numbers from 0 to 255 with dots between them, an IPv6 address eight groups of \
                  hexadecimal digits with colons between them, where :: stands for groups of zeros"
@@ -127,9 +165,19 @@ impl BadRow {
             BadRow::LeadingZeros => {
                 "write the octets without leading zeros, which some programs take as octal"
             }
+            BadRow::SeveralAddresses => {
+                "this looks like X-Forwarded-For: write the client's address alone; it is the last that none of your \
+                 proxies has added"
+            }
+            BadRow::WhiteSpace => "remove the white space",
             BadRow::Integer => "write the address as four numbers with dots between them",
         }
     }
+}
+
+/// Whether this is an address, of either family and with white space around it.
+fn is_address(text: &str) -> bool {
+    ipv6_of(text.trim().as_bytes()).is_some() || parse_ipv4(text.trim().as_bytes()).is_some()
 }
 
 fn is_number(text: &str) -> bool {
@@ -137,7 +185,7 @@ fn is_number(text: &str) -> bool {
 }
 
 /// What is in the brackets of `[…]` or `[…]:port`, or stands before the port of `…:port`.
-fn without_brackets_and_port(text: &str) -> Option<&str> {
+pub(crate) fn without_brackets_and_port(text: &str) -> Option<&str> {
     let is_port = |text: &str| text.strip_prefix(':').is_some_and(is_number);
     if let Some(text) = text.strip_prefix('[') {
         let (address, rest) = text.split_once(']')?;
@@ -185,7 +233,11 @@ mod tests {
             ("1.2.3.256", BadRow::NotAddress),
             ("1.2.3", BadRow::NotAddress),
             ("", BadRow::NotAddress),
-            ("1.2.3.4 ", BadRow::NotAddress),
+            ("1.2.3.4 ", BadRow::WhiteSpace),
+            ("\t1.2.3.4", BadRow::WhiteSpace),
+            ("192.0.2.77, 198.51.100.16", BadRow::SeveralAddresses),
+            ("1.2.3.4,", BadRow::NotAddress),
+            ("1.2.3.4, unknown", BadRow::NotAddress),
             ("host", BadRow::NotAddress),
             ("host:80", BadRow::NotAddress),
             ("...", BadRow::NotAddress),

@@ -13,10 +13,11 @@ use memchr::memrchr;
 
 use super::chunk::ColumnBuffer;
 use super::intake::Intake;
-use super::row::TimedEvent;
+use super::row::{Place, TimedEvent};
 use super::source::Source;
 use super::stream::Stream;
 use super::text::Text;
+use super::time::Unit;
 #[cfg(any(test, fuzzing))]
 use crate::event::Event;
 use crate::{Error, Result};
@@ -47,6 +48,8 @@ pub(super) struct Parsed {
     /// Lines in these bytes.
     pub(super) num_lines: u64,
     pub(super) columns: ColumnBuffer,
+    /// What the numbers of their times count.
+    unit: Option<Unit>,
     odd_rows: Vec<OddRow>,
 }
 
@@ -61,9 +64,18 @@ struct OddRow {
 }
 
 impl Parsed {
+    /// Takes an event; false where its time is in another unit than those before, and it is left.
     #[inline]
-    pub(super) fn push(&mut self, event: TimedEvent) {
+    #[must_use]
+    pub(super) fn push(&mut self, event: TimedEvent) -> bool {
+        if event.unit != self.unit && event.unit.is_some() {
+            if self.unit.is_some() {
+                return false;
+            }
+            self.unit = event.unit;
+        }
         self.columns.push(event);
+        true
     }
 
     /// Leaves the next row, of `len` bytes, to the reader of the block; false where too many
@@ -89,7 +101,10 @@ impl Parsed {
     pub(super) fn timed_events(&self) -> Vec<TimedEvent> {
         let times = self.columns.columns().time;
         let time = |index| times.map(|times: &[u32]| times[index]);
-        self.events().enumerate().map(|(index, event)| TimedEvent { event, time: time(index) }).collect()
+        self.events()
+            .enumerate()
+            .map(|(index, event)| TimedEvent { event, time: time(index), unit: None })
+            .collect()
     }
 
     /// How many rows are left to be looked at.
@@ -102,6 +117,7 @@ impl Parsed {
         self.num_bytes = 0;
         self.num_lines = 0;
         self.columns.clear();
+        self.unit = None;
         self.odd_rows.clear();
     }
 }
@@ -189,7 +205,8 @@ impl Blocks {
         if !self.receive()? {
             return Ok(None);
         }
-        let Parsed { num_bytes, num_lines, columns, odd_rows } = &self.current.parsed;
+        let Parsed { num_bytes, num_lines, columns, unit, odd_rows } = &self.current.parsed;
+        intake.check_unit(*unit, Place::Line(&self.name, line))?;
         let (mut num_taken, mut rest) = (0, columns.columns());
         for odd in odd_rows {
             let (before, behind) = rest.split_at(odd.num_before - num_taken);

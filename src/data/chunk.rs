@@ -79,7 +79,7 @@ pub(super) struct ColumnBuffer {
 }
 
 impl ColumnBuffer {
-    pub(super) fn push(&mut self, TimedEvent { event, time }: TimedEvent) {
+    pub(super) fn push(&mut self, TimedEvent { event, time, .. }: TimedEvent) {
         self.entity.push(event.entity);
         self.address.push(event.address.bits());
         self.time.extend(time);

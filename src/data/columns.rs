@@ -1,6 +1,6 @@
 //! Which column is which.
 
-use super::names::one_of;
+use super::names::{one_of, shown};
 use super::options::ReadOptions;
 use crate::{At, Error, Result};
 
@@ -76,6 +76,16 @@ impl<T> Columns<T> {
     }
 }
 
+impl<T> Columns<T> {
+    /// As [`Columns::all`], to be changed.
+    pub(super) fn all_mut(&mut self) -> Vec<(Role, &mut T)> {
+        let optional =
+            [(Role::Label, &mut self.label), (Role::Kind, &mut self.kind), (Role::Time, &mut self.time)];
+        let optional = optional.into_iter().filter_map(|(role, column)| Some((role, column.as_mut()?)));
+        [(Role::Entity, &mut self.entity), (Role::Ip, &mut self.ip)].into_iter().chain(optional).collect()
+    }
+}
+
 impl<T: PartialEq> Columns<T> {
     /// Refuses two roles for one column.
     pub(super) fn check_distinct(&self) -> Result<()> {
@@ -89,7 +99,10 @@ impl<T: PartialEq> Columns<T> {
         ))
     }
 
-    pub(super) fn try_map<U>(&self, mut map: impl FnMut(Role, &T) -> Result<U>) -> Result<Columns<U>> {
+    pub(super) fn try_map<'a, U>(
+        &'a self,
+        mut map: impl FnMut(Role, &'a T) -> Result<U>,
+    ) -> Result<Columns<U>> {
         Ok(Columns {
             entity: map(Role::Entity, &self.entity)?,
             ip: map(Role::Ip, &self.ip)?,
@@ -108,4 +121,25 @@ pub(super) fn no_such_column(role: Role, name: &str, place: &str, valid: &[&str]
         return Error::data(place, format!("there is no column `{name}`"), help);
     }
     Error::config(At::option(role.option()), format!("{place} has no column `{name}`"), one_of(name, valid))
+}
+
+/// The index of the column called `wanted`; where no name is the same, of the only one that is but for case and white
+/// space, with a note. Nothing where there is none, or more than one.
+pub(super) fn index_of<'a>(
+    wanted: &str,
+    names: impl Iterator<Item = &'a str> + Clone,
+    note: &mut dyn FnMut(String),
+) -> Option<usize> {
+    if let Some(index) = names.clone().position(|name| name == wanted) {
+        return Some(index);
+    }
+    let folded = |name: &str| name.trim().to_lowercase();
+    let wanted_folded = folded(wanted);
+    let mut similar = names.enumerate().filter(|(_, name)| folded(name) == wanted_folded);
+    let (index, name) = similar.next()?;
+    if similar.next().is_some() {
+        return None;
+    }
+    note(format!("column {} is read for `{wanted}`", shown(name.as_bytes())));
+    Some(index)
 }

@@ -6,10 +6,10 @@ use super::bad_rows::BadRow;
 use super::blocks::Parsed;
 use super::columns::Columns;
 use super::csv_records::{CsvRecord, RecordScanner, fields_of};
-use super::row::{Row, TimedEvent, check};
+use super::row::{Row, RowRules, TimedEvent, check};
 use super::source::MAX_LINE;
-use super::time::unix_seconds;
-use crate::event::{AddressFamilies, Event, address_at, hash_entity};
+use super::time::Time;
+use crate::event::{AddressFamilies, Event, address_at, hash_entity, is_nobody};
 
 /// The columns of rows that begin with `entity,address`.
 const PAIR: Columns<usize> = Columns { entity: 0, ip: 1, label: None, kind: None, time: None };
@@ -22,11 +22,11 @@ pub(super) fn parse(
     text: &[u8],
     at_end: bool,
     columns: &Columns<usize>,
-    families: AddressFamilies,
+    (rules, escape): (RowRules, Option<u8>),
     parsed: &mut Parsed,
 ) {
-    let mut scanner = RecordScanner::default();
-    let mut pairs = Pairs { text, families, has_time: *columns == TIMED_PAIR, special: None };
+    let mut scanner = RecordScanner::new(escape);
+    let mut pairs = Pairs { text, rules, has_time: *columns == TIMED_PAIR, special: None };
     let begin_with_pairs = pairs.has_time || *columns == PAIR;
     loop {
         if begin_with_pairs {
@@ -39,10 +39,10 @@ pub(super) fn parse(
             return;
         }
         if extent.len > 0 {
-            match event_of(&scanner.split(&rest[..extent.len], &extent, 0), columns, families) {
-                Ok(event) => parsed.push(event),
-                Err(_) if parsed.push_odd(extent.len) => {}
-                Err(_) => return,
+            match event_of(&scanner.split(&rest[..extent.len], &extent, 0), columns, rules) {
+                Ok(event) if parsed.push(event) => {}
+                _ if parsed.push_odd(extent.len) => {}
+                _ => return,
             }
         }
         parsed.num_bytes += extent.len + extent.terminator;
@@ -59,7 +59,9 @@ pub(crate) fn events_of_csv(text: &[u8], families: AddressFamilies) -> Result<Ve
     let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     let mut scanner = RecordScanner::default();
     let mut parsed = Parsed::default();
-    let mut pairs = Pairs { text, families, has_time: false, special: None };
+    // Clients ask about whom they like.
+    let rules = RowRules { families, keeps_nobody: true };
+    let mut pairs = Pairs { text, rules, has_time: false, special: None };
     loop {
         pairs.read(&mut parsed);
         let rest = &text[parsed.num_bytes..];
@@ -68,8 +70,9 @@ pub(crate) fn events_of_csv(text: &[u8], families: AddressFamilies) -> Result<Ve
             break;
         };
         if extent.len > 0 {
-            let event = event_of(&scanner.split(&rest[..extent.len], &extent, 0), &PAIR, families);
-            parsed.push(event.map_err(|reason| (parsed.columns.len(), reason))?);
+            let event = event_of(&scanner.split(&rest[..extent.len], &extent, 0), &PAIR, rules);
+            // Without times there are no units.
+            let _ = parsed.push(event.map_err(|reason| (parsed.columns.len(), reason))?);
         }
         parsed.num_bytes += extent.len + extent.terminator;
     }
@@ -78,22 +81,15 @@ pub(crate) fn events_of_csv(text: &[u8], families: AddressFamilies) -> Result<Ve
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
-fn event_of(
-    record: &CsvRecord<'_>,
-    columns: &Columns<usize>,
-    families: AddressFamilies,
-) -> Result<TimedEvent, BadRow> {
-    if record.is_unclosed {
-        return Err(BadRow::UnclosedQuote);
-    }
-    let fields = fields_of(record, columns).ok_or(BadRow::TooFewColumns)?;
-    check(fields, families).and_then(Row::to_event)
+fn event_of(record: &CsvRecord<'_>, columns: &Columns<usize>, rules: RowRules) -> Result<TimedEvent, BadRow> {
+    let fields = fields_of(record, columns)?;
+    check(fields, rules).and_then(Row::to_event)
 }
 
 /// Reads rows `entity,address` or `entity,address,…` that are as plain as can be.
 struct Pairs<'a> {
     text: &'a [u8],
-    families: AddressFamilies,
+    rules: RowRules,
     /// Whether a time follows the address.
     has_time: bool,
     /// Where the next quote or carriage return stands, as far as that is known.
@@ -111,7 +107,9 @@ impl Pairs<'_> {
             };
             self.special = Some(special);
             let Some((event, len)) = self.row_at(&self.text[at..], special - at) else { break };
-            parsed.push(event);
+            if !parsed.push(event) {
+                break;
+            }
             parsed.num_lines += 1;
             at += len;
         }
@@ -127,15 +125,16 @@ impl Pairs<'_> {
             return None;
         }
         let (address, len) = address_at(&rest[comma + 1..])?;
-        if !self.families.take(address) {
+        if !self.rules.families.take(address) || (!self.rules.keeps_nobody && is_nobody(&rest[..comma])) {
             return None;
         }
         let mut end = comma + 1 + len;
-        let mut time = None;
+        let (mut time, mut unit) = (None, None);
         if self.has_time {
             let text = rest[end..special.max(end)].strip_prefix(b",")?;
             let len = memchr2(b',', b'\n', text).unwrap_or(text.len());
-            time = Some(unix_seconds(&text[..len])?.try_into().ok()?);
+            let parsed = Time::parse(&text[..len])?;
+            (time, unit) = (Some(parsed.seconds.try_into().ok()?), parsed.unit);
             end += 1 + len;
         }
         if rest[end..].starts_with(b",") {
@@ -151,6 +150,6 @@ impl Pairs<'_> {
             _ => return None,
         };
         let event = Event { entity: hash_entity(&rest[..comma]), address };
-        (end < MAX_LINE).then_some((TimedEvent { event, time }, end + terminator))
+        (end < MAX_LINE).then_some((TimedEvent { event, time, unit }, end + terminator))
     }
 }

@@ -1,21 +1,18 @@
 //! Rows from CSV: `entity,address` without a header, or columns by position or by name.
 
-use super::bad_rows::BadRow;
 use super::blocks::{BLOCK, Blocks};
-use super::columns::{Columns, Role, no_such_column};
+use super::columns::{Columns, Role, index_of, no_such_column};
 use super::csv_blocks;
+use super::csv_layout::{Layout, OwnedRecord, layout_error, separator_in, too_few_columns};
 use super::csv_records::{CsvRecord, CsvRecords, RecordScanner, fields_of};
 use super::intake::Intake;
 use super::names::shown;
 use super::options::ReadOptions;
-use super::row::Place;
+use super::row::{Place, RowRules};
+use super::source::Source;
 use super::stream::Stream;
 use super::text::Text;
-use crate::event::AddressFamilies;
 use crate::{At, Error, Result};
-
-/// What stands where an address is unknown, so that a first row with it is not taken for a header.
-const UNKNOWN: [&str; 7] = ["null", "none", "nan", "na", "n/a", "nil", "unknown"];
 
 /// Reads all rows of `stream` into `intake`.
 pub(super) fn read(stream: Stream, options: &ReadOptions, intake: &mut Intake<'_>) -> Result<()> {
@@ -32,25 +29,42 @@ pub(super) fn read_in_blocks(
     let names = Columns::of(options, ["1", "2", "3"])?;
     let chosen = names.try_map(|role, text| ColumnRef::parse(text, role))?;
     let name = stream.name().to_string();
-    let mut records = CsvRecords::new(Text::new(stream)?);
+    let mut records = CsvRecords::new(Text::new(stream)?, options.csv_escape);
     let has_header = chosen.has_names();
+    let mut header = None;
     let columns = if has_header {
-        match records.next()? {
-            Some(header) => chosen.find_in(&header, &name)?,
+        match first_record(&mut records)? {
+            Some(found) => {
+                let columns = chosen.find_in(&found, &name, intake)?;
+                header = Some(found.raw.to_vec());
+                columns
+            }
             None => return Ok(()),
         }
     } else {
         chosen.positions()
     };
-    let rows = CsvRows { name: &name, columns, families: options.addresses };
-    loop {
-        let Some(first) = records.next()? else { return Ok(()) };
-        if !is_blank(&first) {
-            let place = Place::Line(&name, first.line).to_string();
-            check_first(&first, &rows, &names, has_header, place)?;
-            rows.take(&first, intake)?;
-            break;
+    let rows =
+        CsvRows { name: &name, columns, header, rules: RowRules::of(options), escape: options.csv_escape };
+    let Some(first) = first_record(&mut records)? else { return Ok(()) };
+    if !rows.is_odd(&first) {
+        note_float(&first, &rows, intake);
+        rows.take(&first, intake)?;
+    } else {
+        // What it is shows in the row behind it, too, which may be long in coming.
+        let kept = OwnedRecord::of(&first);
+        let layout = Layout {
+            name: &name,
+            columns: &rows.columns,
+            names: &names,
+            families: options.addresses,
+            has_header,
+        };
+        if let Some(error) = layout_error(&kept, None, &layout) {
+            let second = first_record(&mut records)?.map(|second| OwnedRecord::of(&second));
+            return Err(layout_error(&kept, second.as_ref(), &layout).unwrap_or(error));
         }
+        rows.take(&first, intake)?;
     }
     if Blocks::are_of_use(records.text(), intake) {
         return rows.take_blocks(records.into_text(), block_size, intake);
@@ -65,18 +79,21 @@ pub(super) fn read_in_blocks(
 struct CsvRows<'a> {
     name: &'a str,
     columns: Columns<usize>,
-    families: AddressFamilies,
+    /// The line with the columns' names: where files were put together it stands among the rows, too.
+    header: Option<Vec<u8>>,
+    rules: RowRules,
+    escape: Option<u8>,
 }
 
 impl CsvRows<'_> {
     /// Hands on all rows of `text`, which are parsed in blocks.
     fn take_blocks(&self, text: Text, block_size: usize, intake: &mut Intake<'_>) -> Result<()> {
         let mut line = text.line();
-        let (columns, families) = (self.columns.clone(), self.families);
+        let (columns, rules) = (self.columns.clone(), (self.rules, self.escape));
         let mut blocks = Blocks::read(text.into_stream(), block_size, move |text, at_end, parsed| {
-            csv_blocks::parse(text, at_end, &columns, families, parsed);
+            csv_blocks::parse(text, at_end, &columns, rules, parsed);
         })?;
-        let mut scanner = RecordScanner::default();
+        let mut scanner = RecordScanner::new(self.escape);
         let mut take_odd = |raw: &[u8], line, intake: &mut Intake<'_>| match scanner.find(raw, true) {
             Some(extent) => self.take(&scanner.split(raw, &extent, line), intake),
             None => Ok(()),
@@ -88,7 +105,7 @@ impl CsvRows<'_> {
             }
             // A record that reaches into the next block is read as text, and so is that block, until the end of
             // a record is that of a block.
-            let mut records = CsvRecords::new(Text::from_line(&mut blocks, line));
+            let mut records = CsvRecords::new(Text::from_line(&mut blocks, line), self.escape);
             while !records.text().is_between_blocks() {
                 match records.next()? {
                     Some(record) => self.take(&record, intake)?,
@@ -100,8 +117,21 @@ impl CsvRows<'_> {
         Ok(())
     }
 
+    /// Whether a first row shows that the whole file is not what the options say; no choice of
+    /// [`super::options::OnBadRow`] can make sense of the rest.
+    fn is_odd(&self, record: &CsvRecord<'_>) -> bool {
+        if record.is_unclosed || record.has_text_behind_quote {
+            return false;
+        }
+        let last = self.columns.all().into_iter().map(|(_, column)| *column).max().unwrap_or(0);
+        let Some(ip) = record.field(self.columns.ip).filter(|_| record.num_fields() > last) else {
+            return true;
+        };
+        self.rules.families.parse(ip).is_none()
+    }
+
     fn take(&self, record: &CsvRecord<'_>, intake: &mut Intake<'_>) -> Result<()> {
-        if is_blank(record) {
+        if is_blank(record) || self.header.as_deref() == Some(record.raw) {
             return Ok(());
         }
         read_record(record, &self.columns, Place::Line(self.name, record.line), intake)
@@ -109,7 +139,11 @@ impl CsvRows<'_> {
 }
 
 fn is_blank(record: &CsvRecord<'_>) -> bool {
-    record.raw.iter().all(|byte| matches!(byte, b' ' | b'\t'))
+    is_blank_text(record.raw)
+}
+
+fn is_blank_text(raw: &[u8]) -> bool {
+    raw.iter().all(|byte| matches!(byte, b' ' | b'\t'))
 }
 
 fn read_record(
@@ -118,13 +152,9 @@ fn read_record(
     place: Place<'_>,
     intake: &mut Intake<'_>,
 ) -> Result<()> {
-    // A quote that is never closed has swallowed the rows behind it.
-    if record.is_unclosed {
-        return intake.bad(place, BadRow::UnclosedQuote, record.raw);
-    }
     match fields_of(record, columns) {
-        Some(fields) => intake.row(place, fields, record.raw),
-        None => intake.bad(place, BadRow::TooFewColumns, record.raw),
+        Ok(fields) => intake.row(place, fields, record.raw),
+        Err(reason) => intake.bad(place, reason, record.raw),
     }
 }
 
@@ -170,102 +200,54 @@ impl Columns<ColumnRef> {
     }
 
     /// The positions, with the names looked up in the header.
-    fn find_in(&self, header: &CsvRecord<'_>, name: &str) -> Result<Columns<usize>> {
+    fn find_in(&self, header: &CsvRecord<'_>, name: &str, intake: &mut Intake<'_>) -> Result<Columns<usize>> {
         let place = Place::Line(name, header.line).to_string();
+        if header.num_fields() == 1 && separator_in(header.raw).is_some() {
+            return Err(too_few_columns(&OwnedRecord::of(header), 1, place));
+        }
+        let valid: Vec<_> = header.fields().map(String::from_utf8_lossy).collect();
+        let valid: Vec<&str> = valid.iter().map(|name| &**name).collect();
         let found = self.try_map(|role, column| match column {
             ColumnRef::Position(position) => Ok(*position),
-            ColumnRef::Name(wanted) => {
-                header.fields().position(|field| field == wanted.as_bytes()).ok_or_else(|| {
-                    let valid: Vec<_> = header.fields().map(String::from_utf8_lossy).collect();
-                    let valid: Vec<&str> = valid.iter().map(|name| &**name).collect();
-                    no_such_column(role, wanted, &place, &valid)
-                })
-            }
+            ColumnRef::Name(wanted) => index_of(wanted, valid.iter().copied(), &mut |note| intake.note(note))
+                .ok_or_else(|| no_such_column(role, wanted, &place, &valid)),
         })?;
         found.check_distinct()?;
         Ok(found)
     }
 }
 
-/// Refuses a first row which shows that the whole file is not what the options say; no choice of
-/// [`super::options::OnBadRow`] can make sense of the rest.
-fn check_first(
-    record: &CsvRecord<'_>,
-    CsvRows { columns, families, .. }: &CsvRows<'_>,
-    names: &Columns<String>,
-    has_header: bool,
-    place: String,
-) -> Result<()> {
-    if record.is_unclosed {
-        return Ok(());
-    }
-    let last = columns.all().into_iter().map(|(_, column)| *column).max().unwrap_or(0);
-    if record.num_fields() <= last {
-        return Err(too_few_columns(record, last, place));
-    }
-    let (Some(entity), Some(ip)) = (record.field(columns.entity), record.field(columns.ip)) else {
-        return Ok(());
-    };
-    if families.parse(ip).is_some() {
-        return Ok(());
-    }
-    if families.parse(entity).is_some() {
-        let what = format!("the columns are swapped: {}", shown(record.raw));
-        let help = format!("name them the other way: entity_column {} ip_column {}", names.ip, names.entity);
-        return Err(Error::data(place, what, help));
-    }
-    if !has_header && looks_like_name(ip) {
-        let name = |field| shell_word(&String::from_utf8_lossy(field));
-        let help = format!(
-            "remove the first line, or name its columns: entity_column {} ip_column {}",
-            name(entity),
-            name(ip)
-        );
-        return Err(Error::data(place, format!("looks like a header: {}", shown(record.raw)), help));
-    }
-    Ok(())
-}
-
-fn too_few_columns(record: &CsvRecord<'_>, last: usize, place: String) -> Error {
-    let what = match record.num_fields() {
-        1 => format!("has one column: {}", shown(record.raw)),
-        num => format!("has {num} columns, column {} is wanted: {}", last + 1, shown(record.raw)),
-    };
-    let separator = [(b'\t', "tab"), (b';', "semicolon"), (b'|', "bar")]
-        .into_iter()
-        .find(|(byte, _)| record.num_fields() == 1 && record.raw.contains(byte));
-    let help = match separator {
-        Some((byte, name)) => format!(
-            "expected entity,address; here is a {name} instead of the comma: convert it with tr '{}' ','",
-            (byte as char).escape_default()
-        ),
-        None if record.raw.starts_with(b"[") => {
-            "expected entity,address; a JSON array becomes JSON Lines with jq -c '.[]'".into()
+/// The next record that is no blank line, and no line in which a program says of what the file is: Windows PowerShell
+/// writes `#TYPE …` before the header, Excel `sep=…`.
+fn first_record<S: Source>(records: &mut CsvRecords<S>) -> Result<Option<CsvRecord<'_>>> {
+    // A record that is returned is borrowed for good, so the others are passed over first.
+    loop {
+        let is_skipped = match records.peek()? {
+            Some(raw) => is_blank_text(raw) || is_preamble(raw),
+            None => false,
+        };
+        if !is_skipped {
+            return records.next();
         }
-        None => "expected entity,address".into(),
-    };
-    Error::data(place, what, help)
+        records.next()?;
+    }
 }
 
-/// Whether the text where an address should be is rather a column's name.
-fn looks_like_name(ip: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(ip);
-    let has_octets =
-        ip.windows(3).any(|three| three[0].is_ascii_digit() && three[1] == b'.' && three[2].is_ascii_digit());
-    text.starts_with(|char: char| char.is_alphabetic() || char == '_')
-        && !has_octets
-        && BadRow::of_address(ip, AddressFamilies::Both) == BadRow::NotAddress
-        && !UNKNOWN.contains(&text.to_lowercase().as_str())
+fn is_preamble(raw: &[u8]) -> bool {
+    let raw = raw.strip_prefix(b"\"").unwrap_or(raw);
+    raw.starts_with(b"#TYPE ") || (raw.starts_with(b"sep=") && raw.len() <= b"sep=;\"".len())
 }
 
-/// The text as it can be pasted into a shell.
-fn shell_word(text: &str) -> String {
-    let is_plain = |char: char| char.is_alphanumeric() || "_-.".contains(char);
-    if !text.is_empty() && text.chars().all(is_plain) {
-        text.to_string()
-    } else {
-        // What steers a terminal is not to be pasted.
-        let printable: String = text.chars().filter(|char| !char.is_control()).collect();
-        format!("'{}'", printable.replace('\'', "'\\''"))
+/// Says once where identifiers look like floating-point numbers: what else names the account has no `.0`.
+fn note_float(record: &CsvRecord<'_>, rows: &CsvRows<'_>, intake: &mut Intake<'_>) {
+    let entity = record.field(rows.columns.entity).unwrap_or_default();
+    let Some(whole) = entity.strip_suffix(b".0") else { return };
+    if !whole.is_empty() && whole.iter().all(u8::is_ascii_digit) {
+        let place = Place::Line(rows.name, record.line);
+        let (shown, whole) = (shown(entity), shown(whole));
+        intake.note(format!(
+            "{place}: the entity {shown} is another than {whole}; a missing identifier makes a column floating-point: \
+             write it as Int64 or text"
+        ));
     }
 }

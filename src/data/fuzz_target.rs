@@ -9,7 +9,7 @@ use super::columns::{Columns, Role};
 use super::csv_records::{RecordScanner, fields_of};
 use super::intake::{Intake, Sink};
 use super::read::read_stream;
-use super::row::{TimedEvent, check};
+use super::row::{RowRules, TimedEvent, check};
 use super::stream::Stream;
 use super::text::find_line;
 use super::*;
@@ -31,9 +31,13 @@ pub fn csv(text: &[u8]) {
         (AddressFamilies::Both, &labelled),
     ] {
         let mut in_blocks = Parsed::default();
-        super::csv_blocks::parse(text, true, columns, families, &mut in_blocks);
+        super::csv_blocks::parse(text, true, columns, (rules(families), None), &mut in_blocks);
         let one_by_one = one_by_one(&text[..in_blocks.num_bytes], columns, families);
-        let good: Vec<TimedEvent> = one_by_one.iter().filter_map(|row| row.ok()).collect();
+        // A time in another unit than those before it is left to the reader of the block.
+        let first_unit = one_by_one.iter().find_map(|row| row.as_ref().ok()?.unit);
+        let good = one_by_one.iter().filter_map(|row| row.as_ref().ok());
+        let good = good.filter(|event| event.unit.is_none() || event.unit == first_unit);
+        let good: Vec<TimedEvent> = good.map(|event| TimedEvent { unit: None, ..*event }).collect();
         assert_eq!(in_blocks.timed_events(), good);
         assert_eq!(in_blocks.num_odd_rows(), one_by_one.len() - good.len());
     }
@@ -55,14 +59,17 @@ fn one_by_one(
         if extent.len > 0 {
             let record = scanner.split(&text[at..][..extent.len], &extent, 1);
             rows.push(match fields_of(&record, columns) {
-                _ if record.is_unclosed => Err(BadRow::UnclosedQuote),
-                None => Err(BadRow::TooFewColumns),
-                Some(fields) => check(fields, families).and_then(Row::to_event),
+                Ok(fields) => check(fields, rules(families)).and_then(Row::to_event),
+                Err(reason) => Err(reason),
             });
         }
         at += extent.len + extent.terminator;
     }
     rows
+}
+
+fn rules(families: AddressFamilies) -> RowRules {
+    RowRules { families, keeps_nobody: true }
 }
 
 fn request_reads(text: &[u8], families: AddressFamilies) {
@@ -155,7 +162,7 @@ pub fn json_lines(text: &[u8]) {
         return;
     };
     let mut in_blocks = Parsed::default();
-    super::json_lines::parse(text, true, &keys, AddressFamilies::Both, &mut in_blocks);
+    super::json_lines::parse(text, true, &keys, rules(AddressFamilies::Both), &mut in_blocks);
     let mut rest = text;
     let (mut events, mut num_lines) = (Vec::new(), 0);
     while num_lines < in_blocks.num_lines {
@@ -164,7 +171,7 @@ pub fn json_lines(text: &[u8]) {
         rest = &rest[len + terminator..];
         num_lines += 1;
         let mut alone = Parsed::default();
-        super::json_lines::parse(line, true, &keys, AddressFamilies::Both, &mut alone);
+        super::json_lines::parse(line, true, &keys, rules(AddressFamilies::Both), &mut alone);
         let event = alone.events().next();
         events.extend(event);
         if let Some(in_request) = event_of_record(line) {
@@ -191,6 +198,7 @@ pub fn file(bytes: &[u8]) {
         on_bad_row: OnBadRow::Skip,
         max_bad_fraction: 1.0,
         addresses: AddressFamilies::Both,
+        keep_nobody: true,
         ..ReadOptions::default()
     };
     let mut num_rows = 0;
@@ -208,9 +216,8 @@ pub fn file(bytes: &[u8]) {
     }
     if bytes.starts_with(b"ARROW1") {
         // Rows of a prepared file have no names: it is read as columns.
-        let stream =
-            Stream::from_reader("fuzz".into(), "fuzz".into(), false, Box::new(Cursor::new(bytes.to_vec())));
-        let Ok(chunks) = stream.and_then(super::prepared_file::read_chunks) else { return };
+        let bytes = bytes::Bytes::copy_from_slice(bytes);
+        let Ok(chunks) = super::prepared_file::read_chunks("fuzz", bytes, false) else { return };
         for chunk in chunks {
             assert_eq!(chunk.entity.len(), chunk.len());
             assert!(chunk.time.as_ref().is_none_or(|time| time.len() == chunk.len()));

@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use bytes::Bytes;
+
 use super::bad_rows::BadRow;
 use super::chunk::{Chunk, ColumnBuffer, EventColumns};
 use super::input::Input;
@@ -9,8 +11,8 @@ use super::names::shown;
 use super::options::{OnBadRow, ReadOptions};
 use super::prepared_file::read_chunks;
 use super::report::ReadReport;
-use super::row::{Fields, Place, Row, TimedEvent, check};
-use super::stream::Stream;
+use super::row::{Fields, Place, Row, RowRules, TimedEvent, check};
+use super::time::Unit;
 use crate::durable::OutputFile;
 use crate::event::AddressFamilies;
 use crate::{At, Error, Result};
@@ -43,7 +45,9 @@ pub(super) struct Intake<'a> {
     sink: Sink<'a>,
     report: ReadReport,
     fails: bool,
-    families: AddressFamilies,
+    rules: RowRules,
+    /// What the numbers of the input's times count; not known before the first.
+    unit: Option<Unit>,
     /// Whether events have times, and the input that said so; not known before the first input.
     times: Option<(bool, String)>,
     max_bad_fraction: f64,
@@ -79,7 +83,8 @@ impl<'a> Intake<'a> {
             sink,
             report: ReadReport::default(),
             fails: options.on_bad_row == OnBadRow::Fail,
-            families: options.addresses,
+            rules: RowRules::of(options),
+            unit: None,
             times: options.time_column.is_some().then(|| (true, String::new())),
             max_bad_fraction: options.max_bad_fraction,
             quarantine,
@@ -93,10 +98,11 @@ impl<'a> Intake<'a> {
 
     /// Checks a row and hands it on; `raw` is the row as it stands.
     pub(super) fn row(&mut self, place: Place<'_>, fields: Fields<'_>, raw: &[u8]) -> Result<()> {
-        let row = match check(fields, self.families) {
+        let row = match check(fields, self.rules) {
             Ok(row) => row,
             Err(reason) => return self.bad(place, reason, raw),
         };
+        self.check_unit(row.unit, place)?;
         match &mut self.sink {
             Sink::Rows(on_row) => {
                 self.report.num_rows += 1;
@@ -109,7 +115,37 @@ impl<'a> Intake<'a> {
         }
     }
 
-    fn event(&mut self, TimedEvent { event, time }: TimedEvent, name: &str) -> Result<()> {
+    /// Begins another input, whose times may be in another unit.
+    pub(super) fn begin_input(&mut self) {
+        self.unit = None;
+    }
+
+    /// Refuses times of one input that are in several units: one of them would be taken for years of another.
+    pub(super) fn check_unit(&mut self, unit: Option<Unit>, place: Place<'_>) -> Result<()> {
+        match (self.unit, unit) {
+            (_, None) => {}
+            (None, _) => self.unit = unit,
+            (Some(first), Some(unit)) if first == unit => {}
+            (Some(first), Some(unit)) => {
+                let what = format!("the times mix units: {} here, {} before", unit.name(), first.name());
+                return Err(Error::data(
+                    place.to_string(),
+                    what,
+                    "write all times of the column in one unit",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// A note for people.
+    pub(super) fn note(&mut self, note: String) {
+        if !self.report.notes.contains(&note) {
+            self.report.notes.push(note);
+        }
+    }
+
+    fn event(&mut self, TimedEvent { event, time, .. }: TimedEvent, name: &str) -> Result<()> {
         let time = time.map(|time| [time]);
         let (entity, address) = (&[event.entity], &[event.address.bits()]);
         self.events(EventColumns { entity, address, time: time.as_ref().map(<[u32; 1]>::as_slice) }, name)
@@ -129,8 +165,7 @@ impl<'a> Intake<'a> {
     }
 
     /// Takes a prepared file.
-    pub(super) fn prepared(&mut self, stream: Stream) -> Result<()> {
-        let name = stream.name().to_string();
+    pub(super) fn prepared(&mut self, name: &str, bytes: Bytes, is_mapped: bool) -> Result<()> {
         if !self.takes_events() {
             return Err(Error::data(
                 name,
@@ -139,10 +174,10 @@ impl<'a> Intake<'a> {
             ));
         }
         let mut num_before = 0;
-        for chunk in read_chunks(stream)?.into_iter().filter(|chunk| chunk.len() > 0) {
-            self.check_times(chunk.time.is_some(), &name)?;
+        for chunk in read_chunks(name, bytes, is_mapped)?.into_iter().filter(|chunk| chunk.len() > 0) {
+            self.check_times(chunk.time.is_some(), name)?;
             let num_rows = chunk.len() as u64;
-            let chunk = self.of_families(chunk, &name, num_before)?;
+            let chunk = self.of_families(chunk, name, num_before)?;
             num_before += num_rows;
             self.report.num_rows += chunk.len() as u64;
             if let Sink::Events(sink) = &mut self.sink {
@@ -154,13 +189,14 @@ impl<'a> Intake<'a> {
 
     /// The rows of a prepared file's chunk whose addresses are of the families; `num_before` rows stand before it.
     fn of_families(&mut self, chunk: Chunk, name: &str, num_before: u64) -> Result<Chunk> {
-        if self.families == AddressFamilies::Both || chunk.events().all(|event| event.address.is_ipv4()) {
+        if self.rules.families == AddressFamilies::Both || chunk.events().all(|event| event.address.is_ipv4())
+        {
             return Ok(chunk);
         }
         let mut kept = ColumnBuffer::default();
         for (row, event) in chunk.events().enumerate() {
-            if self.families.take(event.address) {
-                kept.push(TimedEvent { event, time: chunk.time.as_ref().map(|time| time[row]) });
+            if self.rules.families.take(event.address) {
+                kept.push(TimedEvent { event, unit: None, time: chunk.time.as_ref().map(|time| time[row]) });
                 continue;
             }
             let raw = format!("{:016x},{}", event.entity, event.address);

@@ -2,19 +2,20 @@
 
 use std::borrow::Cow;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
+
+use super::json_path::find_dotted;
 
 use super::bad_rows::BadRow;
 use super::blocks::{BLOCK, Blocks, Parsed};
-use super::columns::{Columns, Role, no_such_column};
+use super::columns::{Columns, Role, index_of, no_such_column};
 use super::intake::Intake;
 use super::options::ReadOptions;
-use super::row::{Fields, Place, Row, TimedEvent, check};
+use super::row::{Fields, Place, Row, RowRules, TimedEvent, check};
 use super::source::MAX_LINE;
 use super::stream::Stream;
 use super::text::{Line, Text, find_line};
 use crate::Result;
-use crate::event::AddressFamilies;
 
 /// Reads all rows of `stream` into `intake`.
 pub(super) fn read(stream: Stream, options: &ReadOptions, intake: &mut Intake<'_>) -> Result<()> {
@@ -28,7 +29,7 @@ pub(super) fn read_in_blocks(
     intake: &mut Intake<'_>,
     block_size: usize,
 ) -> Result<()> {
-    let keys = Columns::of(options, [Role::Entity, Role::Ip, Role::Label].map(Role::default_name))?;
+    let mut keys = Columns::of(options, [Role::Entity, Role::Ip, Role::Label].map(Role::default_name))?;
     let name = stream.name().to_string();
     let mut text = Text::new(stream)?;
     let mut is_first = true;
@@ -38,12 +39,12 @@ pub(super) fn read_in_blocks(
             continue;
         }
         if is_first {
-            check_first(json, &keys, Place::Line(&name, line.number))?;
+            keys = keys_in(json, &keys, Place::Line(&name, line.number), intake)?;
             is_first = false;
         }
         take(&line, &keys, &name, intake)?;
         if Blocks::are_of_use(&text, intake) {
-            return take_blocks(text, block_size, &keys, options.addresses, &name, intake);
+            return take_blocks(text, block_size, &keys, RowRules::of(options), &name, intake);
         }
     }
     Ok(())
@@ -54,14 +55,14 @@ fn take_blocks(
     text: Text,
     block_size: usize,
     keys: &Columns<String>,
-    families: AddressFamilies,
+    rules: RowRules,
     name: &str,
     intake: &mut Intake<'_>,
 ) -> Result<()> {
     let mut number = text.line();
     let block_keys = keys.clone();
     let mut blocks = Blocks::read(text.into_stream(), block_size, move |text, at_end, parsed| {
-        parse(text, at_end, &block_keys, families, parsed);
+        parse(text, at_end, &block_keys, rules, parsed);
     })?;
     let mut take_odd =
         |bytes: &[u8], number, intake: &mut Intake<'_>| take(&Line { number, bytes }, keys, name, intake);
@@ -84,13 +85,7 @@ fn take_blocks(
 }
 
 /// Parses the lines of a block, but the last where its end is not there.
-pub(super) fn parse(
-    text: &[u8],
-    at_end: bool,
-    keys: &Columns<String>,
-    families: AddressFamilies,
-    parsed: &mut Parsed,
-) {
+pub(super) fn parse(text: &[u8], at_end: bool, keys: &Columns<String>, rules: RowRules, parsed: &mut Parsed) {
     while let Some((len, terminator)) = find_line(&text[parsed.num_bytes..], at_end) {
         // A line that is too long is left too: an error stops the reading there.
         if len + terminator == 0 || len >= MAX_LINE {
@@ -99,10 +94,10 @@ pub(super) fn parse(
         let json = trim(&text[parsed.num_bytes..][..len]);
         if !json.is_empty() {
             let object = serde_json::from_slice(json).ok();
-            match object.and_then(|object| event_of(&object, keys, families)) {
-                Some(event) => parsed.push(event),
-                None if parsed.push_odd(len) => {}
-                None => return,
+            match object.and_then(|object| event_of(&object, keys, rules)) {
+                Some(event) if parsed.push(event) => {}
+                _ if parsed.push_odd(len) => {}
+                _ => return,
             }
         }
         parsed.num_bytes += len + terminator;
@@ -110,22 +105,39 @@ pub(super) fn parse(
     }
 }
 
-fn event_of(
-    object: &Map<String, Value>,
-    keys: &Columns<String>,
-    families: AddressFamilies,
-) -> Option<TimedEvent> {
+fn event_of(object: &Value, keys: &Columns<String>, rules: RowRules) -> Option<TimedEvent> {
     let [entity, ip] = fields_of(object, keys).ok()?;
     let texts = texts_of(entity, ip, object, keys).ok()?;
-    check(texts.fields(), families).and_then(Row::to_event).ok()
+    check(texts.fields(), rules).and_then(Row::to_event).ok()
 }
 
-/// Refuses a first row without the keys; no choice of [`super::options::OnBadRow`] can make sense of the rest.
-fn check_first(json: &[u8], keys: &Columns<String>, place: Place<'_>) -> Result<()> {
-    let Ok(object) = serde_json::from_slice::<Map<String, Value>>(json) else { return Ok(()) };
-    let Err((role, key)) = fields_of(&object, keys) else { return Ok(()) };
-    let valid: Vec<&str> = object.keys().map(String::as_str).collect();
-    Err(no_such_column(role, key, &place.to_string(), &valid))
+/// The keys as the first row has them. One without them is refused; no choice of [`super::options::OnBadRow`] can make
+/// sense of the rest.
+fn keys_in(
+    json: &[u8],
+    keys: &Columns<String>,
+    place: Place<'_>,
+    intake: &mut Intake<'_>,
+) -> Result<Columns<String>> {
+    let Ok(object @ Value::Object(_)) = serde_json::from_slice::<Value>(json) else {
+        return Ok(keys.clone());
+    };
+    if features_of(&object).is_some() {
+        return Ok(keys.clone());
+    }
+    let names: Vec<&str> = object.as_object().into_iter().flatten().map(|(key, _)| key.as_str()).collect();
+    keys.try_map(|role, wanted| {
+        if find_dotted(&object, wanted).is_some() {
+            return Ok(wanted.clone());
+        }
+        match index_of(wanted, names.iter().copied(), &mut |note| intake.note(note)) {
+            Some(index) => Ok(names[index].to_string()),
+            None if matches!(role, Role::Entity | Role::Ip) => {
+                Err(no_such_column(role, wanted, &place.to_string(), &names))
+            }
+            None => Ok(wanted.clone()),
+        }
+    })
 }
 
 fn take(line: &Line<'_>, keys: &Columns<String>, name: &str, intake: &mut Intake<'_>) -> Result<()> {
@@ -134,13 +146,18 @@ fn take(line: &Line<'_>, keys: &Columns<String>, name: &str, intake: &mut Intake
     if json.is_empty() {
         return Ok(());
     }
-    let Ok(object) = serde_json::from_slice::<Map<String, Value>>(json) else {
+    // One byte that is not UTF-8 in a field that nobody asked for hides no row; in one that was asked for it shows.
+    let text = String::from_utf8_lossy(json);
+    let Ok(object @ Value::Object(_)) = serde_json::from_str::<Value>(&text) else {
         return intake.bad(place, BadRow::NotJson, line.bytes);
     };
     let Ok([entity, ip]) = fields_of(&object, keys) else {
         return intake.bad(place, BadRow::MissingKey, line.bytes);
     };
     match texts_of(entity, ip, &object, keys) {
+        Ok(texts) if matches!(text, Cow::Owned(_)) && texts.have_replaced() => {
+            intake.bad(place, BadRow::NotUtf8, line.bytes)
+        }
         Ok(texts) => intake.row(place, texts.fields(), line.bytes),
         Err(reason) => intake.bad(place, reason, line.bytes),
     }
@@ -159,22 +176,27 @@ fn trim(line: &[u8]) -> &[u8] {
 
 /// The entity's and the address's values, or the key that is missing.
 fn fields_of<'a>(
-    object: &'a Map<String, Value>,
+    object: &'a Value,
     keys: &'a Columns<String>,
 ) -> std::result::Result<[&'a Value; 2], (Role, &'a str)> {
-    match (object.get(&keys.entity), object.get(&keys.ip)) {
+    match (find_dotted(object, &keys.entity), find_dotted(object, &keys.ip)) {
         (Some(entity), Some(ip)) => return Ok([entity, ip]),
         (Some(_), None) => return Err((Role::Ip, &keys.ip)),
         (None, _) => {}
     }
+    features_of(object).ok_or((Role::Entity, &keys.entity))
+}
+
+/// The entity's and the address's values in a record of SageMaker's.
+fn features_of(object: &Value) -> Option<[&Value; 2]> {
     let features = object.get("features").or_else(|| object.get("data")?.get("features"));
-    let values = match features {
-        Some(Value::Object(features)) => features.get("values"),
+    let values = match features? {
+        Value::Object(features) => features.get("values")?,
         features => features,
     };
     match values {
-        Some(Value::Array(values)) if values.len() >= 2 => Ok([&values[0], &values[1]]),
-        _ => Err((Role::Entity, &keys.entity)),
+        Value::Array(values) if values.len() >= 2 => Some([&values[0], &values[1]]),
+        _ => None,
     }
 }
 
@@ -188,6 +210,12 @@ struct Texts<'a> {
 }
 
 impl Texts<'_> {
+    /// Whether one of them has the character that stands for bytes that are not UTF-8.
+    fn have_replaced(&self) -> bool {
+        let optional = [&self.label, &self.kind, &self.time].into_iter().flatten();
+        [&self.entity, &self.ip].into_iter().chain(optional).any(|text| text.contains('\u{FFFD}'))
+    }
+
     fn fields(&self) -> Fields<'_> {
         Fields {
             entity: self.entity.as_bytes(),
@@ -202,17 +230,18 @@ impl Texts<'_> {
 fn texts_of<'a>(
     entity: &'a Value,
     ip: &'a Value,
-    object: &'a Map<String, Value>,
+    object: &'a Value,
     keys: &Columns<String>,
 ) -> std::result::Result<Texts<'a>, BadRow> {
     let text = |value| match value {
         &Value::Null => Err(BadRow::MissingValue),
+        Value::Number(number) if number.is_f64() => Err(BadRow::FloatingPoint),
         value => text_of(value).ok_or(BadRow::NotText),
     };
     let (entity, ip) = (text(entity)?, text(ip)?);
     // No text is no label and no time either: the intake refuses it as a bad one. It may be no kind.
     let optional = |key: &Option<String>| {
-        let value = object.get(key.as_ref()?).unwrap_or(&Value::Null);
+        let value = find_dotted(object, key.as_ref()?).unwrap_or(&Value::Null);
         Some(match value {
             Value::Bool(value) => Cow::Borrowed(if *value { "true" } else { "false" }),
             Value::Number(number) => Cow::Owned(number.to_string()),

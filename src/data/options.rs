@@ -79,6 +79,15 @@ impl FromStr for OnBadRow {
     }
 }
 
+/// The escape of quoted fields of CSV that a text names: one ASCII character without a meaning of its own.
+pub fn csv_escape_of(text: &str) -> Option<u8> {
+    match text.as_bytes() {
+        [b'"' | b',' | b'\n' | b'\r' | b' '] => None,
+        [escape] => Some(*escape),
+        _ => None,
+    }
+}
+
 /// How inputs are read.
 #[derive(Clone, Debug)]
 pub struct ReadOptions {
@@ -99,6 +108,10 @@ pub struct ReadOptions {
     pub time_column: Option<String>,
     /// The families of addresses that are taken; a row with another is bad.
     pub addresses: AddressFamilies,
+    /// Whether names that stand for nobody (`-`, `""`, `\N`, `NULL`, `nan`, `None`) are entities; else they are bad rows.
+    pub keep_nobody: bool,
+    /// What makes the byte behind it literal in a quoted field of CSV, beside doubled quotes.
+    pub csv_escape: Option<u8>,
     /// What happens with a row that is not an event.
     pub on_bad_row: OnBadRow,
     /// The largest share of bad rows that is accepted, in `0.0..=1.0`. Reading also stops early, once the
@@ -117,6 +130,8 @@ impl Default for ReadOptions {
             kind_column: None,
             time_column: None,
             addresses: AddressFamilies::Ipv4,
+            keep_nobody: false,
+            csv_escape: None,
             on_bad_row: OnBadRow::Fail,
             max_bad_fraction: 0.001,
         }

@@ -11,11 +11,12 @@ use arrow_schema::{ArrowError, DataType, Field, Schema};
 
 use super::chunk::{ColumnBuffer, EventColumns};
 use super::events::Events;
+use super::input::HASH_KEY;
 use super::input::Input;
 use super::intake::{EventSink, Sink};
 use super::limits::Kept;
 use super::options::ReadOptions;
-use super::prepared_file::{ADDRESS, ENTITY, FORMAT, FORMAT_KEY, HASH_KEY, TIME, TIME_BASE_KEY};
+use super::prepared_file::{ADDRESS, ENTITY, FORMAT, FORMAT_KEY, TIME, TIME_BASE_KEY};
 use super::read::read_into;
 use super::report::ReadReport;
 use super::row::TimedEvent;
@@ -61,7 +62,7 @@ pub fn write_kept(events: &Events, kept: &Kept, output: &Path) -> Result<()> {
     let mut preparer = Preparer::new(output)?;
     let mut rows = ColumnBuffer::default();
     for position in (0..events.len()).filter(|position| kept.has(*position)) {
-        rows.push(TimedEvent { event: events.get(position), time: events.time(position) });
+        rows.push(TimedEvent { event: events.get(position), time: events.time(position), unit: None });
         if rows.len() == ROWS_AT_ONCE {
             preparer.events(rows.columns())?;
             rows.clear();

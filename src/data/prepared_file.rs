@@ -15,13 +15,13 @@ use arrow_ipc::convert::try_fb_to_schema;
 use arrow_ipc::reader::{FileDecoder, read_footer_length};
 use arrow_ipc::{Block, Footer, root_as_footer, root_as_message};
 use arrow_schema::{DataType, Schema};
+use bytes::Bytes;
 
 use super::chunk::Chunk;
-use super::stream::Stream;
+use super::input::HASH_KEY;
 use crate::event::ENTITY_HASH;
 use crate::{Error, Result};
 
-pub(super) const HASH_KEY: &str = "ipsight.entity_hash";
 pub(super) const FORMAT_KEY: &str = "ipsight.format";
 pub(super) const TIME_BASE_KEY: &str = "ipsight.time_base";
 
@@ -33,11 +33,8 @@ pub(super) const ADDRESS: &str = "address";
 pub(super) const TIME: &str = "time";
 
 /// The columns of a prepared file, which borrow from the mapped file.
-pub(super) fn read_chunks(stream: Stream) -> Result<Vec<Chunk>> {
-    let name = stream.name().to_string();
-    let is_mapped = stream.is_plain_file();
-    let buffer = Buffer::from(stream.into_bytes()?);
-    let file = PreparedFile { name: &name, buffer, is_mapped };
+pub(super) fn read_chunks(name: &str, bytes: Bytes, is_mapped: bool) -> Result<Vec<Chunk>> {
+    let file = PreparedFile { name, buffer: Buffer::from(bytes), is_mapped };
     file.chunks()
 }
 

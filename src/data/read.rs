@@ -6,7 +6,7 @@ use super::options::{Format, ReadOptions};
 use super::report::ReadReport;
 use super::row::{Place, Row};
 use super::stream::Stream;
-use super::{csv_rows, json_lines, parquet_rows};
+use super::{arrow_rows, csv_rows, json_lines, parquet_rows};
 use crate::{Error, Result};
 
 /// Reads every row of `inputs` in order and hands the good ones to `on_row`, with their places.
@@ -47,6 +47,7 @@ fn read_input(input: &Input, options: &ReadOptions, intake: &mut Intake<'_>) -> 
 }
 
 pub(super) fn read_stream(mut stream: Stream, options: &ReadOptions, intake: &mut Intake<'_>) -> Result<()> {
+    intake.begin_input();
     let format = match options.format {
         Some(format) => format,
         None => stream.sniff_format()?,
@@ -55,6 +56,6 @@ pub(super) fn read_stream(mut stream: Stream, options: &ReadOptions, intake: &mu
         Format::Csv => csv_rows::read(stream, options, intake),
         Format::JsonLines => json_lines::read(stream, options, intake),
         Format::Parquet => parquet_rows::read(stream, options, intake),
-        Format::Arrow => intake.prepared(stream),
+        Format::Arrow => arrow_rows::read(stream, options, intake),
     }
 }

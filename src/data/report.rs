@@ -12,6 +12,8 @@ pub struct ReadReport {
     pub num_bad: u64,
     /// Bad rows by reason.
     pub bad_by_reason: BTreeMap<&'static str, u64>,
+    /// What people should know of how it was read, in whole sentences.
+    pub notes: Vec<String>,
 }
 
 impl fmt::Display for ReadReport {

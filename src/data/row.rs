@@ -3,8 +3,9 @@
 use std::fmt;
 
 use super::bad_rows::BadRow;
-use super::time::unix_seconds;
-use crate::event::{Address, AddressFamilies, Event, hash_entity};
+use super::options::ReadOptions;
+use super::time::{MAX_SECONDS, Time, Unit};
+use crate::event::{Address, AddressFamilies, Event, hash_entity, is_nobody};
 
 /// One good row of an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub struct Row<'a> {
     pub kind: Option<&'a [u8]>,
     /// The time of `ReadOptions::time_column` in whole seconds since 1970-01-01T00:00:00Z.
     pub seconds: Option<i64>,
+    /// What the number of the time counts, where it is one.
+    pub(crate) unit: Option<Unit>,
 }
 
 /// Where a row stands; as text `file:line` or `file: row N`.
@@ -63,6 +66,22 @@ pub(super) struct Fields<'a> {
 pub(super) struct TimedEvent {
     pub(super) event: Event,
     pub(super) time: Option<u32>,
+    pub(super) unit: Option<Unit>,
+}
+
+/// Which rows are good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RowRules {
+    /// The families of addresses that are taken.
+    pub(crate) families: AddressFamilies,
+    /// Whether names that stand for nobody are entities.
+    pub(crate) keeps_nobody: bool,
+}
+
+impl RowRules {
+    pub(super) fn of(options: &ReadOptions) -> Self {
+        RowRules { families: options.addresses, keeps_nobody: options.keep_nobody }
+    }
 }
 
 impl Row<'_> {
@@ -70,26 +89,38 @@ impl Row<'_> {
     pub(super) fn to_event(self) -> Result<TimedEvent, BadRow> {
         let time = self.seconds.map(|seconds| seconds.try_into().map_err(|_| BadRow::TimeOutOfRange));
         let event = Event { entity: hash_entity(self.entity), address: self.address };
-        Ok(TimedEvent { event, time: time.transpose()? })
+        Ok(TimedEvent { event, time: time.transpose()?, unit: self.unit })
     }
 }
 
 /// Checks the fields of a row.
-pub(super) fn check(fields: Fields<'_>, families: AddressFamilies) -> Result<Row<'_>, BadRow> {
+pub(super) fn check(fields: Fields<'_>, rules: RowRules) -> Result<Row<'_>, BadRow> {
     let Fields { entity, ip, label, kind, time } = fields;
     if let Some(reason) = BadRow::of_entity(entity) {
         return Err(reason);
     }
+    let RowRules { families, keeps_nobody } = rules;
     let address = families.parse(ip).ok_or_else(|| BadRow::of_address(ip, families))?;
+    if !keeps_nobody && is_nobody(entity) {
+        return Err(BadRow::Nobody);
+    }
     let label = match label {
         None => None,
-        Some(b"1" | b"true") => Some(true),
-        Some(b"0" | b"false") => Some(false),
-        Some(_) => return Err(BadRow::BadLabel),
+        Some(label) => Some(label_of(label).ok_or(BadRow::BadLabel)?),
     };
-    let seconds = match time {
-        None => None,
-        Some(time) => Some(unix_seconds(time).ok_or(BadRow::BadTime)?),
-    };
-    Ok(Row { entity, address, label, kind, seconds })
+    let time = time.map(|time| Time::parse(time).ok_or(BadRow::BadTime)).transpose()?;
+    if time.is_some_and(|time| !(0..=MAX_SECONDS as i64).contains(&time.seconds)) {
+        return Err(BadRow::TimeOutOfRange);
+    }
+    let (seconds, unit) = (time.map(|time| time.seconds), time.and_then(|time| time.unit));
+    Ok(Row { entity, address, label, kind, seconds, unit })
+}
+
+/// A label as programs write booleans. `-1` is none: where it stands, 1 means an ordinary event.
+fn label_of(text: &[u8]) -> Option<bool> {
+    let is_one_of = |names: [&[u8]; 4]| names.iter().any(|name| text.eq_ignore_ascii_case(name));
+    if is_one_of([b"1", b"true", b"t", b"1.0"]) {
+        return Some(true);
+    }
+    is_one_of([b"0", b"false", b"f", b"0.0"]).then_some(false)
 }

@@ -67,7 +67,8 @@ impl Stream {
 
     /// Decides by the content what the input is. A pipe is not waited for once a line of it is there.
     pub(super) fn sniff_format(&mut self) -> Result<Format> {
-        self.look_ahead(8)?;
+        self.look_ahead(16)?;
+        self.refuse_foreign()?;
         if self.head.starts_with(b"PAR1") {
             return Ok(Format::Parquet);
         }
@@ -88,6 +89,7 @@ impl Stream {
     /// Prepares for reading text: refuses UTF-16 and skips a UTF-8 byte order mark.
     pub(crate) fn start_text(&mut self) -> Result<()> {
         self.look_ahead(16)?;
+        self.refuse_foreign()?;
         if is_utf16(&self.head) {
             return Err(Error::data(
                 format!("{}:1", self.name),
@@ -99,6 +101,18 @@ impl Stream {
             self.head.drain(..3);
         }
         Ok(())
+    }
+
+    /// Refuses what no reader takes by its name, instead of by what its bytes would be as text.
+    fn refuse_foreign(&self) -> Result<()> {
+        let is_binary = || std::str::from_utf8(&self.head[..self.head.len().min(4)]).is_err();
+        let is_brotli = self.path.extension().is_some_and(|extension| extension == "br") && is_binary();
+        let known = match is_brotli {
+            true => Some(("compressed with brotli", "decompress it: brotli -dc FILE")),
+            false => foreign(&self.head),
+        };
+        let Some((what, help)) = known else { return Ok(()) };
+        Err(Error::data(&self.name, format!("the file is {what}"), help))
     }
 
     /// Gives back what was read last, to be read again.
@@ -221,6 +235,35 @@ pub(crate) fn compression_of(magic: &[u8]) -> Option<&'static str> {
     }
 }
 
+/// What is not read, known by its first bytes, and what to do about it.
+fn foreign(head: &[u8]) -> Option<(&'static str, &'static str)> {
+    const KNOWN: [(&[u8], &str, &str); 11] = [
+        (b"\xFD7zXZ\0", "compressed with xz", "decompress it: xz -dc FILE"),
+        (b"BZh", "compressed with bzip2", "decompress it: bzip2 -dc FILE"),
+        (b"PK\x03\x04", "a ZIP archive", "unpack it: unzip -p FILE; a table of Excel is to be saved as CSV"),
+        (b"\x04\x22\x4D\x18", "compressed with lz4", "decompress it: lz4 -dc FILE"),
+        (b"7z\xBC\xAF\x27\x1C", "a 7z archive", "unpack it: 7z x -so FILE"),
+        (b"\x1F\x9D", "compressed with compress", "decompress it: zcat FILE"),
+        (b"PARE", "an encrypted Parquet file", "decrypt it first: keys are not read"),
+        (b"FEA1", "Feather of version 1", "write it as version 2, which is Arrow IPC"),
+        (
+            b"\xFF\xFF\xFF\xFF",
+            "an Arrow IPC stream",
+            "write it as a file: pyarrow.ipc.new_file, not new_stream",
+        ),
+        (b"Obj\x01", "an Avro file", "write it as Parquet, CSV or JSON Lines"),
+        (b"SQLite format 3\0", "a SQLite database", "write the table as CSV: sqlite3 -csv FILE 'select …'"),
+    ];
+    let (magic, what, help) = KNOWN.into_iter().find(|(magic, _, _)| head.starts_with(magic))?;
+    // Text may begin with these letters; what follows in bzip2 are the digits of pi.
+    let is_text = match magic {
+        b"BZh" => head.get(4..10) != Some(&[0x31, 0x41, 0x59, 0x26, 0x53, 0x59]),
+        b"PARE" | b"FEA1" => head.len() > 4 && !head.contains(&0) && head.contains(&b','),
+        _ => false,
+    };
+    (!is_text).then_some((what, help))
+}
+
 /// A byte order mark, or ASCII with a zero byte before or after every character.
 fn is_utf16(head: &[u8]) -> bool {
     let sample = &head[..head.len().min(16)];
@@ -311,6 +354,25 @@ mod tests {
         let mut text = super::super::text::Text::new(stream).unwrap();
         assert_eq!(text.next_line().unwrap().unwrap().bytes, b"");
         assert_eq!(text.next_line().unwrap().unwrap().bytes, b"a,1.2.3.4");
+    }
+
+    #[test]
+    fn what_is_not_read_is_refused_by_its_name() {
+        for (bytes, name) in [
+            (&b"\xFD7zXZ\0rest"[..], "xz"),
+            (b"BZh91AY&SYrest", "bzip2"),
+            (b"PK\x03\x04rest", "ZIP"),
+            (b"PARE....", "encrypted Parquet"),
+            (b"FEA1....", "Feather"),
+            (b"\xFF\xFF\xFF\xFF\x10\0\0\0", "Arrow IPC stream"),
+        ] {
+            let error = stream(bytes).sniff_format().unwrap_err();
+            assert!(error.to_string().contains(name) && error.exit_code() == 3, "{error}");
+            assert!(stream(bytes).start_text().is_err());
+        }
+        assert!(stream(b"BZh9,1.2.3.4\n").sniff_format().is_ok());
+        // Text may begin so, too: a line of it has a comma and nothing that is no text.
+        assert!(stream(b"PAREK,1.2.3.4\n").sniff_format().is_ok());
     }
 
     #[test]

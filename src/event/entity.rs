@@ -33,11 +33,27 @@ pub(crate) fn mix(value: u64) -> u64 {
     value ^ value >> 31
 }
 
+/// Whether a name stands for nobody: what logs and tables write where there is no user. Case does not count.
+pub(crate) fn is_nobody(entity: &[u8]) -> bool {
+    const NAMES: [&[u8]; 9] = [b"", b"-", b"\"\"", b"\\N", b"null", b"(null)", b"none", b"nan", b"<na>"];
+    entity.len() <= 6 && NAMES.iter().any(|name| entity.eq_ignore_ascii_case(name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// Reference values of the published XXH3-64, seed 0.
+    #[test]
+    fn some_names_stand_for_nobody() {
+        for name in ["", "-", "\"\"", "\\N", "NULL", "null", "nan", "NaN", "None", "(null)", "<NA>"] {
+            assert!(is_nobody(name.as_bytes()), "{name:?}");
+        }
+        for name in ["--", "n", "nil", "nobody", "nancy", "no", "0", " ", "none1"] {
+            assert!(!is_nobody(name.as_bytes()), "{name:?}");
+        }
+    }
+
     #[test]
     fn the_entity_hash_is_the_published_one() {
         assert_eq!(hash_entity(b""), 0x2D06_8005_38D3_94C2);

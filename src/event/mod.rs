@@ -9,8 +9,8 @@ mod ipv6;
 mod parse;
 
 pub use address::{Address, ReservedAddress};
-pub(crate) use entity::mix;
 pub use entity::{ENTITY_HASH, entity_row, entity_tag, hash_entity};
+pub(crate) use entity::{is_nobody, mix};
 pub use families::AddressFamilies;
 pub use ipv4::parse_ipv4;
 pub use parse::parse_address;

@@ -7,83 +7,108 @@
 //! ```
 //!
 //! These are the formats of `mod_log_config`'s documentation (<https://httpd.apache.org/docs/2.4/mod/mod_log_config.html>)
-//! and nginx's `combined`. Quotes in a quoted field are escaped by both servers; a user name is not quoted and may have
-//! spaces. A name that came with the status 401 is nobody's: the server did not let it in.
+//! and nginx's `combined`, also with `$http_x_forwarded_for` behind it. Quotes in a quoted field are escaped by both
+//! servers; a user name is not quoted and may have spaces. A name that came with the status 401 is nobody's: the server
+//! did not let it in. Where no password guarded the path, a name is what the client claims.
 
 use std::borrow::Cow;
 
-use memchr::{memchr, memchr_iter, memchr2};
+use memchr::{memchr_iter, memchr2};
 
-use super::login::{Login, Skip, address};
+use super::access_client::{Client, ClientChoice, split_at_space};
+use super::filter::Filter;
+use super::login::{Login, Skip};
 use super::options::{ImportOptions, Outcomes};
 use super::parser::Parser;
 use super::records::Records;
 use crate::Result;
-use crate::data::{formatted_seconds, has_form};
+use crate::data::{has_form, unix_seconds};
 
-/// Fields that can be the entity.
+/// Fields that can be the entity, and filtered by.
 #[derive(Clone, Copy)]
 enum Field {
     User,
     UserAgent,
     Path,
     Vhost,
+    Method,
+    Status,
+    Referer,
 }
 
-const FIELDS: [(&str, Field); 4] =
-    [("user", Field::User), ("user_agent", Field::UserAgent), ("path", Field::Path), ("vhost", Field::Vhost)];
+const FIELDS: [(&str, Field); 8] = [
+    ("user", Field::User),
+    ("user_agent", Field::UserAgent),
+    ("path", Field::Path),
+    ("vhost", Field::Vhost),
+    ("host", Field::Vhost),
+    ("method", Field::Method),
+    ("status", Field::Status),
+    ("referer", Field::Referer),
+];
 
 pub(super) struct Apache {
     field: Field,
     outcomes: Outcomes,
+    client: ClientChoice,
+    filters: Vec<(Field, Filter)>,
 }
 
 impl Apache {
     pub(super) fn new(options: &ImportOptions) -> Result<Self> {
-        Ok(Apache { field: options.field(&FIELDS)?, outcomes: options.outcomes.unwrap_or_default() })
+        Ok(Apache {
+            field: options.field(&FIELDS[..4])?,
+            outcomes: options.outcomes.unwrap_or_default(),
+            client: ClientChoice::new(options.ip.as_deref(), &options.trusted_proxies)?,
+            filters: options.filters(&FIELDS)?,
+        })
     }
 }
 
 impl Parser for Apache {
-    fn records(&self) -> Records {
+    fn records(&mut self, _: &[u8]) -> Records {
         Records::lines()
     }
 
-    fn parse<'a>(&self, record: &'a [u8], _: i64) -> std::result::Result<Login<'a>, Skip> {
+    fn parse<'a>(&mut self, record: &'a [u8], _: i64) -> std::result::Result<Login<'a>, Skip> {
         let request = Request::parse(record).ok_or(Skip::NoMatch)?;
+        if !self.filters.iter().all(|(field, filter)| filter.admits(request.field(*field))) {
+            return Err(Skip::Filtered);
+        }
         if !self.outcomes.wants(request.status == b"401") {
             return Err(Skip::NotChosen);
         }
-        let entity = match self.field {
-            Field::User => request.user,
-            Field::UserAgent => request.user_agent,
-            Field::Path => request.path(),
-            Field::Vhost => request.vhost.unwrap_or_default(),
-        };
-        // A hyphen stands for what there is not, and two quotes for an empty user name.
-        if matches!(entity, b"" | b"-" | b"\"\"") {
+        let entity = request.field(self.field);
+        if entity.is_empty() {
             return Err(Skip::NoEntity);
         }
-        let address = address(request.host)?;
+        let address = self.client.address(&request.client, request.forwarded())?;
         Ok(Login {
             entity: Cow::Borrowed(entity),
             address,
-            seconds: Some(request.seconds.ok_or(Skip::BadTime)?),
+            seconds: Some(unix_seconds(request.time).ok_or(Skip::BadTime)?),
             num_times: 1,
         })
+    }
+
+    fn culprit<'a>(&self, record: &'a [u8], skip: Skip) -> Option<Cow<'a, [u8]>> {
+        let request = Request::parse(record)?;
+        match skip {
+            Skip::BadTime => Some(Cow::Borrowed(request.time)),
+            Skip::NotAddress => Some(Cow::Borrowed(request.client.chain())),
+            _ => None,
+        }
     }
 }
 
 /// The parts of a line.
 struct Request<'a> {
-    vhost: Option<&'a [u8]>,
-    host: &'a [u8],
-    user: &'a [u8],
-    seconds: Option<i64>,
+    client: Client<'a>,
+    time: &'a [u8],
     request: &'a [u8],
     status: &'a [u8],
-    /// Empty in the common format.
-    user_agent: &'a [u8],
+    /// What follows the number of bytes; empty in the common format.
+    rest: &'a [u8],
 }
 
 impl<'a> Request<'a> {
@@ -91,10 +116,10 @@ impl<'a> Request<'a> {
         // A user name may have a bracket: the time is the first that looks like one.
         let (start, time) = memchr_iter(b'[', line).find_map(|at| {
             let time = line[at + 1..].get(..TIME_LEN)?;
-            let is_time = looks_like_time(time) && line[at + 1 + TIME_LEN..].starts_with(b"] \"");
+            let is_time = line[at + 1 + TIME_LEN..].starts_with(b"] \"") && looks_like_time(time);
             (is_time && line[..at].ends_with(b" ")).then_some((at, time))
         })?;
-        let Client { vhost, host, user } = Client::parse(&line[..start - 1])?;
+        let client = Client::parse(&line[..start - 1])?;
         let (request, rest) = quoted(&line[start + 1 + TIME_LEN + 2..])?;
         let rest = rest.strip_prefix(b" ")?;
         let (status, rest) = split_at_space(rest);
@@ -102,60 +127,56 @@ impl<'a> Request<'a> {
             return None;
         }
         let (_num_bytes, rest) = split_at_space(rest);
-        let user_agent = quoted(rest)
-            .and_then(|(_referer, rest)| quoted(rest.strip_prefix(b" ")?))
-            .map_or(&b""[..], |(user_agent, _)| user_agent);
-        Some(Request { vhost, host, user, seconds: seconds_of(time), request, status, user_agent })
+        Some(Request { client, time, request, status, rest })
+    }
+
+    /// The text of a field; empty where there is none.
+    fn field(&self, field: Field) -> &'a [u8] {
+        match field {
+            Field::User => self.client.user,
+            Field::UserAgent => self.quoted_behind(1).unwrap_or_default(),
+            Field::Referer => self.quoted_behind(0).unwrap_or_default(),
+            Field::Path => self.path(),
+            Field::Vhost => self.client.vhost.unwrap_or_default(),
+            Field::Method => self.words().map_or(b"", |(method, _)| method),
+            Field::Status => self.status,
+        }
+    }
+
+    /// The quoted field behind `num` others of those that follow the number of bytes.
+    fn quoted_behind(&self, num: usize) -> Option<&'a [u8]> {
+        let (mut field, mut rest) = quoted(self.rest)?;
+        for _ in 0..num {
+            (field, rest) = quoted(rest.strip_prefix(b" ")?)?;
+        }
+        Some(field)
+    }
+
+    /// The last quoted field behind the user agent.
+    fn forwarded(&self) -> Option<&'a [u8]> {
+        let mut rest = self.rest;
+        let mut last = None;
+        let mut num = 0;
+        while let Some((field, behind)) = quoted(rest) {
+            num += 1;
+            last = (num > 2).then_some(field).or(last);
+            let Some(next) = behind.strip_prefix(b" ") else { break };
+            rest = next;
+        }
+        last
+    }
+
+    /// The method and the target of the request, where it is one of HTTP.
+    fn words(&self) -> Option<(&'a [u8], &'a [u8])> {
+        let mut words = self.request.split(|byte| *byte == b' ');
+        let (method, target, protocol) = (words.next()?, words.next()?, words.next()?);
+        protocol.starts_with(b"HTTP/").then_some((method, target))
     }
 
     /// The path of the request without its query, empty where the request is none of HTTP.
     fn path(&self) -> &'a [u8] {
-        let mut words = self.request.split(|byte| *byte == b' ');
-        let (Some(_method), Some(target), Some(protocol)) = (words.next(), words.next(), words.next()) else {
-            return b"";
-        };
-        if !protocol.starts_with(b"HTTP/") {
-            return b"";
-        }
+        let target = self.words().map_or(&b""[..], |(_, target)| target);
         &target[..memchr2(b'?', b'#', target).unwrap_or(target.len())]
-    }
-}
-
-/// What stands before the time.
-struct Client<'a> {
-    vhost: Option<&'a [u8]>,
-    host: &'a [u8],
-    user: &'a [u8],
-}
-
-impl<'a> Client<'a> {
-    fn parse(text: &'a [u8]) -> Option<Self> {
-        let (first, rest) = split_at_space(text);
-        let (second, after_second) = split_at_space(rest);
-        // The second word is the client only behind a virtual host; elsewhere it is the name that identd gave, and a
-        // client's identd must not be able to put an address into the client's place.
-        let is_address = |text| !matches!(address(text), Err(Skip::NotAddress));
-        if is_address(first) || !is_address(second) {
-            return (!after_second.is_empty()).then_some(Client {
-                vhost: None,
-                host: first,
-                user: after_second,
-            });
-        }
-        let vhost = match memchr(b':', first) {
-            Some(port) => &first[..port],
-            None => first,
-        };
-        let (_ident, user) = split_at_space(after_second);
-        (!user.is_empty()).then_some(Client { vhost: Some(vhost), host: second, user })
-    }
-}
-
-/// What stands before the first space, and what after it.
-fn split_at_space(text: &[u8]) -> (&[u8], &[u8]) {
-    match memchr(b' ', text) {
-        Some(at) => (&text[..at], &text[at + 1..]),
-        None => (text, b""),
     }
 }
 
@@ -177,9 +198,4 @@ const TIME_LEN: usize = 26;
 
 fn looks_like_time(time: &[u8]) -> bool {
     has_form(time, b"00/aaa/0000:00:00:00 _0000") && matches!(time[21], b'+' | b'-')
-}
-
-/// The seconds of a time that looks like one.
-fn seconds_of(time: &[u8]) -> Option<i64> {
-    formatted_seconds("%d/%b/%Y:%H:%M:%S %z", time, None)
 }

@@ -136,7 +136,7 @@ impl Follower {
             Start::End => {
                 let (position, is_line_start) = last_line(&file, metadata.len()).map_err(failed())?;
                 if !is_line_start {
-                    importer.records.skip_line();
+                    importer.skip_line();
                 }
                 position
             }

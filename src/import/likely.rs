@@ -1,4 +1,4 @@
-//! What an input looks like in which nothing was found.
+//! What an input looks like.
 
 use super::formats::parser_of;
 use super::json;
@@ -15,28 +15,9 @@ pub(super) enum Likely {
 
 /// What `sample`, the beginning of an input that is not of the format `but`, looks like.
 pub(super) fn likely_format(sample: &[u8], but: LogFormat) -> Option<Likely> {
-    let num_matches = |format: LogFormat| {
-        let options = ImportOptions::new(format);
-        let Ok(parser) = parser_of(&options) else { return 0 };
-        let mut num_matches = 0_usize;
-        let mut count = |record: std::result::Result<&[u8], Skip>| {
-            let skip = record.and_then(|record| parser.parse(record, i64::MAX).map(|_| ())).err();
-            let is_other = matches!(
-                skip,
-                Some(Skip::NoMatch | Skip::OtherMessage | Skip::TooLong | Skip::Unfinished | Skip::NoAddress)
-            );
-            num_matches += usize::from(!is_other);
-            Ok(())
-        };
-        // The closures give no error.
-        let mut records = parser.records();
-        let _ = records.feed(sample, &mut count).and_then(|()| records.end(&mut count));
-        num_matches
-    };
-    // Any object is JSON: what else it is counts first.
-    let logs = LogFormat::ALL.into_iter().filter(|format| *format != but && *format != LogFormat::Json);
-    let best = logs.map(|format| (num_matches(format), format)).max_by_key(|(num, _)| *num);
-    if let Some((1.., format)) = best {
+    if let Some(format) = known_format(sample, &|format| {
+        (format != but && format != LogFormat::Json).then(|| ImportOptions::new(format))
+    }) {
         return Some(Likely::Log(format));
     }
     if !json::keys_of_first(sample).is_empty() {
@@ -45,4 +26,42 @@ pub(super) fn likely_format(sample: &[u8], but: LogFormat) -> Option<Likely> {
     let line = sample.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii();
     let ip = line.split(|byte| *byte == b',').nth(1)?;
     parse_address(ip).map(|_| Likely::Events)
+}
+
+/// The format of which `sample` has the most records; `options_of` gives the options to try a format with.
+pub(super) fn known_format(
+    sample: &[u8],
+    options_of: &dyn Fn(LogFormat) -> Option<ImportOptions>,
+) -> Option<LogFormat> {
+    let num_matches = |options: &ImportOptions| {
+        let Ok(mut parser) = parser_of(options) else { return 0 };
+        let mut records = parser.records(sample);
+        let mut num_matches = 0_usize;
+        let mut count = |record: std::result::Result<&[u8], Skip>| {
+            let skip = record.and_then(|record| parser.parse(record, i64::MAX).map(|_| ())).err();
+            let is_other = matches!(
+                skip,
+                Some(
+                    Skip::NoMatch
+                        | Skip::OtherMessage
+                        | Skip::OtherProgram
+                        | Skip::TooLong
+                        | Skip::Unfinished
+                        | Skip::NoAddress
+                )
+            );
+            // A record of a format without paths of its own is one only where all of it is there.
+            let is_other = is_other || (options.format == LogFormat::Json && skip.is_some());
+            num_matches += usize::from(!is_other);
+            Ok(())
+        };
+        // The closures give no error.
+        let _ = records.feed(sample, &mut count).and_then(|()| records.end(&mut count));
+        num_matches
+    };
+    let counts =
+        LogFormat::ALL.into_iter().filter_map(|format| Some((num_matches(&options_of(format)?), format)));
+    // Of several the first counts: any object is JSON, what else it is comes before.
+    let best = counts.rev().max_by_key(|(num, _)| *num);
+    best.filter(|(num, _)| *num > 0).map(|(_, format)| format)
 }

@@ -17,6 +17,7 @@ pub(super) type OnRecord<'a> = dyn FnMut(std::result::Result<&[u8], Skip>) -> Re
 pub(super) enum Records {
     Lines(Lines),
     Objects(Objects),
+    Export(Export),
 }
 
 impl Records {
@@ -24,8 +25,14 @@ impl Records {
         Records::Lines(Lines::default())
     }
 
-    pub(super) fn objects() -> Self {
-        Records::Objects(Objects::default())
+    /// Objects of JSON. One that has a key of `own` at its beginning is no wrapper around a list of others.
+    pub(super) fn objects(own: Vec<String>) -> Self {
+        Records::Objects(Objects { own, ..Objects::default() })
+    }
+
+    /// Records of `journalctl -o export`.
+    pub(super) fn export() -> Self {
+        Records::Export(Export::default())
     }
 
     /// Takes the next bytes and hands on the records that end in them.
@@ -33,6 +40,7 @@ impl Records {
         match self {
             Records::Lines(lines) => lines.feed(bytes, on_record),
             Records::Objects(objects) => objects.feed(bytes, on_record),
+            Records::Export(export) => export.feed(bytes, on_record),
         }
     }
 
@@ -40,7 +48,11 @@ impl Records {
     pub(super) fn end(&mut self, on_record: &mut OnRecord<'_>) -> Result<()> {
         match self {
             Records::Lines(lines) => std::mem::take(lines).end(on_record),
-            Records::Objects(objects) => std::mem::take(objects).end(on_record),
+            Records::Objects(objects) => {
+                let own = objects.own.clone();
+                std::mem::replace(objects, Objects { own, ..Objects::default() }).end(on_record)
+            }
+            Records::Export(export) => std::mem::take(export).end(on_record),
         }
     }
 
@@ -49,6 +61,8 @@ impl Records {
         match self {
             Records::Lines(lines) => lines.is_lost = true,
             Records::Objects(objects) => objects.state = State::Junk,
+            // What is left of a record has no message, or half of its fields.
+            Records::Export(_) => {}
         }
     }
 }
@@ -101,12 +115,81 @@ fn hand_on(line: &[u8], on_record: &mut OnRecord<'_>) -> Result<()> {
     on_record(if line.len() < MAX_LINE { Ok(line) } else { Err(Skip::TooLong) })
 }
 
-/// Objects: one a line, several a line, over several lines, the elements of an array, or those of the array in
-/// `{"Records": […]}`; all of them one after the other. A line that breaks off costs no other than itself, unless it
-/// stops where an object may begin.
+/// Records of `journalctl -o export`: lines `KEY=VALUE`, and an empty one behind each record. A value that is no text of
+/// one line stands as its length, in eight bytes, and its bytes, behind a line with the key alone.
+#[derive(Debug, Default)]
+pub(super) struct Export {
+    /// The record so far.
+    record: Vec<u8>,
+    state: ExportState,
+    is_line_start: bool,
+    is_too_long: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum ExportState {
+    #[default]
+    Key,
+    Value,
+    /// In the length of a value: how many of its bytes there are, and what they say so far.
+    Length(u32, u64),
+    /// Bytes of a value that are still to come, with its line feed.
+    Bytes(u64),
+}
+
+impl Export {
+    fn feed(&mut self, bytes: &[u8], on_record: &mut OnRecord<'_>) -> Result<()> {
+        bytes.iter().try_for_each(|byte| self.take(*byte, on_record))
+    }
+
+    fn take(&mut self, byte: u8, on_record: &mut OnRecord<'_>) -> Result<()> {
+        let is_line_start = std::mem::replace(&mut self.is_line_start, false) || self.record.is_empty();
+        if is_line_start && byte == b'\n' && self.state == ExportState::Key {
+            return std::mem::take(self).end(on_record);
+        }
+        if self.record.len() < MAX_OBJECT {
+            self.record.push(byte);
+        } else {
+            self.is_too_long = true;
+        }
+        let before = self.state;
+        self.state = match (self.state, byte) {
+            (ExportState::Key, b'=') => ExportState::Value,
+            (ExportState::Key, b'\n') => ExportState::Length(0, 0),
+            (ExportState::Value, b'\n') => ExportState::Key,
+            (ExportState::Length(num, length), byte) => {
+                let length = length | u64::from(byte) << (8 * num);
+                if num == 7 {
+                    ExportState::Bytes(length.saturating_add(1))
+                } else {
+                    ExportState::Length(num + 1, length)
+                }
+            }
+            (ExportState::Bytes(1), _) => ExportState::Key,
+            (ExportState::Bytes(num), _) => ExportState::Bytes(num - 1),
+            (state, _) => state,
+        };
+        self.is_line_start = self.state == ExportState::Key && before != ExportState::Key;
+        Ok(())
+    }
+
+    fn end(self, on_record: &mut OnRecord<'_>) -> Result<()> {
+        match self.record.trim_ascii_end() {
+            b"" => Ok(()),
+            _ if self.is_too_long => on_record(Err(Skip::TooLong)),
+            record => on_record(Ok(record)),
+        }
+    }
+}
+
+/// Objects: one a line, several a line, over several lines, behind other text on their line, the elements of an array, or
+/// those of the list in a wrapper such as `{"Records": […]}`; all of them one after the other. A line that breaks off
+/// costs no other than itself, unless it stops where an object may begin.
 #[derive(Debug, Default)]
 pub(super) struct Objects {
     state: State,
+    /// Keys of objects that are records themselves.
+    own: Vec<String>,
     /// Whether objects stand in an array, and in one of an object around it.
     array: Array,
     /// The object so far.
@@ -136,9 +219,17 @@ enum State {
     String,
     /// Behind a backslash in a string.
     Escape,
+    /// In text that may stand before an object.
+    Prefix,
     /// In a line that is no JSON.
     Junk,
 }
+
+/// The keys of lists of records in the objects around them.
+pub(super) const WRAPPERS: [&str; 5] = ["Records", "records", "value", "Events", "items"];
+
+/// What stands before the list in such an object is shorter than this.
+const MAX_WRAPPER_HEAD: usize = 4096;
 
 /// More brackets than `serde_json` takes.
 const MAX_OPEN: usize = 256;
@@ -158,7 +249,10 @@ impl Objects {
             (State::Between, b']') if self.array == Array::Plain => self.array = Array::None,
             (State::Between, b']') if self.array == Array::Wrapped => self.leave_wrapped(),
             (State::Between, byte) if byte.is_ascii_whitespace() || byte == b',' => {}
-            (State::Between, _) => return self.junk(on_record),
+            (State::Between, _) => self.state = State::Prefix,
+            (State::Prefix, b'{') => self.begin(),
+            (State::Prefix, b'\n') => return self.end_object(Err(Skip::NoMatch), on_record),
+            (State::Prefix, _) => {}
             (State::Object, b'{') if is_line_start && self.is_broken() => {
                 self.end_object(Err(Skip::NoMatch), on_record)?;
                 self.begin();
@@ -202,11 +296,8 @@ impl Objects {
     }
 
     fn open(&mut self, byte: u8, on_record: &mut OnRecord<'_>) -> Result<()> {
-        let is_records = byte == b'['
-            && self.array == Array::None
-            && self.open.len() == 1
-            && self.object.len() < 64
-            && self.object.iter().filter(|byte| !byte.is_ascii_whitespace()).eq(b"{\"Records\":");
+        let is_records =
+            byte == b'[' && self.array == Array::None && self.open.len() == 1 && self.is_wrapper();
         if is_records {
             self.clear();
             self.array = Array::Wrapped;
@@ -218,6 +309,20 @@ impl Objects {
             return self.junk(on_record);
         }
         Ok(())
+    }
+
+    /// Whether the list that begins here is one of records: behind a key of a wrapper, at the beginning of an object that
+    /// has no other list or object before it and is no record itself.
+    fn is_wrapper(&self) -> bool {
+        if self.object.len() > MAX_WRAPPER_HEAD {
+            return false;
+        }
+        let closed = [&self.object[..], b"[]}"].concat();
+        let Ok(serde_json::Value::Object(object)) = serde_json::from_slice(&closed) else { return false };
+        let Some((last, _)) = object.iter().next_back() else { return false };
+        let is_plain = |value: &serde_json::Value| !value.is_object() && !value.is_array();
+        WRAPPERS.contains(&last.as_str())
+            && object.iter().rev().skip(1).all(|(key, value)| is_plain(value) && !self.own.contains(key))
     }
 
     /// The array's end: what follows of the object around it is passed over as an object that nobody asked for.
@@ -275,7 +380,9 @@ impl Objects {
     fn end(mut self, on_record: &mut OnRecord<'_>) -> Result<()> {
         match self.state {
             State::Between | State::Junk => Ok(()),
-            State::Object | State::String | State::Escape => self.end_object(Err(Skip::NoMatch), on_record),
+            State::Object | State::String | State::Escape | State::Prefix => {
+                self.end_object(Err(Skip::NoMatch), on_record)
+            }
         }
     }
 }
@@ -341,11 +448,43 @@ mod tests {
             format!("{{\"Records\":[{a}]}}{{\"Records\":[{b}]}}"),
             format!("{{\"Records\":[{a}]}}\n{b}"),
         ] {
-            assert_records(Records::objects, &text, &both);
+            assert_records(|| Records::objects(Vec::new()), &text, &both);
         }
         let pretty = "{\n  \"a\": {\n    \"b\": [\n{\n}\n]\n  }\n}";
-        assert_records(Records::objects, &format!("{pretty}\n{pretty}"), &[Ok(pretty), Ok(pretty)]);
-        assert_records(Records::objects, "{\"Records\":1}", &[Ok("{\"Records\":1}")]);
+        assert_records(
+            || Records::objects(Vec::new()),
+            &format!("{pretty}\n{pretty}"),
+            &[Ok(pretty), Ok(pretty)],
+        );
+        assert_records(|| Records::objects(Vec::new()), "{\"Records\":1}", &[Ok("{\"Records\":1}")]);
+    }
+
+    #[test]
+    fn objects_are_found_behind_text_and_in_wrappers() {
+        let both = [Ok(r#"{"a":1}"#), Ok(r#"{"b":2}"#)];
+        let objects = || Records::objects(vec!["user".into()]);
+        for text in [
+            "2025-03-04T10:00:00.114Z {\"a\":1}\nx y: {\"b\":2}\n",
+            "{\"@odata.context\":\"x\",\"value\":[{\"a\":1},{\"b\":2}],\"next\":{\"c\":[3]}}",
+            "{\"kind\": \"k\", \"n\": 1,\n \"items\": [ {\"a\":1}, {\"b\":2} ] }",
+            "{\"Events\":[{\"a\":1},{\"b\":2}],\"NextToken\":\"t\"}\n",
+        ] {
+            assert_records(objects, text, &both);
+        }
+        for text in
+            [r#"{"user":"x","items":[{"a":1}]}"#, r#"{"x":{"items":[{"a":1}]}}"#, r#"{"x":[1],"value":[{}]}"#]
+        {
+            assert_records(objects, text, &[Ok(text)]);
+        }
+    }
+
+    #[test]
+    fn records_of_an_export_end_with_empty_lines_and_values_may_have_any_bytes() {
+        let binary = b"__CURSOR=a\nMESSAGE\n\x04\0\0\0\0\0\0\0a\n\n=\nX=1\n\n__CURSOR=b\nMESSAGE=y\n\n";
+        let text = String::from_utf8_lossy(binary);
+        let (first, second) =
+            ("__CURSOR=a\nMESSAGE\n\u{4}\0\0\0\0\0\0\0a\n\n=\nX=1", "__CURSOR=b\nMESSAGE=y");
+        assert_records(Records::export, &text, &[Ok(first), Ok(second)]);
     }
 
     #[test]
@@ -355,18 +494,18 @@ mod tests {
             ["{\"a\":\"b", "{\"a\":\"b\\", "{\"a\":1", "{\"a\":[1,2", "{", "junk {", "\"a\"", "}", "1"]
         {
             let text = format!("{{\"x\":1}}\n{broken}\n{{\"y\":2}}\n");
-            assert_records(Records::objects, &text, &[Ok("{\"x\":1}"), bad, Ok("{\"y\":2}")]);
+            assert_records(|| Records::objects(Vec::new()), &text, &[Ok("{\"x\":1}"), bad, Ok("{\"y\":2}")]);
         }
-        assert_records(Records::objects, "{\"a\"", &[bad]);
+        assert_records(|| Records::objects(Vec::new()), "{\"a\"", &[bad]);
         let deep = "[".repeat(100_000);
-        assert_records(Records::objects, &format!("{{\"a\":{deep}\n{{}}"), &[bad, Ok("{}")]);
+        assert_records(|| Records::objects(Vec::new()), &format!("{{\"a\":{deep}\n{{}}"), &[bad, Ok("{}")]);
     }
 
     #[test]
     fn an_object_that_is_too_long_costs_only_itself() {
         let text = format!("{{\"a\":\"{}\"}}\n{{}}", "x".repeat(MAX_OBJECT));
         assert_eq!(
-            records_of(Records::objects(), text.as_bytes(), 1 << 16),
+            records_of(Records::objects(Vec::new()), text.as_bytes(), 1 << 16),
             [Err(Skip::TooLong), Ok("{}".into())]
         );
     }
@@ -380,7 +519,7 @@ mod tests {
                 prop_oneof![prop::sample::select(&b"{}[]\",:\\\n\r 1a"[..]), any::<u8>()], 0..300),
             size in 1_usize..50,
         ) {
-            for new in [Records::lines, Records::objects] {
+            for new in [Records::lines, || Records::objects(Vec::new()), Records::export] {
                 prop_assert_eq!(records_of(new(), &bytes, size), records_of(new(), &bytes, 1000));
             }
         }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::login::Skip;
+
 /// What to do about addresses that are masked to nothing.
 pub(super) const MASKED: &str =
     "was the log anonymised? import it as it was before, or have the anonymiser keep the bits of the network";
@@ -20,6 +22,21 @@ pub struct ImportReport {
     pub num_unspecified: u64,
     /// Records that were not used, by reason.
     pub skipped: BTreeMap<&'static str, u64>,
+    /// What was wrong with the first record of a reason, where a part of it can be shown.
+    pub examples: BTreeMap<&'static str, String>,
+}
+
+impl ImportReport {
+    /// Counts a record that is not used; `example` is asked once a reason.
+    pub(super) fn skip(&mut self, skip: Skip, example: impl FnOnce() -> Option<String>) {
+        let count = self.skipped.entry(skip.name()).or_default();
+        *count += 1;
+        if *count == 1
+            && let Some(example) = example()
+        {
+            self.examples.insert(skip.name(), example);
+        }
+    }
 }
 
 impl fmt::Display for ImportReport {
@@ -36,6 +53,9 @@ impl fmt::Display for ImportReport {
         reasons.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
         for (i, (reason, count)) in reasons.into_iter().enumerate() {
             write!(f, "{} {count} {reason}", if i == 0 { ":" } else { "," })?;
+            if let Some(example) = self.examples.get(reason) {
+                write!(f, " ({example})")?;
+            }
         }
         if self.num_rows > 0 && self.num_unspecified == self.num_rows {
             write!(f, "; warning: every address is 0.0.0.0: {MASKED}")?;

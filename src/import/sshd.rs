@@ -1,42 +1,50 @@
-//! What OpenSSH's sshd says of logins, a message a line, in syslog's classic form, in its RFC 3339 form or as
-//! `journalctl -o short-iso` prints it:
+//! What OpenSSH's sshd says of logins, a message a line, in syslog's classic form, in its RFC 3339 and RFC 5424 forms, as
+//! `journalctl` prints it, and as containers keep it:
 //!
 //! ```text
 //! Mar 27 13:08:09 host sshd[1361]: Accepted publickey for alice from 203.0.113.7 port 51123 ssh2: RSA SHA256:…
 //! 2024-05-31T12:00:00.123456+02:00 host sshd-session[99]: Failed password for invalid user bob from …
 //! ```
 //!
-//! The messages are those of OpenSSH's `auth.c`, `auth2.c`, `monitor.c` and `packet.c`. Times of the classic form, which
-//! have no zone, are taken for UTC.
-//!
-//! Whoever tries to log in chooses the user name, and it may look like the rest of a message. A name that was let in is
-//! a real one, so it ends at the first ` from `; any other at the last.
+//! Times of the classic form, which have no zone, are taken for UTC. One attempt to log in is up to three lines, which
+//! spell the name differently; it is one event, by its connection.
 
 use std::borrow::Cow;
 
 use memchr::memchr;
-use memchr::memmem;
 
+use super::filter::Filter;
+use super::journal::Record;
 use super::login::{Login, Skip, address};
 use super::options::{ImportOptions, Outcomes};
 use super::parser::Parser;
 use super::records::Records;
+use super::sshd_attempt::Attempt;
+use super::sshd_connections::{Connections, keys};
+use super::sshd_line::{Line, LineTime};
 use crate::Result;
-use crate::data::{formatted_seconds, has_form, unix_seconds, year_of};
 
-/// What can be the entity.
+/// What can be the entity, and filtered by.
 #[derive(Clone, Copy)]
 enum Field {
     User,
     Host,
     UserAtHost,
+    KeyId,
+    Fingerprint,
+    Method,
+    Program,
 }
 
-const FIELDS: [(&str, Field); 3] =
-    [("user", Field::User), ("host", Field::Host), ("user@host", Field::UserAtHost)];
-
-/// Programs that say what sshd says: since OpenSSH 9.8 it is the second, since 10.0 the third, too.
-const PROGRAMS: [&[u8]; 3] = [b"sshd", b"sshd-session", b"sshd-auth"];
+const FIELDS: [(&str, Field); 7] = [
+    ("user", Field::User),
+    ("host", Field::Host),
+    ("user@host", Field::UserAtHost),
+    ("key_id", Field::KeyId),
+    ("fingerprint", Field::Fingerprint),
+    ("method", Field::Method),
+    ("program", Field::Program),
+];
 
 /// Repetitions that syslog may have counted in a line; more are none of its.
 const MAX_REPEATED: u32 = 10_000;
@@ -44,113 +52,115 @@ const MAX_REPEATED: u32 = 10_000;
 pub(super) struct Sshd {
     field: Field,
     outcomes: Outcomes,
+    filters: Vec<(Field, Filter)>,
     year: Option<i16>,
+    programs: Vec<String>,
+    connections: Connections,
+    /// Whether records are those of `journalctl -o export`.
+    is_export: bool,
 }
 
 impl Sshd {
     pub(super) fn new(options: &ImportOptions) -> Result<Self> {
-        let outcomes = options.outcomes.unwrap_or_default();
-        Ok(Sshd { field: options.field(&FIELDS)?, outcomes, year: options.year })
+        Ok(Sshd {
+            field: options.field(&FIELDS[..5])?,
+            outcomes: options.outcomes.unwrap_or_default(),
+            filters: options.filters(&FIELDS)?,
+            year: options.year,
+            programs: options.programs.clone(),
+            connections: Connections::default(),
+            is_export: false,
+        })
     }
-}
 
-impl Parser for Sshd {
-    fn records(&self) -> Records {
-        Records::lines()
-    }
-
-    fn parse<'a>(&self, record: &'a [u8], newest: i64) -> std::result::Result<Login<'a>, Skip> {
-        let line = Line::parse(record).ok_or(Skip::NoMatch)?;
-        if !PROGRAMS.contains(&line.program) {
-            return Err(Skip::OtherMessage);
+    /// Whether a program of this name says what sshd says. Since OpenSSH 9.8 it is `sshd-session`, too, since 10.0
+    /// `sshd-auth`; containers and units of systemd have names of their own with it.
+    fn is_sshd(&self, program: &[u8]) -> bool {
+        match self.programs.is_empty() {
+            true => program.is_empty() || memchr::memmem::find(program, b"ssh").is_some(),
+            false => program.is_empty() || self.programs.iter().any(|name| name.as_bytes() == program),
         }
+    }
+
+    fn login<'l>(&mut self, line: &Line<'l>, newest: i64) -> std::result::Result<Login<'l>, Skip> {
         let (num_times, message) = repeated(line.message).unwrap_or((1, line.message));
         let attempt = Attempt::parse(message).ok_or(Skip::OtherMessage)?;
-        if !self.outcomes.wants(attempt.has_failed) {
+        if !self.is_sshd(line.program) {
+            return Err(Skip::OtherProgram);
+        }
+        let seconds = line.time.seconds(self.year, newest).map_err(|()| Skip::BadTime)?;
+        let keys = keys(line.host, attempt.address, attempt.port, line.pid);
+        if !self.connections.admit(keys, attempt.phase, seconds) {
+            return Err(Skip::Repeated);
+        }
+        if !self.filters.iter().all(|(field, filter)| filter.admits(&text_of(*field, &attempt, line))) {
+            return Err(Skip::Filtered);
+        }
+        if !self.outcomes.wants(attempt.has_failed()) {
             return Err(Skip::NotChosen);
         }
-        let entity = match self.field {
-            Field::User => Cow::Borrowed(attempt.user),
-            Field::Host => Cow::Borrowed(line.host),
-            Field::UserAtHost if attempt.user.is_empty() => return Err(Skip::NoEntity),
-            Field::UserAtHost => Cow::Owned([attempt.user, b"@", line.host].concat()),
-        };
+        let entity = text_of(self.field, &attempt, line);
         if entity.is_empty() {
             return Err(Skip::NoEntity);
         }
         let address = address(attempt.address)?;
-        let seconds = line.time.seconds(self.year, newest).ok_or(Skip::BadTime)?;
-        Ok(Login { entity, address, seconds: Some(seconds), num_times })
+        Ok(Login { entity, address, seconds, num_times })
     }
 }
 
-/// The parts of a line of syslog.
-struct Line<'a> {
-    time: Time<'a>,
-    host: &'a [u8],
-    program: &'a [u8],
-    message: &'a [u8],
-}
-
-/// A time with its year, or a classic time stamp.
-enum Time<'a> {
-    Known(i64),
-    WithoutYear(&'a [u8]),
-}
-
-impl<'a> Line<'a> {
-    fn parse(line: &'a [u8]) -> Option<Self> {
-        let (time, rest) = match classic_time(line) {
-            Some(time) => (Time::WithoutYear(time), &line[time.len()..]),
-            None => {
-                let end = memchr(b' ', line)?;
-                (Time::Known(unix_seconds(&line[..end])?), &line[end..])
-            }
-        };
-        let rest = rest.strip_prefix(b" ")?;
-        let (host, rest) = rest.split_at(memchr(b' ', rest)?);
-        let rest = &rest[1..];
-        // A program may have its process's number behind it, and a path before it.
-        let tag_end = memmem::find(rest, b": ")?;
-        let tag = &rest[..tag_end];
-        let program = &tag[..memchr(b'[', tag).unwrap_or(tag.len())];
-        let program = program.rsplit(|byte| *byte == b'/').next().unwrap_or(program);
-        (!host.is_empty() && !program.contains(&b' ')).then_some(Line {
-            time,
-            host,
-            program,
-            message: rest[tag_end + 2..].trim_ascii_end(),
-        })
+/// The text of a field; empty where there is none.
+fn text_of<'l>(field: Field, attempt: &Attempt<'l>, line: &Line<'l>) -> Cow<'l, [u8]> {
+    match field {
+        Field::User => attempt.user(),
+        Field::Host => Cow::Borrowed(line.host),
+        Field::UserAtHost => match attempt.user() {
+            user if user.is_empty() => user,
+            user => Cow::Owned([&user, &b"@"[..], line.host].concat()),
+        },
+        Field::KeyId => Cow::Borrowed(attempt.key_id().unwrap_or_default()),
+        Field::Fingerprint => Cow::Borrowed(attempt.fingerprint().unwrap_or_default()),
+        Field::Method => Cow::Borrowed(attempt.method),
+        Field::Program => Cow::Borrowed(line.program),
     }
 }
 
-impl Time<'_> {
-    /// Seconds since 1970-01-01T00:00:00Z. A time without a year is of `year`, or of the last in which it is not after
-    /// `newest`, give or take a day, because the clock's zone is not known.
-    fn seconds(&self, year: Option<i16>, newest: i64) -> Option<i64> {
-        let time = match self {
-            Time::Known(seconds) => return Some(*seconds),
-            Time::WithoutYear(time) => time,
-        };
-        let in_year = |year| formatted_seconds("%b %e %H:%M:%S", time, Some(year));
-        if let Some(year) = year {
-            return in_year(year);
+impl Parser for Sshd {
+    fn records(&mut self, head: &[u8]) -> Records {
+        self.is_export = head.starts_with(b"__CURSOR=");
+        match head.trim_ascii_start() {
+            _ if self.is_export => Records::export(),
+            // An object over several lines: `journalctl -o json-pretty`.
+            [b'{', b'\n' | b'\r', ..] => Records::objects(Vec::new()),
+            _ => Records::lines(),
         }
-        let newest = newest.clamp(0, MAX_NEWEST) + 86_400;
-        let last = year_of(newest);
-        // The 29th of February may be eight years back.
-        (last - 8..=last).rev().find_map(|year| in_year(year).filter(|seconds| *seconds <= newest))
     }
-}
 
-/// The seconds of 9999-12-30T23:59:59Z.
-const MAX_NEWEST: i64 = 253_402_214_399;
+    fn parse<'a>(&mut self, record: &'a [u8], newest: i64) -> std::result::Result<Login<'a>, Skip> {
+        let kept = match record {
+            _ if self.is_export => Some(Record::of_export(record).ok_or(Skip::NoMatch)?),
+            [b'{' | 0x1E | b'd', ..] => Record::of_json(record),
+            _ => None,
+        };
+        match kept {
+            Some(kept) => {
+                let line = kept.line().ok_or(Skip::NoMatch)?;
+                self.login(&line, newest).map(Login::into_owned)
+            }
+            None => self.login(&Line::parse(record).ok_or(Skip::NoMatch)?, newest),
+        }
+    }
 
-/// A classic time stamp at the beginning of a line; a day of one digit has a space before it.
-fn classic_time(line: &[u8]) -> Option<&[u8]> {
-    let (time, _) = line.split_at_checked(b"Mar 27 13:08:09".len())?;
-    let is_form = has_form(time, b"aaa _0 00:00:00") && (time[4] == b' ' || time[4].is_ascii_digit());
-    is_form.then_some(time)
+    fn culprit<'a>(&self, record: &'a [u8], skip: Skip) -> Option<Cow<'a, [u8]>> {
+        let line = Line::parse(record)?;
+        match (skip, line.time) {
+            (Skip::OtherProgram, _) => Some(Cow::Borrowed(line.program)),
+            (Skip::BadTime, LineTime::Bad(time) | LineTime::WithoutYear(time)) => Some(Cow::Borrowed(time)),
+            (Skip::NotAddress, _) => {
+                Attempt::parse(line.message).map(|attempt| Cow::Borrowed(attempt.address))
+            }
+            _ => None,
+        }
+    }
 }
 
 /// The message and the number of `message repeated 5 times: [ … ]`, as rsyslog sums up.
@@ -160,108 +170,4 @@ fn repeated(message: &[u8]) -> Option<(u32, &[u8])> {
     let number: u32 = std::str::from_utf8(number).ok()?.parse().ok()?;
     let message = rest.strip_prefix(b" times: [ ")?.strip_suffix(b"]")?;
     (1..=MAX_REPEATED).contains(&number).then_some((number, message))
-}
-
-/// Somebody's attempt to log in.
-#[derive(Debug, PartialEq, Eq)]
-struct Attempt<'a> {
-    has_failed: bool,
-    user: &'a [u8],
-    address: &'a [u8],
-}
-
-impl<'a> Attempt<'a> {
-    /// The attempt that a message tells of.
-    fn parse(message: &'a [u8]) -> Option<Self> {
-        let message = message.strip_suffix(b" [preauth]").unwrap_or(message);
-        let message = message.strip_prefix(b"error: ").unwrap_or(message);
-        if let Some(rest) = message.strip_prefix(b"Accepted ") {
-            let (user, address) = accepted(rest)?;
-            return Some(Attempt { has_failed: false, user, address });
-        }
-        let (user, address) = failed(message)?;
-        Some(Attempt { has_failed: true, user, address })
-    }
-}
-
-/// `METHOD for USER from ADDRESS port N ssh2…`.
-fn accepted(rest: &[u8]) -> Option<(&[u8], &[u8])> {
-    let rest = after_method(rest)?;
-    let end = memmem::find(rest, FROM)?;
-    let (address, _) = port_of(&rest[end + FROM.len()..])?;
-    Some((&rest[..end], address))
-}
-
-const FROM: &[u8] = b" from ";
-
-/// What stands behind `METHOD for `.
-fn after_method(text: &[u8]) -> Option<&[u8]> {
-    let end = memchr(b' ', text).filter(|end| *end > 0)?;
-    text[end..].strip_prefix(b" for ")
-}
-
-/// The user and the address of any of sshd's messages about an attempt that failed.
-fn failed(message: &[u8]) -> Option<(&[u8], &[u8])> {
-    let named = |rest: &'static [u8]| message.strip_prefix(rest);
-    let attempt = named(b"Failed ").and_then(after_method);
-    if let Some(rest) = attempt.or_else(|| named(b"maximum authentication attempts exceeded for ")) {
-        return last_from(rest.strip_prefix(b"invalid user ").unwrap_or(rest), |rest| {
-            let (address, rest) = port_of(rest)?;
-            let rest = rest.strip_prefix(b" ssh2")?;
-            (rest.is_empty() || rest.starts_with(b": ")).then_some(address)
-        });
-    }
-    if let Some(rest) = named(b"Invalid user ").or_else(|| named(b"Illegal user ")) {
-        return last_from(rest, |rest| match port_of(rest) {
-            Some((address, b"")) => Some(address),
-            Some(_) => None,
-            None => Some(rest).filter(|rest| !rest.contains(&b' ')),
-        });
-    }
-    if let Some(rest) = named(b"User ") {
-        return last_from(rest, |rest| {
-            let (address, rest) = rest.split_at(memchr(b' ', rest)?);
-            rest.starts_with(b" not allowed because ").then_some(address)
-        });
-    }
-    [&b"Connection closed by "[..], b"Connection reset by ", b"Disconnected from "]
-        .into_iter()
-        .find_map(|start| message.strip_prefix(start))
-        .and_then(|rest| {
-            rest.strip_prefix(b"authenticating user ").or_else(|| rest.strip_prefix(b"invalid user "))
-        })
-        .and_then(user_and_address)
-}
-
-/// The user before the last ` from ` behind which `address_of` finds an address.
-fn last_from<'a>(
-    text: &'a [u8],
-    address_of: impl Fn(&'a [u8]) -> Option<&'a [u8]>,
-) -> Option<(&'a [u8], &'a [u8])> {
-    let mut end = text.len();
-    loop {
-        let at = memmem::rfind(&text[..end], FROM)?;
-        if let Some(address) = address_of(&text[at + FROM.len()..]) {
-            return Some((&text[..at], address));
-        }
-        // Two may share a space.
-        end = at + FROM.len() - 1;
-    }
-}
-
-/// The address of `ADDRESS port N…` and what follows the number.
-fn port_of(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (address, rest) = text.split_at(memchr(b' ', text)?);
-    let rest = rest.strip_prefix(b" port ")?;
-    let num_digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    (num_digits > 0 && !address.is_empty()).then(|| (address, &rest[num_digits..]))
-}
-
-/// `USER ADDRESS port N`, where the user may have spaces.
-fn user_and_address(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let port = memmem::rfind(text, b" port ")?;
-    let digits = &text[port + b" port ".len()..];
-    let space = text[..port].iter().rposition(|byte| *byte == b' ')?;
-    let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-    is_number.then(|| (&text[..space], &text[space + 1..port]))
 }

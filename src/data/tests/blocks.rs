@@ -7,6 +7,7 @@ use std::sync::mpsc;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::super::row::RowRules;
 use super::chunk::EventColumns;
 use super::columns::Columns;
 use super::intake::EventSink;
@@ -16,6 +17,8 @@ use super::*;
 use crate::data::blocks::{BLOCK, MAX_ODD_ROWS, Parsed};
 use crate::event::Event;
 
+const IPV4: RowRules = RowRules { families: AddressFamilies::Ipv4, keeps_nobody: false };
+
 #[derive(Default)]
 struct Collected(Vec<TimedEvent>);
 
@@ -24,7 +27,11 @@ impl EventSink for Collected {
         assert_eq!(events.entity.len(), events.address.len());
         assert!(events.time.is_none_or(|time| time.len() == events.len()));
         let time = |index| events.time.map(|times| times[index]);
-        self.0.extend(events.events().enumerate().map(|(i, event)| TimedEvent { event, time: time(i) }));
+        self.0.extend(events.events().enumerate().map(|(i, event)| TimedEvent {
+            event,
+            time: time(i),
+            unit: None,
+        }));
         Ok(())
     }
 }
@@ -300,7 +307,7 @@ fn rows_of_both_families_with_times_are_parsed_in_their_block() {
     };
     let outcome = in_blocks(stream_of(&text), &options, 4096);
     assert_eq!(outcome, row_by_row(stream_of(&text), &options));
-    for (i, TimedEvent { event, time }) in (0..3000).zip(&outcome.events) {
+    for (i, TimedEvent { event, time, .. }) in (0..3000).zip(&outcome.events) {
         assert_eq!(*time, Some(i));
         let ipv6 = Address::from_bits(0x2001_0DB8_0000_0000 | u64::from(i));
         assert_eq!(event.address, if i % 3 == 0 { Address::from_ipv4(0x0102_0304) } else { ipv6 });
@@ -327,10 +334,10 @@ fn lines_of_every_ending_and_every_column_are_parsed_in_their_block() {
         let outcome = in_blocks(stream_of(&line.repeat(1000)), &options, 300);
         let event =
             Event { entity: outcome.events[0].event.entity, address: Address::from_ipv4(0x0102_0304) };
-        assert_eq!(outcome.events, vec![TimedEvent { event, time: None }; 1000]);
+        assert_eq!(outcome.events, vec![TimedEvent { event, time: None, unit: None }; 1000]);
         let columns = csv_rows_columns(&options);
         let mut parsed = Parsed::default();
-        csv_blocks::parse(line.repeat(1000).as_bytes(), false, &columns, AddressFamilies::Ipv4, &mut parsed);
+        csv_blocks::parse(line.repeat(1000).as_bytes(), false, &columns, (IPV4, None), &mut parsed);
         assert_eq!(parsed.num_bytes, 1000 * line.len(), "{line:?}");
         assert_eq!(parsed.num_lines, 1000 * line.matches('\n').count() as u64, "{line:?}");
         assert_eq!(parsed.events().count(), 1000, "{line:?}");
@@ -346,13 +353,7 @@ fn csv_rows_columns(options: &ReadOptions) -> Columns<usize> {
 fn a_block_of_bad_rows_is_given_up_before_it_takes_more_memory_than_its_text() {
     let text = "a,1.2.3.4\n".to_string() + &"x\n".repeat(3 * MAX_ODD_ROWS);
     let mut parsed = Parsed::default();
-    csv_blocks::parse(
-        text.as_bytes(),
-        true,
-        &csv_rows_columns(&skip(1.0)),
-        AddressFamilies::Ipv4,
-        &mut parsed,
-    );
+    csv_blocks::parse(text.as_bytes(), true, &csv_rows_columns(&skip(1.0)), (IPV4, None), &mut parsed);
     assert_eq!(parsed.num_bytes, 10 + 2 * MAX_ODD_ROWS);
     let options = skip(1.0);
     let outcome = in_blocks(stream_of(&text), &options, BLOCK);

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn csv_is_read_as_it_is_written_everywhere() {
-    let cases: [(&str, &[u8], &[&str]); 21] = [
+    let cases: [(&str, &[u8], &[&str]); 20] = [
         ("plain", b"a,1.2.3.4\nb,5.6.7.8\n", &["a 1.2.3.4", "b 5.6.7.8"]),
         ("a space after the comma", b"a, 1.2.3.4\nb,  5.6.7.8\n", &["a 1.2.3.4", "b 5.6.7.8"]),
         ("a quote behind a space", b"a, \"1.2.3.4\"\n", &["a 1.2.3.4"]),
@@ -13,7 +13,6 @@ fn csv_is_read_as_it_is_written_everywhere() {
         ("quotes", b"\"a,b\",\"1.2.3.4\"\n", &["a,b 1.2.3.4"]),
         ("doubled quotes", b"\"a\"\"b\",1.2.3.4\n", &["a\\\"b 1.2.3.4"]),
         ("a quote inside a field", b"a\"b,1.2.3.4\n", &["a\\\"b 1.2.3.4"]),
-        ("text behind a quote", b"\"a\"b,1.2.3.4\n", &["ab 1.2.3.4"]),
         ("a newline in quotes", b"\"a\nb\",1.2.3.4\nc,1.2.3.4", &["a\\nb 1.2.3.4", "c 1.2.3.4"]),
         ("CRLF", b"a,1.2.3.4\r\nb,5.6.7.8\r\n", &["a 1.2.3.4", "b 5.6.7.8"]),
         ("CRLF behind a quote", b"a,\"1.2.3.4\"\r\nb,5.6.7.8\r\n", &["a 1.2.3.4", "b 5.6.7.8"]),
@@ -189,4 +188,100 @@ fn an_endless_line_does_not_fill_the_memory() {
     let options = skip(1.0);
     let mut intake = Intake::new(&[], &options, Sink::Rows(&mut ignore)).unwrap();
     assert!(csv_rows::read(stream, &options, &mut intake).is_err());
+}
+
+#[test]
+fn text_behind_a_closing_quote_is_a_bad_row_and_an_escape_reads_it() {
+    let spark = b"x,1.2.3.4\n\"o\\\"neil\",1.2.3.4\n\"corp\\\\jorge\",1.2.3.4\n\"a \\\"b\\\", c\",1.2.3.4\n";
+    let (text, code) = error_of(spark, &ReadOptions::default());
+    assert!(text.starts_with("input:2: quote escaped by a backslash: "), "{text}");
+    assert!(text.contains("csv_escape '\\'"), "{text}");
+    assert_eq!(code, 3);
+    let escaped = ReadOptions { csv_escape: Some(b'\\'), ..ReadOptions::default() };
+    let rows = read_bytes(spark, &escaped).unwrap().0;
+    assert_eq!(rows, ["x 1.2.3.4", "o\\\"neil 1.2.3.4", "corp\\\\jorge 1.2.3.4", "a \\\"b\\\", c 1.2.3.4"]);
+    let (text, _) = error_of("x,1.2.3.4\n\"a\"b,1.2.3.4\n", &ReadOptions::default());
+    assert!(text.starts_with("input:2: text behind a closing quote"), "{text}");
+    // Doubled quotes are quotes with an escape, too.
+    assert_eq!(read_bytes("\"a\"\"b\",1.2.3.4\n", &escaped).unwrap().0, ["a\\\"b 1.2.3.4"]);
+}
+
+#[test]
+fn names_that_stand_for_nobody_are_no_entities() {
+    for name in ["-", "\\N", "NULL", "nan", "None"] {
+        let bytes = format!("x,1.2.3.4\n{name},1.2.3.4\n");
+        let (text, _) = error_of(&bytes, &ReadOptions::default());
+        assert!(text.starts_with("input:2: a name that stands for nobody"), "{text}");
+        let kept = ReadOptions { keep_nobody: true, ..ReadOptions::default() };
+        assert_eq!(read_bytes(&bytes, &kept).unwrap().0.len(), 2);
+    }
+}
+
+#[test]
+fn times_are_in_one_unit_of_any() {
+    let timed = ReadOptions { time_column: Some("3".into()), ..ReadOptions::default() };
+    let seconds_of = |text: &str| {
+        let folder = Folder::new();
+        let mut seconds = Vec::new();
+        read_rows(&[folder.write("input", text)], &timed, &mut |row, _| {
+            seconds.push(row.seconds.unwrap());
+            Ok(())
+        })
+        .unwrap();
+        seconds
+    };
+    for unit in
+        ["1741082400", "1741082400000", "1741082400000000", "1741082400000000000", "2025-03-04T10:00:00Z"]
+    {
+        assert_eq!(
+            seconds_of(&format!("a,1.2.3.4,{unit}\nb,1.2.3.4,{unit}\n")),
+            [1_741_082_400; 2],
+            "{unit}"
+        );
+    }
+    let mixed = "a,1.2.3.4,1741082400\nb,1.2.3.4,1741082400000\n";
+    let (text, code) = error_of(mixed, &timed);
+    assert!(text.starts_with("input:2: the times mix units: milliseconds here, seconds before"), "{text}");
+    assert_eq!(code, 3);
+    // In blocks, too.
+    let folder = Folder::new();
+    let many = "a,1.2.3.4,1741082400\n".repeat(100_000) + "b,1.2.3.4,1741082400000\n";
+    let error = load_events(&[folder.write("input", many)], &timed).unwrap_err();
+    assert!(error.to_string().contains("input:100001: the times mix units"), "{error}");
+    for text in ["99999999999", "4294967296", "-1", "1960-01-01T00:00:00Z"] {
+        let (text, _) = error_of(format!("a,1.2.3.4,{text}\n"), &timed);
+        assert!(text.starts_with("input:1: time before 1970 or after 2106"), "{text}");
+    }
+}
+
+#[test]
+fn what_programs_write_before_and_between_rows_is_no_row() {
+    let named = columns(Some("user"), Some("ip"), None);
+    for text in [
+        "#TYPE System.Management.Automation.PSCustomObject\n\"user\",\"ip\"\n\"a\",\"1.2.3.4\"\n",
+        "sep=,\nuser,ip\na,1.2.3.4\n",
+        "user,ip\na,1.2.3.4\nuser,ip\n",
+        "User,IP\na,1.2.3.4\n",
+    ] {
+        assert_eq!(read_bytes(text, &named).unwrap().0, ["a 1.2.3.4"], "{text}");
+    }
+    let notes = read_bytes("User, IP \na,1.2.3.4\n", &named).unwrap().1.notes;
+    assert_eq!(notes, ["column `User` is read for `user`", "column `IP ` is read for `ip`"]);
+    let (text, _) = error_of("sep=;\nuser;ip\na;1.2.3.4\n", &named);
+    assert!(text.contains("here is a semicolon instead of the comma"), "{text}");
+    let (text, _) = error_of(",entity,ip\n0,a,1.2.3.4\n", &ReadOptions::default());
+    assert!(text.contains("entity_column entity ip_column ip; the first column is an index"), "{text}");
+    let (text, _) = error_of("0,a,1.2.3.4\n1,b,1.2.3.4\n", &ReadOptions::default());
+    assert!(text.contains("say which they are: entity_column 2 ip_column 3"), "{text}");
+    let (text, _) = error_of("time,user,src\n9,a,1.2.3.4\n", &ReadOptions::default());
+    assert!(text.contains("entity_column"), "{text}");
+    let notes = read_bytes("1001.0,1.2.3.4\n", &ReadOptions::default()).unwrap().1.notes;
+    assert!(notes[0].contains("the entity `1001.0` is another than `1001`"), "{notes:?}");
+    for (label, is_attack) in
+        [("True", true), ("FALSE", false), ("t", true), ("F", false), ("1.0", true), ("0.0", false)]
+    {
+        let labelled = ReadOptions { labels: true, ..ReadOptions::default() };
+        let rows = read_bytes(format!("a,1.2.3.4,{label}\n"), &labelled).unwrap().0;
+        assert_eq!(rows, [format!("a 1.2.3.4 {is_attack}")]);
+    }
 }

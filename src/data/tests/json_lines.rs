@@ -52,7 +52,7 @@ fn a_bad_line_is_refused_with_its_reason() {
         (b"x", "not a JSON object"),
         (b"[]x", "not a JSON object"),
         (b"{\"entity\":\"a\"", "not a JSON object"),
-        (b"{\"entity\":\"\xFF\",\"ip\":\"1.2.3.4\"}", "not a JSON object"),
+        (b"{\"entity\":\"\xFF\",\"ip\":\"1.2.3.4\"}", "text that is not UTF-8"),
         (b"{\"entity\":\"a\"}", "missing key"),
         (b"{\"features\":[\"a\"]}", "missing key"),
         (b"{\"entity\":null,\"ip\":\"1.2.3.4\"}", "missing value"),
@@ -76,4 +76,21 @@ fn a_long_line_is_refused() {
     let text = format!("{{\"entity\":\"{}\",\"ip\":\"1.2.3.4\"}}", "x".repeat(70_000));
     let (error, _) = error_of(text, &skip(1.0));
     assert!(error.starts_with("input:1: the line has 64 KiB or more"), "{error}");
+}
+
+#[test]
+fn keys_are_paths_and_other_fields_need_not_be_text() {
+    let nested = columns(Some("user.name"), Some("source.ip"), None);
+    let row = r#"{"user":{"name":"ann"},"source":{"ip":"1.2.3.4"}}"#;
+    assert_eq!(read_bytes(row, &nested).unwrap().0, ["ann 1.2.3.4"]);
+    assert_eq!(rows_of(b"{\"entity\":\"a\",\"ip\":\"1.2.3.4\",\"x\":\"\xFF\"}"), ["a 1.2.3.4"]);
+    let (text, _) = error_of(b"{\"entity\":\"a\xFF\",\"ip\":\"1.2.3.4\"}", &ReadOptions::default());
+    assert!(text.starts_with("input:1: text that is not UTF-8"), "{text}");
+    let (text, _) = error_of(r#"{"entity":1001.0,"ip":"1.2.3.4"}"#, &ReadOptions::default());
+    assert!(
+        text.starts_with("input:1: floating-point number for an entity") && text.contains("Int64"),
+        "{text}"
+    );
+    let (rows, report) = read_bytes(r#"{"Entity":"a","IP":"1.2.3.4"}"#, &ReadOptions::default()).unwrap();
+    assert_eq!((rows.len(), report.notes.len()), (1, 2));
 }

@@ -33,7 +33,7 @@ fn entities_and_addresses_may_have_any_fitting_type() {
         ("binary", Arc::new(BinaryArray::from(vec![&b"7"[..], b"8"]))),
         ("large binary", Arc::new(LargeBinaryArray::from(vec![&b"7"[..], b"8"]))),
         ("binary view", Arc::new(BinaryViewArray::from(vec![&b"7"[..], b"8"]))),
-        ("fixed size binary", Arc::new(FixedSizeBinaryArray::try_from_iter([b"7", b"8"].iter()).unwrap())),
+        ("decimal", Arc::new(Decimal128Array::from(vec![7, 8]).with_precision_and_scale(20, 0).unwrap())),
         ("int64", Arc::new(Int64Array::from(vec![7, 8]))),
         ("uint8", Arc::new(UInt8Array::from(vec![7, 8]))),
         ("uint64", Arc::new(UInt64Array::from(vec![7, 8]))),
@@ -154,5 +154,112 @@ fn a_truncated_file_is_an_error() {
         let (error, code) = error_of(&bytes[..len], &ReadOptions::default());
         assert!(error.starts_with("input: not a whole Parquet file"), "{error}");
         assert_eq!(code, 3);
+    }
+}
+
+/// A file of one column `entity` of 16 bytes, with or without the logical type UUID, beside `ip`.
+fn with_16_bytes(logical_type: &str) -> Vec<u8> {
+    use ::parquet::data_type::{ByteArray, ByteArrayType, FixedLenByteArrayType};
+    use ::parquet::file::writer::SerializedFileWriter;
+    use ::parquet::schema::parser::parse_message_type;
+    let schema = format!(
+        "message m {{ required fixed_len_byte_array(16) entity {logical_type}; required binary ip (UTF8); }}"
+    );
+    let schema = Arc::new(parse_message_type(&schema).unwrap());
+    let mut writer = SerializedFileWriter::new(Vec::new(), schema, Default::default()).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let uuid: Vec<u8> = (0x70..0x80).collect();
+    let mut column = group.next_column().unwrap().unwrap();
+    column.typed::<FixedLenByteArrayType>().write_batch(&[ByteArray::from(uuid).into()], None, None).unwrap();
+    column.close().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    column.typed::<ByteArrayType>().write_batch(&[ByteArray::from("1.2.3.4")], None, None).unwrap();
+    column.close().unwrap();
+    group.close().unwrap();
+    writer.into_inner().unwrap()
+}
+
+#[test]
+fn the_logical_type_decides_what_bytes_are() {
+    assert_eq!(rows_of(with_16_bytes("(UUID)")), ["70717273-7475-7677-7879-7a7b7c7d7e7f 1.2.3.4"]);
+    let (text, code) = error_of(with_16_bytes(""), &ReadOptions::default());
+    assert!(text.starts_with("input: column `entity` is 16 bytes without a type"), "{text}");
+    assert_eq!(code, 3);
+    let fraction = Decimal128Array::from(vec![75, 80]).with_precision_and_scale(20, 1).unwrap();
+    for entity in [Arc::new(fraction) as ArrayRef, Arc::new(Float64Array::from(vec![1001.0, 2002.0]))] {
+        let (text, _) = error_of(write(vec![("entity", entity), ("ip", ips())]), &ReadOptions::default());
+        assert!(text.contains("column `entity` is") && text.contains("cast it to Int64 or text"), "{text}");
+    }
+}
+
+fn seconds_in(bytes: Vec<u8>) -> Vec<i64> {
+    let folder = Folder::new();
+    let options = ReadOptions { time_column: Some("time".into()), ..ReadOptions::default() };
+    let mut seconds = Vec::new();
+    read_rows(&[folder.write("input", bytes)], &options, &mut |row, _| {
+        seconds.push(row.seconds.unwrap());
+        Ok(())
+    })
+    .unwrap();
+    seconds
+}
+
+#[test]
+fn times_are_timestamps_in_any_unit_and_numbers() {
+    let first = 1_741_082_400;
+    let times: [ArrayRef; 6] = [
+        Arc::new(TimestampSecondArray::from(vec![first, first + 1])),
+        Arc::new(
+            TimestampMillisecondArray::from(vec![first * 1000 + 999, (first + 1) * 1000])
+                .with_timezone("UTC"),
+        ),
+        Arc::new(TimestampMicrosecondArray::from(vec![first * 1_000_000, (first + 1) * 1_000_000])),
+        Arc::new(TimestampNanosecondArray::from(vec![first * 1_000_000_000, (first + 1) * 1_000_000_000])),
+        Arc::new(Int64Array::from(vec![first * 1000, (first + 1) * 1000])),
+        Arc::new(Float64Array::from(vec![first as f64 + 0.5, (first + 1) as f64])),
+    ];
+    for time in times {
+        let what = time.data_type().to_string();
+        let bytes = write(vec![("entity", ips()), ("ip", ips()), ("time", time)]);
+        assert_eq!(seconds_in(bytes), [first, first + 1], "{what}");
+    }
+}
+
+#[test]
+fn nested_columns_are_read_by_their_paths() {
+    let name: ArrayRef = Arc::new(StringArray::from(vec![Some("ann"), Some("bob")]));
+    let field = |name: &str, array: &ArrayRef| {
+        Arc::new(arrow_schema::Field::new(name, array.data_type().clone(), true))
+    };
+    let user: ArrayRef = Arc::new(StructArray::from(vec![(field("name", &name), name)]));
+    let actor: ArrayRef = Arc::new(StructArray::from(vec![(field("user", &user), user)]));
+    let bytes = write(vec![("actor", actor), ("ip", ips())]);
+    let rows = read_bytes(&bytes, &columns(Some("actor.user.name"), None, None)).unwrap().0;
+    assert_eq!(rows, ["ann 1.2.3.4", "bob 5.6.7.8"]);
+    let error = read_bytes(&bytes, &columns(Some("user"), None, None)).unwrap_err();
+    assert!(error.help().unwrap().contains("`actor.user.name`"), "{error}");
+}
+
+#[test]
+fn the_names_of_folders_are_columns_of_a_partitioned_table() {
+    let folder = Folder::new();
+    std::fs::create_dir_all(folder.path("t/entity=a%20b/day=1")).unwrap();
+    let file = folder.write("t/entity=a%20b/day=1/part.parquet", write(vec![("ip", ips())]));
+    assert_eq!(read_inputs(&[file], &ReadOptions::default()).unwrap().0, ["a b 1.2.3.4", "a b 5.6.7.8"]);
+}
+
+#[test]
+fn arrow_files_of_strings_are_rows() {
+    let batch = RecordBatch::try_from_iter(vec![("entity", ips()), ("ip", ips())]).unwrap();
+    let lz4 = arrow_ipc::writer::IpcWriteOptions::default()
+        .try_with_compression(Some(arrow_ipc::CompressionType::LZ4_FRAME))
+        .unwrap();
+    for options in [arrow_ipc::writer::IpcWriteOptions::default(), lz4] {
+        let mut writer =
+            arrow_ipc::writer::FileWriter::try_new_with_options(Vec::new(), &batch.schema(), options)
+                .unwrap();
+        writer.write(&batch).unwrap();
+        let bytes = writer.into_inner().unwrap();
+        assert_eq!(rows_of(bytes), ["1.2.3.4 1.2.3.4", "5.6.7.8 5.6.7.8"]);
     }
 }

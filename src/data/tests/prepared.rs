@@ -86,8 +86,12 @@ fn a_prepared_file_is_read_without_copying() {
     write_prepared(&[text], &ReadOptions::default(), &output).unwrap();
     let stream = Stream::open(&Input::File(output.clone())).unwrap();
     let bytes = stream.into_bytes().unwrap();
-    let chunks =
-        super::super::prepared_file::read_chunks(Stream::open(&Input::File(output)).unwrap()).unwrap();
+    let chunks = super::super::prepared_file::read_chunks(
+        "x",
+        Stream::open(&Input::File(output)).unwrap().into_bytes().unwrap(),
+        true,
+    )
+    .unwrap();
     // A buffer that borrows from the mapping is as large as the file less what stands before it.
     assert!(chunks[0].entity.inner().capacity() >= bytes.len());
 }

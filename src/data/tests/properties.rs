@@ -39,7 +39,7 @@ pub(super) fn in_pieces_that_may_break_off(bytes: Vec<u8>, sizes: Vec<usize>, br
 }
 
 fn records_here(bytes: Vec<u8>, sizes: Vec<usize>) -> Vec<Vec<Vec<u8>>> {
-    let mut records = CsvRecords::new(Text::new(in_pieces(bytes, sizes)).unwrap());
+    let mut records = CsvRecords::new(Text::new(in_pieces(bytes, sizes)).unwrap(), None);
     let mut all = Vec::new();
     while let Some(record) = records.next().unwrap() {
         all.push(record.fields().map(<[u8]>::to_vec).collect());
@@ -84,7 +84,12 @@ fn quoted(entity: &[u8], ip: IpAddr) -> Vec<u8> {
 }
 
 fn csv_of_both_families() -> ReadOptions {
-    ReadOptions { format: Some(Format::Csv), addresses: AddressFamilies::Both, ..ReadOptions::default() }
+    ReadOptions {
+        format: Some(Format::Csv),
+        addresses: AddressFamilies::Both,
+        keep_nobody: true,
+        ..ReadOptions::default()
+    }
 }
 
 fn load(folder: &Folder, bytes: &[u8], format: Option<Format>) -> Result<Vec<Event>> {

@@ -3,6 +3,7 @@ mod cloudtrail;
 mod follow;
 mod json;
 mod properties;
+mod sources;
 mod sshd;
 
 use super::formats::parser_of;
@@ -12,8 +13,11 @@ use crate::{Error, Result};
 
 /// What the parser makes of one record: `entity ip seconds times`, or why nothing.
 fn parsed(options: &ImportOptions, record: &str) -> std::result::Result<String, &'static str> {
-    let parser = parser_of(options).unwrap();
-    let login = parser.parse(record.as_bytes(), NEWEST).and_then(Login::checked).map_err(Skip::name)?;
+    let mut parser = parser_of(options).unwrap();
+    // What the records are depends on their beginning.
+    parser.records(record.as_bytes());
+    let login = parser.parse(record.as_bytes(), NEWEST);
+    let login = login.and_then(|login| login.checked(false)).map_err(Skip::name)?;
     let ip = login.address;
     let seconds = login.seconds.map_or("-".into(), |seconds| seconds.to_string());
     let times = if login.num_times == 1 { String::new() } else { format!(" {}", login.num_times) };
@@ -73,6 +77,10 @@ fn options_that_a_format_does_not_have_are_refused() {
     refused(options(LogFormat::Sshd, &["user", "host"]), "entity");
     refused(options(LogFormat::Json, &[""]), "entity");
     refused(ImportOptions { ip: Some("ip".into()), ..options(LogFormat::Sshd, &[]) }, "ip");
+    refused(ImportOptions { ip: Some("x".into()), ..options(LogFormat::Apache, &[]) }, "ip");
+    let filters = vec!["x=y".parse().unwrap()];
+    refused(ImportOptions { filters, ..options(LogFormat::Apache, &[]) }, "where");
+    refused(options(LogFormat::Json, &["value.0.user"]), "entity");
     refused(ImportOptions { time: Some("t".into()), ..options(LogFormat::CloudTrail, &[]) }, "time");
     refused(ImportOptions { year: Some(2024), ..options(LogFormat::Apache, &[]) }, "year");
     refused(ImportOptions { year: Some(0), ..options(LogFormat::Sshd, &[]) }, "year");

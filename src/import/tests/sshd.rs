@@ -134,3 +134,145 @@ fn a_server_is_an_entity_too() {
     assert_parsed(&failed("user@host"), &[(&nobody, Err(Skip::NoEntity))]);
     assert_parsed(&failed("host"), &[(&nobody, Ok("web-1 1.2.3.4 1711544816"))]);
 }
+
+#[test]
+fn every_form_of_a_line_is_read() {
+    let message = "Accepted publickey for ann from 1.2.3.4 port 22 ssh2: RSA SHA256:x";
+    let json = r#"{"__REALTIME_TIMESTAMP":"1717199999500000","_HOSTNAME":"h","SYSLOG_IDENTIFIER":"sshd","_PID":"7","MESSAGE":"%"}"#;
+    let bytes = message.bytes().map(|byte| byte.to_string()).collect::<Vec<_>>().join(",");
+    let user = options(LogFormat::Sshd, &[]);
+    for (line, seconds) in [
+        ("May 31 23:59:59 h auth.info sshd[311]: %", "1717199999"),
+        ("May 31 23:59:59 h sshd[311]: [ID 800047 auth.info] %", "1717199999"),
+        ("May 31 23:59:59.114523 h sshd-session[1203]: %", "1717199999"),
+        ("<86>May 31 23:59:59 h sshd[1203]: %", "1717199999"),
+        ("<86>1 2024-05-31T23:59:59.114523+00:00 h sshd 1203 - - %", "1717199999"),
+        (r#"<86>1 2024-05-31T23:59:59Z h sshd-session 1203 ID [a@1 b="]\""][c] %"#, "1717199999"),
+        ("<86>1 2024-05-31T23:59:59Z h sshd - - - \u{FEFF}%", "1717199999"),
+        ("Fri 2024-05-31 23:59:59 UTC h sshd-session[1203]: %", "1717199999"),
+        ("Fri 2024-05-31 23:59:59 UTC h ssh.service[1203]: %", "1717199999"),
+        ("1717199999.114523 h sshd-session[1203]: %", "1717199999"),
+        ("May 31 23:59:59 homehub app_0d1e2f_ssh[578]: %", "1717199999"),
+        ("May 31 23:59:59 sshd[578]: %", "1717199999"),
+        ("2024-05-31 23:59:59.114523789  %", "1717199999"),
+        ("2024-05-31T23:59:59.114523789Z stdout F %", "1717199999"),
+        ("2024-05-31T23:59:59.114523789Z %", "1717199999"),
+        ("ssh-1  | 2024-05-31T23:59:59Z %", "1717199999"),
+        ("@40000000665a652400000000 %", "1717199999"),
+        ("%", "-"),
+        (json, "1717199999"),
+        (r#"{"log":"%\n","stream":"stderr","time":"2024-05-31T23:59:59.5Z"}"#, "1717199999"),
+    ] {
+        let expected = format!("ann 1.2.3.4 {seconds}");
+        assert_parsed(
+            &user,
+            &[(&line.replace('%', message), Ok(&expected))],
+        );
+    }
+    let array = json.replace("\"%\"", &format!("[{bytes}]"));
+    assert_parsed(&user, &[(&array, Ok("ann 1.2.3.4 1717199999"))]);
+    let export = format!(
+        "__CURSOR=x\n__REALTIME_TIMESTAMP=1717199999500000\nSYSLOG_IDENTIFIER=sshd\nMESSAGE={message}"
+    );
+    assert_parsed(&user, &[(&export, Ok("ann 1.2.3.4 1717199999"))]);
+    assert_parsed(
+        &user,
+        &[(&format!("Fri 2024-05-31 23:59:59 CEST h sshd[1]: {message}"), Err(Skip::BadTime))],
+    );
+    let other = format!("May 31 23:59:59 h gateway[1]: {message}");
+    assert_parsed(&user, &[(&other, Err(Skip::OtherProgram))]);
+    let gateway = ImportOptions { programs: vec!["gateway".into()], ..user };
+    assert_parsed(&gateway, &[(&other, Ok("ann 1.2.3.4 1717199999"))]);
+}
+
+#[test]
+fn certificates_and_keys_are_entities() {
+    let line = syslog(
+        "Accepted publickey for deploy from 1.2.3.4 port 5 ssh2: ED25519-CERT SHA256:A ID ann (x)@corp (serial 88) CA ED25519 SHA256:B",
+    );
+    let key = |field: &str| options(LogFormat::Sshd, &[field]);
+    assert_parsed(&key("key_id"), &[(&line, Ok("ann (x)@corp 1.2.3.4 1711544816"))]);
+    assert_parsed(&key("fingerprint"), &[(&line, Ok("SHA256:A 1.2.3.4 1711544816"))]);
+    let plain = syslog("Accepted publickey for deploy from 1.2.3.4 port 5 ssh2: RSA SHA256:C");
+    assert_parsed(&key("key_id"), &[(&plain, Err(Skip::NoEntity))]);
+    assert_parsed(&key("fingerprint"), &[(&plain, Ok("SHA256:C 1.2.3.4 1711544816"))]);
+}
+
+/// The entities of lines that one input has, of all outcomes.
+fn entities_of(lines: &[&str]) -> Vec<String> {
+    let mut kept = Kept::default();
+    let all = ImportOptions { outcomes: Some(Outcomes::All), ..options(LogFormat::Sshd, &[]) };
+    let mut importer = Importer::new(&all, &mut kept).unwrap();
+    importer.newest = NEWEST;
+    for line in lines {
+        importer.feed(format!("{}\n", syslog(line)).as_bytes()).unwrap();
+    }
+    importer.end_input(true).unwrap();
+    kept.0.iter().map(|row| row.rsplitn(3, ',').last().unwrap().to_string()).collect()
+}
+
+#[test]
+fn an_attempt_is_one_event_however_its_lines_spell_the_name() {
+    // A name of two umlauts and a backslash, as three versions write it.
+    let lines = [
+        r"Invalid user \303\244\\x from 1.2.3.4 port 22",
+        r"pam_unix(sshd:auth): authentication failure; logname= uid=0 euid=0 tty=ssh ruser= rhost=1.2.3.4 ",
+        r"Failed password for invalid user \303\244\\x from 1.2.3.4 port 22 ssh2",
+        r"Connection closed by invalid user \\303\\244\\\\x 1.2.3.4 port 22 [preauth]",
+    ];
+    for first in [0, 2, 3] {
+        assert_eq!(entities_of(&lines[first..]), ["\"ä\\x\""], "from line {first}");
+    }
+    let long = "a".repeat(130);
+    let cut = &long[..100];
+    for line in [
+        format!("Invalid user {cut} from 1.2.3.4 port 22"),
+        format!(
+            "Disconnecting invalid user {long} 1.2.3.4 port 22: Too many authentication failures [preauth]"
+        ),
+    ] {
+        assert_eq!(entities_of(&[&line]), [cut]);
+    }
+    let several = [
+        "Failed password for ann from 1.2.3.4 port 22 ssh2",
+        "Failed password for ann from 1.2.3.4 port 22 ssh2",
+        "Accepted password for ann from 1.2.3.4 port 22 ssh2",
+        "Failed password for bob from 1.2.3.4 port 23 ssh2",
+        "error: maximum authentication attempts exceeded for bob from 1.2.3.4 port 23 ssh2 [preauth]",
+        "Disconnecting authenticating user bob 1.2.3.4 port 23: Too many authentication failures [preauth]",
+    ];
+    // One process writes all of these lines, and its number does not make two connections one that have ended.
+    assert_eq!(entities_of(&several[..3]), ["ann", "ann"]);
+    assert_eq!(entities_of(&several[3..]), ["bob"]);
+}
+
+#[test]
+fn what_ends_a_connection_tells_of_its_user() {
+    let failed = ImportOptions { outcomes: Some(Outcomes::Failed), ..options(LogFormat::Sshd, &[]) };
+    for (message, user) in [
+        (
+            "Disconnecting invalid user ghost 1.2.3.4 port 5: Too many authentication failures [preauth]",
+            "ghost",
+        ),
+        (
+            "Disconnecting authenticating user ann 1.2.3.4 port 5: Change of username or service not allowed: (ann,ssh-connection) -> (root 9.9.9.9 port 1: x,ssh-connection) [preauth]",
+            "ann",
+        ),
+        (
+            "pam_unix(sshd:auth): authentication failure; logname= uid=0 euid=0 tty=ssh ruser= rhost=1.2.3.4  user=root",
+            "root",
+        ),
+        ("error: PAM: Authentication failure for illegal user ann from 1.2.3.4", "ann"),
+    ] {
+        let expected = format!("{user} 1.2.3.4 1711544816");
+        assert_parsed(&failed, &[(&syslog(message), Ok(&expected))]);
+    }
+    let accepted = options(LogFormat::Sshd, &[]);
+    let odd = syslog("Accepted password for x from y from 1.2.3.4 port 4 ssh2");
+    assert_parsed(&accepted, &[(&odd, Ok("x from y 1.2.3.4 1711544816"))]);
+    // The identity of a certificate that was refused is the client's to choose, too.
+    let spoofed = syslog(
+        "Failed publickey for ann from 1.2.3.4 port 5 ssh2: RSA-CERT SHA256:x ID b from 9.9.9.9 port 1 ssh2: RSA SHA256:y (serial 5) CA RSA SHA256:z",
+    );
+    assert_parsed(&failed, &[(&spoofed, Ok("ann 1.2.3.4 1711544816"))]);
+}
