@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 use ipsight::event::{Address, hash_entity, parse_address};
 use ipsight::history::{
-    EventLog, FitOptions, Head, NUM_INPUTS, NegativeWeights, Query, SamplingOptions, Usage, fit_head,
-    input_names, log_ratios, prequential_usage,
+    EventLog, FitOptions, Head, NUM_INPUTS, NegativeWeights, Query, SamplingOptions, Usage,
+    add_prequential_owners, fit_head, input_names, log_ratios, prequential_usage,
 };
+use ipsight::networks::Networks;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -20,6 +21,9 @@ struct Options {
     /// Rows `entity,ip,time` in the order of their times: pairs of a file to fit on and a file to test on
     #[arg(required = true, num_args = 2.., value_name = "FILE")]
     files: Vec<PathBuf>,
+    /// Whose network an address is in, as `ipsight train --networks` takes it. Variants are then those without owners
+    #[arg(long, value_name = "FILE")]
+    networks: Option<PathBuf>,
     /// Heads of each variant
     #[arg(long, value_name = "N", default_value_t = 1)]
     seeds: u64,
@@ -37,6 +41,8 @@ enum Variant {
 /// Beginnings of the names of inputs.
 const OWN_COUNTS: &[&str] = &["own_events", "events", "distinct", "own_children"];
 const POPULARITY: &[&str] = &["event_share", "account_share", "other_"];
+const OWNERS: &[&str] = &["as_", "country_"];
+const COUNTRY: &[&str] = &["country_"];
 const RECENCY: &[&str] = &["age_", "events_since"];
 
 fn head(options: FitOptions) -> Variant {
@@ -85,6 +91,15 @@ fn variants() -> Vec<(&'static str, Variant)> {
     ]
 }
 
+fn variants_with_networks() -> Vec<(&'static str, Variant)> {
+    vec![
+        ("all parts", head(FitOptions::default())),
+        ("no country", without(COUNTRY)),
+        ("no AS and no country but in the closed form", without(OWNERS)),
+        ("no head: the closed form", Variant::ClosedForm),
+    ]
+}
+
 /// Events in columns.
 #[derive(Default)]
 struct Columns {
@@ -123,8 +138,19 @@ enum Attack {
     Uniform,
 }
 
-const ATTACKS: [(&str, Attack); 3] =
-    [("other_users", Attack::OtherUsers), ("neighbour", Attack::Neighbour), ("uniform", Attack::Uniform)];
+const ATTACKS: [Attack; 3] = [Attack::OtherUsers, Attack::Neighbour, Attack::Uniform];
+
+/// Areas under the ROC curve, and false positive rates at a share of `other_users` that is found.
+const NAMES: [&str; 8] = [
+    "other_users, all",
+    "other_users, seen",
+    "neighbour, seen",
+    "uniform, seen",
+    "FPR at .90, all",
+    "FPR at .99, all",
+    "FPR at .90, seen",
+    "FPR at .99, seen",
+];
 
 impl Attack {
     fn address(self, events: &Columns, first: usize, event: usize, rng: &mut ChaCha8Rng) -> Address {
@@ -157,7 +183,7 @@ struct Test {
 }
 
 impl Test {
-    fn read(training: &Path, test: &Path) -> Self {
+    fn read(training: &Path, test: &Path, networks: Option<&Networks>) -> Self {
         let mut events = Columns::default();
         events.read(training);
         let first = events.entities.len();
@@ -174,22 +200,25 @@ impl Test {
                 time: events.times[event],
             };
             let queries: Vec<Query> = tested.clone().map(query).collect();
-            prequential_usage(&events.log(first), &queries)
+            let mut usages = prequential_usage(&events.log(first), &queries);
+            if let Some(networks) = networks {
+                add_prequential_owners(networks, &events.log(first), &queries, &mut usages);
+            }
+            usages
         };
         let ordinary = usages(None);
-        let attacks = ATTACKS.map(|(_, attack)| usages(Some(attack)));
+        let attacks = ATTACKS.map(|attack| usages(Some(attack)));
         Self { training: events, num_training: first, ordinary, attacks }
     }
 
-    fn head(&self, options: &FitOptions, seed: u64) -> Head {
+    fn head(&self, networks: Option<&Networks>, options: &FitOptions, seed: u64) -> Head {
         let seeded = SamplingOptions { seed, ..options.sampling };
         let options = FitOptions { sampling: seeded, seed, ..*options };
-        fit_head(&self.training.log(self.num_training), &options).expect("events to fit on")
+        fit_head(&self.training.log(self.num_training), networks, &options).expect("events to fit on")
     }
 
-    /// Area under the ROC curve of each kind of attack on accounts that were seen, and of `other_users` on all; and the
-    /// number of events of accounts that were seen.
-    fn figures(&self, score: impl Fn(&[Usage]) -> Vec<f32>) -> ([f64; ATTACKS.len() + 1], f64) {
+    /// The figures of [`NAMES`], and the number of events of accounts that were seen.
+    fn figures(&self, score: impl Fn(&[Usage]) -> Vec<f32>) -> ([f64; NAMES.len()], f64) {
         let ordinary = score(&self.ordinary);
         let attacks = self.attacks.each_ref().map(|usages| score(usages));
         let seen = |scores: &[f32]| -> Vec<f32> {
@@ -197,10 +226,19 @@ impl Test {
             scored.filter(|(_, usage)| usage.num_events > 0).map(|(score, _)| *score).collect()
         };
         let of_seen = seen(&ordinary);
-        let mut figures = [auc(&ordinary, &attacks[0]); ATTACKS.len() + 1];
-        for (figure, scores) in figures[1..].iter_mut().zip(&attacks) {
-            *figure = auc(&of_seen, &seen(scores));
-        }
+        let attacks_on_seen = attacks.each_ref().map(|scores| seen(scores));
+        let [of_others, of_neighbours, of_uniform] =
+            attacks_on_seen.each_ref().map(|scores| auc(&of_seen, scores));
+        let figures = [
+            auc(&ordinary, &attacks[0]),
+            of_others,
+            of_neighbours,
+            of_uniform,
+            fpr(&ordinary, &attacks[0], 0.9),
+            fpr(&ordinary, &attacks[0], 0.99),
+            fpr(&of_seen, &attacks_on_seen[0], 0.9),
+            fpr(&of_seen, &attacks_on_seen[0], 0.99),
+        ];
         (figures, of_seen.len() as f64)
     }
 }
@@ -215,14 +253,28 @@ fn auc(ordinary: &[f32], attacks: &[f32]) -> f64 {
     sum / ordinary.len() as f64 / attacks.len() as f64
 }
 
+/// The share of ordinary events that score no higher than the threshold which finds this share of the attacks.
+fn fpr(ordinary: &[f32], attacks: &[f32], tpr: f64) -> f64 {
+    let mut attacks = attacks.to_vec();
+    attacks.sort_unstable_by(f32::total_cmp);
+    let place = (tpr * attacks.len() as f64).ceil() as usize;
+    let Some(threshold) = attacks.get(place.saturating_sub(1)) else { return f64::NAN };
+    ordinary.iter().filter(|score| *score <= threshold).count() as f64 / ordinary.len() as f64
+}
+
 /// The means over the tests, weighted by their events of accounts that were seen.
-fn mean_figures(tests: &[Test], variant: &Variant, seed: u64) -> [f64; ATTACKS.len() + 1] {
+fn mean_figures(
+    tests: &[Test],
+    networks: Option<&Networks>,
+    variant: &Variant,
+    seed: u64,
+) -> [f64; NAMES.len()] {
     let found: Vec<_> = tests
         .par_iter()
         .map(|test| match variant {
             Variant::ClosedForm => test.figures(closed_form),
             Variant::Head(options) => {
-                let head = test.head(options, seed);
+                let head = test.head(networks, options, seed);
                 test.figures(|usages| {
                     let mut scores = vec![0.0; usages.len()];
                     head.scores(usages, &mut scores);
@@ -240,19 +292,24 @@ fn closed_form(usages: &[Usage]) -> Vec<f32> {
 }
 
 fn main() {
-    const { assert!(NUM_INPUTS == 59, "a new input belongs to a part above") };
+    const { assert!(NUM_INPUTS == 73, "a new input belongs to a part above") };
     let options = Options::parse();
-    let tests: Vec<Test> = options.files.chunks_exact(2).map(|pair| Test::read(&pair[0], &pair[1])).collect();
-    for (name, variant) in variants() {
-        let by_seed: Vec<_> = (1..=options.seeds).map(|seed| mean_figures(&tests, &variant, seed)).collect();
+    let networks = options.networks.map(|path| Networks::read(&path).expect("a table of networks"));
+    let networks = networks.as_ref();
+    let files = options.files.chunks_exact(2);
+    let tests: Vec<Test> = files.map(|pair| Test::read(&pair[0], &pair[1], networks)).collect();
+    let variants = if networks.is_some() { variants_with_networks() } else { variants() };
+    for (name, variant) in variants {
+        let by_seed: Vec<_> =
+            (1..=options.seeds).map(|seed| mean_figures(&tests, networks, &variant, seed)).collect();
         let median = |figure: usize| {
             let mut values: Vec<f64> = by_seed.iter().map(|figures| figures[figure]).collect();
             values.sort_by(f64::total_cmp);
             values[(values.len() - 1) / 2]
         };
-        let mut line = json!({"variant": name, "other_users, all": median(0)});
-        for (i, (attack, _)) in ATTACKS.iter().enumerate() {
-            line[format!("{attack}, seen")] = json!(median(i + 1));
+        let mut line = json!({"variant": name});
+        for (i, figure) in NAMES.iter().enumerate() {
+            line[*figure] = json!(median(i));
         }
         println!("{line}");
     }

@@ -206,11 +206,11 @@ impl Logins {
         let times: Vec<i64> = self.seconds[start..].iter().copied().map(i64::from).collect();
         let (entities, addresses) = (&self.accounts[start..], &self.addresses[start..]);
         let log = EventLog { entities, addresses, times: Some(&times), order: None };
-        let head = FittedDetector::fit(&log, 0, &HistoryOptions::default())?.head;
+        let head = FittedDetector::fit(&log, None, 0, &HistoryOptions::default())?.head;
         let mut builder = HistoryBuilder::new(Some(0), HistoryOptions::default())?;
         builder.push(&self.accounts, &self.addresses, Some(&self.seconds))?;
         builder.finish(history)?;
-        Ok(Detector { history: History::open(history)?, head })
+        Ok(Detector { history: History::open(history)?, head, owners: None })
     }
 }
 

@@ -30,6 +30,7 @@ pub mod inference;
 mod memory_limits;
 pub mod model;
 pub mod model_folder;
+pub mod networks;
 pub mod sagemaker;
 pub mod serve;
 pub mod sweep;

@@ -10,6 +10,7 @@ use ipsight::evaluate::{
 };
 use ipsight::event::hash_entity;
 use ipsight::inference::LoadedModel;
+use ipsight::networks::Networks;
 use ipsight::thresholds::{Criterion, WantedThreshold};
 use ipsight::{At, Error, Event, Result, Scorer};
 
@@ -42,6 +43,10 @@ pub struct EvaluateArgs {
     /// of a usage history
     #[arg(long, value_name = "PATH", num_args = 1..)]
     history: Vec<PathBuf>,
+    /// Whose network an address is in, as `train` takes it, for a table of an entity's past ASes among the baselines
+    /// [default: that of the model, if it has one]
+    #[arg(long, value_name = "FILE")]
+    networks: Option<PathBuf>,
     /// Evaluate only what is behind this share of the events, in the order of their times; the events before are the past
     /// that --history names otherwise, and what the model should have been trained on
     #[arg(long, value_name = "SHARE", value_parser = parse_share, conflicts_with_all = ["history", "truth"])]
@@ -129,6 +134,15 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
         Some((rows, split)) => Some(PastEvents::new(&rows.past(split))?),
         None => read_history(&args.history, &read)?,
     };
+    let networks = match (&past, &args.networks) {
+        (None, Some(_)) => {
+            let help = "name them by --history or --split, or leave --networks out";
+            return Err(Error::config("--networks", "there are no past events that it could count", help));
+        }
+        (_, Some(path)) => Some(Networks::read(path)?),
+        (_, None) => scorer.detector().and_then(|model| Some(model.owners.as_ref()?.networks.clone())),
+    };
+    let past = past.map(|past| past.with_networks(networks));
     if args.online && past.is_none() && scorer.detector().is_none() {
         let help = "name the training events, for the baselines, by the option history";
         return Err(Error::config(At::option("online"), "this model counts no events", help));

@@ -7,7 +7,7 @@ use ipsight::data::Events;
 use ipsight::evaluate::{
     EvaluateOptions, Evaluation, Evaluator, Fold, FoldsEvaluation, PastEvents, TimeSplit,
 };
-use ipsight::history::{Detector, History};
+use ipsight::history::{Detector, History, Owners};
 use ipsight::train::fit_detector;
 use ipsight::{At, Error, Result, Scorer};
 
@@ -32,13 +32,16 @@ pub fn evaluate(
         let help = "train a model for each fold, and evaluate each with the option split";
         return Err(Error::config(At::option("folds"), "this model is the engine alone", help));
     }
+    let networks = scorer.detector().and_then(|detector| Some(detector.owners.as_ref()?.networks.clone()));
     let mut folds = Vec::with_capacity(num_folds);
     for (number, split) in (1..).zip(rows.folds(num_folds)?) {
         talk!("fold {number}/{num_folds}: {split}");
         let past = rows.past(&split);
-        let fitted = fit_detector(past.clone(), config, None, &env::temp_dir())?;
+        let fitted = fit_detector(past.clone(), config, None, networks.as_ref(), &env::temp_dir())?;
         let fitted = fitted.expect("the model has a detector").fitted;
-        let detector = Detector { history: History::open(&fitted.history)?, head: fitted.head };
+        let history = History::open(&fitted.history)?;
+        let owners = networks.clone().map(|networks| Owners::count(&history, networks));
+        let detector = Detector { history, head: fitted.head, owners };
         scorer = scorer.with_detector(Some(detector));
         folds.push(Fold { split, evaluation: evaluate_fold(rows, split, &past, &scorer, options)? });
     }

@@ -1,6 +1,7 @@
 //! What `explain` tells people.
 
 use ipsight::inference::explain::{Explained, Network, Step, UsualNetworks};
+use ipsight::inference::{AccountUse, Used};
 
 use super::evaluation_text::table;
 use super::output::count;
@@ -9,6 +10,12 @@ use super::output::count;
 pub fn text(explained: &Explained<'_>) -> String {
     let explanation = &explained.explanation;
     let mut lines = head(explained);
+    if let Some(history) = &explanation.history {
+        lines.push(String::new());
+        lines.extend(table(&history_rows(history)));
+    }
+    lines.push(String::new());
+    lines.extend(table(&part_rows(explained)));
     lines.push(String::new());
     lines.extend(table(&step_rows(&explanation.along_address)));
     lines.push(String::new());
@@ -18,17 +25,9 @@ pub fn text(explained: &Explained<'_>) -> String {
 
 fn head(explained: &Explained<'_>) -> Vec<String> {
     let score = explained.explanation.dot_product;
-    let meaning = if score > 0.0 {
-        "more like a real login than a made-up one"
-    } else {
-        "more like a made-up login than a real one"
-    };
-    // A terminal does not get what an entity might have of its control sequences.
-    let escaped = |char: char| if char.is_control() { char.escape_debug().to_string() } else { char.into() };
-    let entity: String = explained.entity.chars().map(escaped).collect();
     let mut lines = vec![
-        format!("{entity} from {}: score {score:.3}, {meaning}", explained.ip),
-        format!("anomaly score {:.3} (the score negated)", explained.anomaly_score),
+        explained.sentence.clone(),
+        format!("score {score:.3}, anomaly score {:.3} (the score negated)", explained.anomaly_score),
     ];
     if let Some(verdict) = &explained.verdict {
         lines.push(format!(
@@ -52,6 +51,38 @@ fn head(explained: &Explained<'_>) -> Vec<String> {
         false => "never seen in training: the score knows nothing of this entity's own habits".into(),
     });
     lines
+}
+
+/// What the account used.
+fn history_rows(history: &AccountUse) -> Vec<Vec<String>> {
+    let times = match (&history.first_time, &history.last_time) {
+        (Some(first), Some(last)) => format!(", from {first} to {last}"),
+        _ => String::new(),
+    };
+    let title =
+        format!("{} logins in {} networks{times}", count(history.events), count(history.num_networks));
+    let mut rows = vec![vec![title, "logins".into(), "first".into(), "last".into(), "whose".into()]];
+    let optional = |text: &Option<String>| text.clone().unwrap_or("-".into());
+    let row = |used: &Used| {
+        vec![
+            format!("  {}", used.name),
+            count(used.events),
+            optional(&used.first_day),
+            optional(&used.last_time),
+            optional(&used.owner),
+        ]
+    };
+    rows.extend(history.networks.iter().chain(&history.owners).map(row));
+    rows
+}
+
+/// The parts of the score, and their sum.
+fn part_rows(explained: &Explained<'_>) -> Vec<Vec<String>> {
+    let parts = &explained.explanation.parts;
+    let mut rows = vec![vec!["what the score is made of".into(), "score".into()]];
+    rows.extend(parts.iter().map(|part| vec![format!("  {}", part.what), format!("{:+.3}", part.value)]));
+    rows.push(vec!["  the score".into(), format!("{:+.3}", explained.explanation.dot_product)]);
+    rows
 }
 
 fn step_rows(steps: &[Step]) -> Vec<Vec<String>> {

@@ -8,7 +8,7 @@ use ipsight::{Result, device, model_folder};
 use serde::Serialize;
 
 use super::evaluation_text::{table, threshold_rows};
-use super::inspect_history::{HeadContents, HistoryContents};
+use super::inspect_history::{HeadContents, HistoryContents, NetworksContents};
 use super::output;
 
 #[derive(Args)]
@@ -25,10 +25,11 @@ pub fn run(args: InspectArgs) -> Result<()> {
     let (manifest, config, detector) = model_folder::read_with_detector(&args.model)?;
     let history = detector.as_ref().map(HistoryContents::of);
     let head = detector.as_ref().map(HeadContents::of);
+    let networks = detector.as_ref().and_then(|detector| detector.owners.as_ref()).map(NetworksContents::of);
     let thresholds = Thresholds::load(&args.model, manifest.weights_digest()?)?;
     if args.json {
         let thresholds = thresholds.as_ref().map(Thresholds::thresholds);
-        return output::json(&Inspected { manifest: &manifest, history, head, thresholds });
+        return output::json(&Inspected { manifest: &manifest, history, head, networks, thresholds });
     }
     let training = &manifest.training;
     output::line(format!("model of ipsight {}, checksums good", manifest.ipsight_version))?;
@@ -68,7 +69,8 @@ pub fn run(args: InspectArgs) -> Result<()> {
         let moments = if steps > 0 { format!(", with moments of {steps} steps") } else { String::new() };
         output::line(format!("began from weights with blake3 {blake3}{moments}"))?;
     }
-    for line in history.iter().flat_map(HistoryContents::lines).chain(head.iter().map(HeadContents::line)) {
+    let lines = history.iter().flat_map(HistoryContents::lines).chain(head.iter().map(HeadContents::line));
+    for line in lines.chain(networks.iter().map(NetworksContents::line)) {
         output::line(line)?;
     }
     for (name, entry) in &manifest.files {
@@ -95,6 +97,8 @@ struct Inspected<'a> {
     history: Option<HistoryContents>,
     #[serde(skip_serializing_if = "Option::is_none")]
     head: Option<HeadContents>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    networks: Option<NetworksContents>,
     #[serde(skip_serializing_if = "Option::is_none")]
     thresholds: Option<&'a [Threshold]>,
 }

@@ -1,11 +1,13 @@
-//! What `inspect` says of a model's history and head.
+//! What `inspect` says of a model's history, head and table of networks.
 
 use std::collections::BTreeMap;
 
 use ipsight::device;
-use ipsight::history::{Detector, FamilySummary, IPV4_LENGTHS, IPV6_LENGTHS, NUM_LEVELS};
+use ipsight::history::{Detector, FamilySummary, IPV4_LENGTHS, IPV6_LENGTHS, NUM_LEVELS, Owners};
+use ipsight::networks::NetworksSummary;
 use serde::Serialize;
 
+use super::networks::networks_text;
 use super::output::count;
 
 /// What a history holds.
@@ -44,6 +46,33 @@ struct FamilyContents {
 #[derive(Serialize)]
 pub struct HeadContents {
     num_parameters: usize,
+}
+
+/// What a table of networks holds.
+#[derive(Serialize)]
+pub struct NetworksContents {
+    #[serde(flatten)]
+    summary: NetworksSummary,
+    /// Distinct (entity, AS) and (entity, country), blocks without an owner included.
+    as_pairs: u64,
+    country_pairs: u64,
+}
+
+impl NetworksContents {
+    pub fn of(owners: &Owners) -> Self {
+        let [as_pairs, country_pairs] = owners.num_pairs();
+        Self { summary: owners.networks.summary(), as_pairs, country_pairs }
+    }
+
+    pub fn line(&self) -> String {
+        format!(
+            "networks: {}; {} pairs of an entity and an AS, {} of an entity and a country, {} of the table",
+            networks_text(&self.summary),
+            count(self.as_pairs),
+            count(self.country_pairs),
+            device::bytes(self.summary.bytes)
+        )
+    }
 }
 
 impl HistoryContents {

@@ -25,6 +25,7 @@ mod held_rows;
 mod import;
 mod inspect;
 mod inspect_history;
+mod networks;
 mod output;
 mod prepare;
 mod read_args;
@@ -84,6 +85,8 @@ enum Verb {
     Sagemaker(sagemaker::SagemakerArgs),
     /// List the graphics adapters, their limits and what fits them
     Devices(devices::DevicesArgs),
+    /// Replace the table by which a model knows whose network an address is in
+    Networks(networks::NetworksArgs),
     /// Say what a model folder holds
     Inspect(inspect::InspectArgs),
     /// Show the resolved configuration or its JSON Schema
@@ -134,6 +137,7 @@ fn run_verb(verb: Verb) -> Result<()> {
         Verb::Generate(args) => generate::run(args),
         Verb::Sagemaker(args) => sagemaker::run(args),
         Verb::Devices(args) => devices::run(args),
+        Verb::Networks(args) => networks::run(args),
         Verb::Inspect(args) => inspect::run(args),
         Verb::Config(args) => config::run(args),
         Verb::Completions(args) => completions::run(args, Cli::command()),

@@ -109,7 +109,7 @@ fn train(container: &Container) -> Result<()> {
     let trained = training.run()?;
     let (model, summary) = (container.model_path(), summary(&trained, config, events.len()));
     drop(validation);
-    let detector = fit_detector(events, config, None, &output)?;
+    let detector = fit_detector(events, config, None, None, &output)?;
     model_folder::save_in_place(&model, &trained_model(&trained, detector.as_ref()), config, summary)?;
     talk!("model: {}", model.display());
     end(trained, &model)

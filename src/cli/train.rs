@@ -5,12 +5,14 @@ use std::{fs, io};
 use clap::Args;
 use ipsight::config::{Config, DetectorKind};
 use ipsight::model_folder;
+use ipsight::networks::Networks;
 use ipsight::train::{
     FolderLock, InitialModel, Resume, RunDetector, RunFolder, Trained, check_history, fit_detector,
 };
 use ipsight::{Error, Result, device};
 
 use super::common_args::{DeviceArg, parse_choice};
+use super::networks::networks_text;
 use super::output;
 use super::read_args::{LimitArgs, ReadArgs};
 use super::shell;
@@ -35,6 +37,10 @@ pub struct TrainArgs {
     /// are added to a model's history; a checkpoint has none
     #[arg(long, value_name = "DIR")]
     init_from: Option<PathBuf>,
+    /// Whose network an address is in: a MaxMind DB with AS numbers or countries (.mmdb), or a TSV as iptoasn.com has it, of
+    /// both families. The model keeps what it needs of it. With --init-from the model's table stays where none is given
+    #[arg(long, value_name = "FILE")]
+    networks: Option<PathBuf>,
     /// Run folder: config.toml, metrics.jsonl, tensorboard/, checkpoints/ and model/ [default: runs/NAME-1, -2, …]
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
@@ -84,6 +90,7 @@ pub fn run(args: TrainArgs) -> Result<()> {
     // What cannot work is refused before anything is read or written.
     check_memory(&config, &device)?;
     let init_from = open_initial(&args, &config)?;
+    let networks = read_networks(&args, &config)?;
     let early_lock = match &args.output {
         Some(output) => {
             RunFolder::check(output, args.overwrite, args.resume)?;
@@ -129,7 +136,7 @@ pub fn run(args: TrainArgs) -> Result<()> {
     }
     let num_events = events.len();
     drop(validation);
-    let detector = fit_detector(events, &config, init_from.as_ref(), &output)?;
+    let detector = fit_detector(events, &config, init_from.as_ref(), networks.as_ref(), &output)?;
     if let Some(RunDetector { num_overlapping: num @ 1.., .. }) = &detector {
         talk!(
             "warning: {} entities have events before the last ones of the history that the run began from; are some \
@@ -138,6 +145,21 @@ pub fn run(args: TrainArgs) -> Result<()> {
         );
     }
     finish(&args, &output, (trained, detector), &config, num_events)
+}
+
+/// The table of networks, where one is named.
+fn read_networks(args: &TrainArgs, config: &Config) -> Result<Option<Networks>> {
+    let Some(path) = &args.networks else { return Ok(None) };
+    if config.model.detector != DetectorKind::History {
+        return Err(Error::config(
+            "--networks",
+            "a model of the engine alone has no use for it",
+            "leave it out, or set model.detector = \"history\"",
+        ));
+    }
+    let networks = Networks::read(path)?;
+    talk!("networks: {}", networks_text(&networks.summary()));
+    Ok(Some(networks))
 }
 
 /// What the run begins from, which must not be what it replaces: it could not be resumed then.

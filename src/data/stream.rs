@@ -126,7 +126,7 @@ impl Stream {
     }
 
     /// The whole input as bytes: a plain file is mapped, anything else is read into memory.
-    pub(super) fn into_bytes(mut self) -> Result<Bytes> {
+    pub(crate) fn into_bytes(mut self) -> Result<Bytes> {
         if self.is_plain_file {
             // Opened again, because the stream's own position is past the head.
             let file = File::open(&self.path).map_err(Error::io("read", &self.path))?;

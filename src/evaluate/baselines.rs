@@ -6,8 +6,18 @@ use super::family::Family;
 use crate::history::{IPV4_LENGTHS, IPV6_LENGTHS, Usage, log_ratios};
 
 /// The names of the detectors.
-pub const BASELINES: [&str; 6] =
-    ["ip_table", "subnet_24_table", "subnet_16_table", "subnet_8_table", "likelihood_ratio", "closed_form"];
+pub const BASELINES: [&str; 7] = [
+    "ip_table",
+    "subnet_24_table",
+    "subnet_16_table",
+    "subnet_8_table",
+    "likelihood_ratio",
+    "closed_form",
+    AS_TABLE,
+];
+
+/// The detector that there is with a table of networks alone: the entity's events in the AS of the address.
+pub(super) const AS_TABLE: &str = "as_table";
 
 /// The levels of a usage at which the tables count, by family: /32, /24, /16 and /8; /64, /56, /48 and /32.
 const TABLES: [[usize; 4]; 2] = [[6, 4, 2, 0], [6, 5, 4, 2]];
@@ -27,7 +37,8 @@ pub(super) fn scores(usage: &Usage, family: Family) -> [f32; BASELINES.len()] {
     let [ip, narrow, middle, wide] =
         TABLES[family as usize].map(|level| -(usage.levels[level].own_events as f32));
     let closed_form = -log_ratios(usage).sum();
-    [ip, narrow, middle, wide, likelihood_ratio(usage, family) as f32, closed_form as f32]
+    let of_as = -(usage.owners[0].own_events as f32);
+    [ip, narrow, middle, wide, likelihood_ratio(usage, family) as f32, closed_form as f32, of_as]
 }
 
 /// `ln p(ip) - ln p(ip | entity)`. Both are products over three prefix lengths of
@@ -101,7 +112,7 @@ mod tests {
         for place in places {
             let own = [0x2A01_0203, 0x2A01_0203, 0x2A02_0000, 0x2A01_0299].map(place);
             let scores = scores_after(&[(1, own[0]), (1, own[1]), (1, own[2]), (2, own[3])]);
-            let ratios = |entity, bits: u64| scores(entity, place(bits))[4..].to_vec();
+            let ratios = |entity, bits: u64| scores(entity, place(bits))[4..6].to_vec();
             // Unknown entities have no information.
             assert_eq!(ratios(9, 0x2A01_0203), [0.0, 0.0]);
             // Own addresses are normal, the nearer the more; another's is not.

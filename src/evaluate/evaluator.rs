@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::attacks::{AddedAttacks, AttackKind, random_address};
-use super::baselines::{self, BASELINES};
+use super::baselines::{self, AS_TABLE, BASELINES};
 use super::breakdown::{DaysBucket, HistoryBucket};
 use super::calibrate::{Calibrated, ChosenOn, Reliability, calibrate, choose};
 use super::detector::{Found, Part, examine, of_kind, walk};
@@ -18,7 +18,7 @@ use super::pending::Pending;
 use super::scores::{Code, Scores, SortedScores};
 use super::times::Times;
 use crate::event::hash_entity;
-use crate::history::{History, Usage};
+use crate::history::{Detector as ModelDetector, History, Owners, Usage};
 use crate::inference::{PAIRS_PER_BATCH, Scorer, anomaly_score};
 use crate::thresholds::Threshold;
 use crate::thresholds::calibration::Calibration;
@@ -56,9 +56,13 @@ struct Known {
 
 impl Known {
     /// As [`Known::default`], with what `look_up` finds in each history that there is.
-    fn of(evaluator: &Evaluator<'_>, look_up: impl Fn(&History) -> Result<Vec<Usage>>) -> Result<Self> {
-        let model = evaluator.scorer.detector().map(|detector| look_up(&detector.history)).transpose()?;
-        let past = evaluator.options.past.map(|past| look_up(past.history())).transpose()?;
+    fn of(
+        evaluator: &Evaluator<'_>,
+        look_up: impl Fn(&History, Option<&Owners>) -> Result<Vec<Usage>>,
+    ) -> Result<Self> {
+        let of_model = |detector: &ModelDetector| look_up(&detector.history, detector.owners.as_ref());
+        let model = evaluator.scorer.detector().map(of_model).transpose()?;
+        let past = evaluator.options.past.map(|past| look_up(past.history(), past.owners())).transpose()?;
         Ok(Self { model, past })
     }
 }
@@ -271,7 +275,9 @@ impl<'a> Evaluator<'a> {
     /// The scores of each detector that there is, by its name: the model first, the best possible one last.
     fn sorted_scores(&mut self) -> Result<Vec<(&'static str, SortedScores)>> {
         let baselines = BASELINES.into_iter().zip(std::mem::take(&mut self.baselines));
-        let baselines = baselines.filter(|_| self.options.past.is_some());
+        let has_owners = self.options.past.is_some_and(|past| past.owners().is_some());
+        let is_there = |name: &str| self.options.past.is_some() && (has_owners || name != AS_TABLE);
+        let baselines = baselines.filter(|(name, _)| is_there(name));
         let bayes = self.bayes.drain(..).map(|scores| (BAYES, scores)).filter(|_| self.num_truths > 0);
         let model = (MODEL, std::mem::take(&mut self.model));
         let all = std::iter::once(model).chain(baselines).chain(bayes);
@@ -345,7 +351,8 @@ impl<'a> Evaluator<'a> {
         // Events whose times are not known are scored as of the last one that the model counted.
         let times: Option<Vec<u32>> = pending.iter().map(|pending| pending.seconds).collect();
         let scores = self.scorer.scores_at(&events, times.as_deref())?;
-        let known = Known::of(self, |history| Ok(past::usages(history, &events, times.as_deref())))?;
+        let known =
+            Known::of(self, |history, owners| Ok(past::usages(history, owners, &events, times.as_deref())))?;
         let has_truths = truths.len() == pending.len() * self.bayes.len();
         self.add(&pending, if has_truths { &truths } else { &[] }, &scores, &known);
         Ok(())
@@ -355,9 +362,13 @@ impl<'a> Evaluator<'a> {
     fn score_online(&mut self) -> Result<()> {
         let (pending, truths) = (std::mem::take(&mut self.pending), std::mem::take(&mut self.truths));
         let timeline = Timeline::new(&pending);
-        let moving = |history: &History| MovingCounts::new(history, &timeline, &pending);
-        let model = self.scorer.detector().map(|detector| moving(&detector.history)).transpose()?;
-        let past = self.options.past.map(|past| moving(past.history())).transpose()?;
+        let of_model = |detector: &'a ModelDetector| {
+            MovingCounts::new(&detector.history, detector.owners.as_ref(), &timeline, &pending)
+        };
+        let model = self.scorer.detector().map(of_model).transpose()?;
+        let of_past =
+            |past: &'a PastEvents| MovingCounts::new(past.history(), past.owners(), &timeline, &pending);
+        let past = self.options.past.map(of_past).transpose()?;
         let num_ratios = self.bayes.len();
         let has_truths = truths.len() == pending.len() * num_ratios;
         for (start, chunk) in (0..).step_by(PAIRS_PER_LOOKUP).zip(pending.chunks(PAIRS_PER_LOOKUP)) {

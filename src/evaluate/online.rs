@@ -1,7 +1,10 @@
 //! Counts that move with the evaluated events: each ordinary event is counted after it was scored.
 
 use super::pending::Pending;
-use crate::history::{EventLog, History, Query, ReplayedEvents, Usage, prequential_usage};
+use crate::history::{
+    EventLog, History, Owners, Query, ReplayedEvents, Usage, add_prequential_owners, prequential_usage,
+};
+use crate::networks::Networks;
 use crate::{Error, Result};
 
 /// The order in which evaluated events are scored and counted.
@@ -38,13 +41,20 @@ pub(super) struct MovingCounts<'a> {
     num_past: u32,
     /// The second of events whose times are not known: that of the history's last one.
     last: i64,
+    /// The table by which the owners of addresses are counted, too.
+    networks: Option<&'a Networks>,
 }
 
 impl<'a> MovingCounts<'a> {
     /// # Errors
     ///
     /// [`Error::Data`] where the history keeps less than all of its events, or there are 2^32 events.
-    pub(super) fn new(history: &History, timeline: &'a Timeline, pending: &[Pending]) -> Result<Self> {
+    pub(super) fn new(
+        history: &History,
+        owners: Option<&'a Owners>,
+        timeline: &'a Timeline,
+        pending: &[Pending],
+    ) -> Result<Self> {
         let mut events = history.replayed()?;
         let num_past = events.entities.len();
         if u32::try_from(num_past + timeline.counted.len()).is_err() {
@@ -60,7 +70,8 @@ impl<'a> MovingCounts<'a> {
                 times.push(seconds.map_or(last, i64::from));
             }
         }
-        Ok(Self { timeline, events, num_past: num_past as u32, last })
+        let networks = owners.map(|owners| &owners.networks);
+        Ok(Self { timeline, events, num_past: num_past as u32, last, networks })
     }
 
     /// What is known of the events and attacks from index `start` on, `pending`, before each of them.
@@ -74,6 +85,10 @@ impl<'a> MovingCounts<'a> {
         let queries: Vec<Query> = pending.iter().zip(&self.timeline.num_before[start..]).map(query).collect();
         let ReplayedEvents { entities, addresses, times } = &self.events;
         let log = EventLog { entities, addresses, times: times.as_deref(), order: None };
-        prequential_usage(&log, &queries)
+        let mut usages = prequential_usage(&log, &queries);
+        if let Some(networks) = self.networks {
+            add_prequential_owners(networks, &log, &queries, &mut usages);
+        }
+        usages
     }
 }

@@ -4,12 +4,14 @@ use rayon::prelude::*;
 
 use crate::data::Events;
 use crate::event::Address;
-use crate::history::{History, HistoryBuilder, Options, Usage};
+use crate::history::{History, HistoryBuilder, Options, Owners, Usage};
+use crate::networks::Networks;
 use crate::{Event, Result};
 
 /// The counts of past events, from which the baselines score: some 20 bytes for each distinct (entity, address).
 pub struct PastEvents {
     history: History,
+    owners: Option<Owners>,
     num_events: u64,
 }
 
@@ -44,7 +46,13 @@ impl PastEvents {
             let times: Option<Vec<u32>> = indices.map(|index| events.time(index)).collect();
             builder.push(&entities, &addresses, times.as_deref())?;
         }
-        Ok(Self { history: builder.finish_in_memory()?, num_events: events.len() as u64 })
+        Ok(Self { history: builder.finish_in_memory()?, owners: None, num_events: events.len() as u64 })
+    }
+
+    /// Counts the owners of the events' addresses, too.
+    pub fn with_networks(self, networks: Option<Networks>) -> Self {
+        let owners = networks.map(|networks| Owners::count(&self.history, networks));
+        Self { owners, ..self }
     }
 
     /// The number of events.
@@ -56,6 +64,11 @@ impl PastEvents {
     pub(super) fn history(&self) -> &History {
         &self.history
     }
+
+    /// The counts of owners, where there is a table of networks.
+    pub(super) fn owners(&self) -> Option<&Owners> {
+        self.owners.as_ref()
+    }
 }
 
 /// Pairs that one core looks up at a time.
@@ -63,11 +76,20 @@ const PAIRS_PER_TASK: usize = 256;
 
 /// What a history knows of each event at its time in Unix seconds, or, without `times`, as of the history's last event.
 /// On all cores.
-pub(super) fn usages(history: &History, events: &[Event], times: Option<&[u32]>) -> Vec<Usage> {
+pub(super) fn usages(
+    history: &History,
+    owners: Option<&Owners>,
+    events: &[Event],
+    times: Option<&[u32]>,
+) -> Vec<Usage> {
     let tasks = events.par_chunks(PAIRS_PER_TASK).enumerate();
     let of_task = |(task, events): (usize, &[Event])| {
         let start = task * PAIRS_PER_TASK;
-        history.usages_at(events, times.map(|times| &times[start..start + events.len()]))
+        let mut usages = history.usages_at(events, times.map(|times| &times[start..start + events.len()]));
+        if let Some(owners) = owners {
+            owners.add(history, events, &mut usages);
+        }
+        usages
     };
     tasks.flat_map_iter(of_task).collect()
 }

@@ -168,7 +168,7 @@ fn baselines_are_those_of_a_python_twin() {
     for ((entity, address), expected) in events.into_iter().zip(golden["scores"].as_array().unwrap()) {
         let usage = past.history().usage(entity, address, None);
         let found = baselines::scores(&usage, Family::of(address));
-        for (i, found) in found.iter().enumerate() {
+        for (i, found) in found[..6].iter().enumerate() {
             let expected = expected[i].as_f64().unwrap() as f32;
             let tolerance = if i < 4 { 0.0 } else { 1e-5 };
             assert!((found - expected).abs() <= tolerance, "{} of {entity}, {address}", BASELINES[i]);

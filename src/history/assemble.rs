@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::base::section;
 use super::clock::Clock;
-use super::container::SectionWriter;
+use super::container::{HISTORY, SectionWriter};
 use super::info::Info;
 use super::options::Options;
 use super::part::{NUM_PARTITIONS, Part, PartSource, PartWriter, Totals};
@@ -83,7 +83,7 @@ pub(super) fn write_history<W: Write>(
     out: W,
 ) -> Result<(W, Totals)> {
     let io = |result: std::io::Result<()>| result.map_err(Error::io("write", &target.path));
-    let mut out = SectionWriter::new(out).map_err(Error::io("write", &target.path))?;
+    let mut out = SectionWriter::new(out, HISTORY).map_err(Error::io("write", &target.path))?;
     let (mut hashes, mut positions) = (Vec::new(), Vec::new());
     let mut uses = UseSorter::new(target.memory_bytes, &target.folder);
     let mut totals = Totals::default();

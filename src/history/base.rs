@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::account::{Account, Heading};
 use super::bits::BitReader;
-use super::container::Directory;
+use super::container::{Directory, HISTORY};
 use super::info::{FamilySummary, Info};
 use super::own::Since;
 use super::population::Widths;
@@ -142,7 +142,7 @@ impl History {
     }
 
     fn read(bytes: Bytes) -> std::result::Result<Self, String> {
-        let directory = Directory::read(&bytes)?;
+        let directory = Directory::read(&bytes, HISTORY)?;
         let section = |name: &str| directory.section(name).map(|range| bytes.slice(range));
         let padded = |name: &str| directory.section(name).map(|range| bytes.slice(directory.padded(&range)));
         let info = Info::read(&section(section::INFO)?)?;

@@ -1,4 +1,4 @@
-//! A file of named sections, which is written from the front and mapped.
+//! A file of named sections, which is written from the front and mapped: a history, or the owners of networks.
 //!
 //! ```text
 //! magic: 8 bytes
@@ -15,8 +15,21 @@ use std::ops::Range;
 
 use super::bits::PADDING;
 
-const MAGIC: [u8; 8] = *b"ipshist\n";
-const VERSION: u64 = 2;
+/// What a file holds.
+#[derive(Clone, Copy)]
+pub(super) struct Kind {
+    magic: [u8; 8],
+    version: u64,
+    /// Its name in messages.
+    name: &'static str,
+}
+
+/// A history.
+pub(super) const HISTORY: Kind = Kind { magic: *b"ipshist\n", version: 2, name: "a history" };
+
+/// A table of networks with the counts of their owners.
+pub(super) const NETWORKS: Kind = Kind { magic: *b"ipsnets\n", version: 1, name: "a table of networks" };
+
 const NAME_BYTES: usize = 24;
 const ENTRY_BYTES: usize = NAME_BYTES + 16;
 const FOOTER_BYTES: usize = 32;
@@ -26,6 +39,7 @@ pub(super) struct SectionWriter<W> {
     out: W,
     offset: u64,
     entries: Vec<Entry>,
+    kind: Kind,
 }
 
 struct Entry {
@@ -35,9 +49,9 @@ struct Entry {
 }
 
 impl<W: Write> SectionWriter<W> {
-    pub(super) fn new(mut out: W) -> io::Result<Self> {
-        out.write_all(&MAGIC)?;
-        Ok(Self { out, offset: MAGIC.len() as u64, entries: Vec::new() })
+    pub(super) fn new(mut out: W, kind: Kind) -> io::Result<Self> {
+        out.write_all(&kind.magic)?;
+        Ok(Self { out, offset: kind.magic.len() as u64, entries: Vec::new(), kind })
     }
 
     /// Starts a section, which ends where the next one starts.
@@ -84,10 +98,10 @@ impl<W: Write> SectionWriter<W> {
             self.out.write_all(&entry.offset.to_le_bytes())?;
             self.out.write_all(&entry.length.to_le_bytes())?;
         }
-        for number in [directory, self.entries.len() as u64, VERSION] {
+        for number in [directory, self.entries.len() as u64, self.kind.version] {
             self.out.write_all(&number.to_le_bytes())?;
         }
-        self.out.write_all(&MAGIC)?;
+        self.out.write_all(&self.kind.magic)?;
         Ok(self.out)
     }
 }
@@ -104,15 +118,17 @@ impl<'a> Directory<'a> {
     /// # Errors
     ///
     /// What is wrong with the file, as the end of a sentence about it.
-    pub(super) fn read(bytes: &'a [u8]) -> Result<Self, String> {
-        let footer_at = bytes.len().checked_sub(FOOTER_BYTES).ok_or("is too short to be a history")?;
-        if !bytes.starts_with(&MAGIC) || !bytes.ends_with(&MAGIC) {
-            return Err("is not a history, or not all of one".into());
+    pub(super) fn read(bytes: &'a [u8], kind: Kind) -> Result<Self, String> {
+        let Kind { magic, name, .. } = kind;
+        let too_short = || format!("is too short to be {name}");
+        let footer_at = bytes.len().checked_sub(FOOTER_BYTES).ok_or_else(too_short)?;
+        if !bytes.starts_with(&magic) || !bytes.ends_with(&magic) {
+            return Err(format!("is not {name}, or not all of one"));
         }
         let number = |index: usize| number_at(bytes, footer_at + 8 * index);
         let (offset, num, version) = (number(0), number(1), number(2));
-        if version != VERSION {
-            return Err(format!("has version {version}; this program reads version {VERSION}"));
+        if version != kind.version {
+            return Err(format!("has version {version}; this program reads version {}", kind.version));
         }
         let entries = usize::try_from(offset).ok().and_then(|offset| bytes.get(offset..footer_at));
         let entries =
@@ -172,7 +188,7 @@ mod tests {
     use super::*;
 
     fn file() -> Vec<u8> {
-        let mut writer = SectionWriter::new(Vec::new()).unwrap();
+        let mut writer = SectionWriter::new(Vec::new(), HISTORY).unwrap();
         writer.start("first").unwrap();
         writer.write(b"abc").unwrap();
         writer.write(b"de").unwrap();
@@ -186,7 +202,7 @@ mod tests {
     #[test]
     fn sections_read_back() {
         let bytes = file();
-        let directory = Directory::read(&bytes).unwrap();
+        let directory = Directory::read(&bytes, HISTORY).unwrap();
         let section = |name| &bytes[directory.section(name).unwrap()];
         assert_eq!(section("first"), b"abcde");
         assert_eq!(section("empty"), b"");
@@ -203,13 +219,13 @@ mod tests {
     fn a_damaged_directory_is_refused_or_lies_within_the_file() {
         let bytes = file();
         for length in 0..bytes.len() {
-            assert!(Directory::read(&bytes[..length]).is_err());
+            assert!(Directory::read(&bytes[..length], HISTORY).is_err());
         }
         for at in 0..bytes.len() {
             for flip in [1, 0x80, 0xff] {
                 let mut bytes = bytes.clone();
                 bytes[at] ^= flip;
-                if let Ok(directory) = Directory::read(&bytes) {
+                if let Ok(directory) = Directory::read(&bytes, HISTORY) {
                     for name in ["first", "empty"] {
                         let _ = directory.section(name).map(|range| bytes[range].len());
                     }

@@ -12,10 +12,12 @@ use super::event_log::EventLog;
 use super::fit::{FitOptions, fit_head};
 use super::head::Head;
 use super::options::Options;
+use super::owner_counts::Owners;
 use super::part::{NUM_PARTITIONS, partition};
 use super::usage::Usage;
 use crate::allocator::give_back;
 use crate::event::Address;
+use crate::networks::Networks;
 use crate::{Error, Event, Result};
 
 /// A history and its head.
@@ -24,6 +26,8 @@ pub struct Detector {
     pub history: History,
     /// Turns the counts into scores.
     pub head: Head,
+    /// The owners of addresses, where the model has a table of networks.
+    pub owners: Option<Owners>,
 }
 
 impl std::fmt::Debug for Detector {
@@ -59,16 +63,37 @@ fn order_by_account(events: &[Event]) -> Vec<usize> {
 }
 
 impl Detector {
-    /// Takes the bytes of both files; the names are for messages.
+    /// Takes the bytes of the files, each with its name for messages; that of the networks where there is one.
     ///
     /// # Errors
     ///
-    /// [`Error::Data`] where the history is corrupt or the head cannot be read.
-    pub fn from_bytes(history: (Bytes, &str), head: (&[u8], &str)) -> Result<Self> {
+    /// [`Error::Data`] where the history is corrupt, the head cannot be read, or it needs networks and there are none.
+    pub fn from_bytes(
+        history: (Bytes, &str),
+        head: (&[u8], &str),
+        networks: Option<(&Bytes, &str)>,
+    ) -> Result<Self> {
         let (bytes, name) = history;
         let history = History::from_bytes(bytes, name)?;
-        let head = Head::from_bytes(head.0, head.1)?;
-        Ok(Self { history, head })
+        let (head, head_name) = (Head::from_bytes(head.0, head.1)?, head.1);
+        if head.uses_networks() != networks.is_some() {
+            let what = match networks {
+                Some((_, name)) => format!("it was fitted without a table of networks, and {name} is one"),
+                None => "it was fitted with a table of networks, and there is none".into(),
+            };
+            return Err(Error::data(head_name, what, "copy the model folder again, or train again"));
+        }
+        let owners = networks.map(|(bytes, name)| Owners::from_bytes(bytes, name, &history)).transpose()?;
+        Ok(Self { history, head, owners })
+    }
+
+    /// What is known of pairs at `times`, see [`History::usages_at`], with the owners of their addresses.
+    pub fn usages_at(&self, events: &[Event], times: Option<&[u32]>) -> Vec<Usage> {
+        let mut usages = self.history.usages_at(events, times);
+        if let Some(owners) = &self.owners {
+            owners.add(&self.history, events, &mut usages);
+        }
+        usages
     }
 
     /// The scores of pairs, `[pairs]`: log odds that a pair is real, high means usual. `times` are Unix seconds, one for each
@@ -107,11 +132,15 @@ impl Detector {
     pub fn score(&self, event: Event, time: Option<u32>) -> f32 {
         let time = time.map(i64::from);
         let now = self.history.times().map(|(_, end)| time.unwrap_or(end));
-        self.head.score(&self.history.usage(event.entity, event.address, now))
+        let mut usage = self.history.usage(event.entity, event.address, now);
+        if let Some(owners) = &self.owners {
+            owners.add(&self.history, &[event], std::slice::from_mut(&mut usage));
+        }
+        self.head.score(&usage)
     }
 
     fn score_on_one_core(&self, events: &[Event], times: Option<&[u32]>, scores: &mut [f32]) {
-        self.head.score_on_one_core(&self.history.usages_at(events, times), scores);
+        self.head.score_on_one_core(&self.usages_at(events, times), scores);
     }
 
     /// The scores of pairs of which this is known, `[pairs]`; see [`Detector::scores`]. On all cores.
@@ -147,18 +176,38 @@ pub struct FittedDetector {
     pub history: TempPath,
     /// The head.
     pub head: Head,
+    /// The table of networks with the counts of the history's accounts, as a file, where there is one.
+    pub networks: Option<Bytes>,
 }
 
 impl FittedDetector {
-    /// Counts the log and fits a head on it. Temporary files, the history's among them, lie in the options' folder.
+    /// Counts the log and fits a head on it, with a table of networks where there is one. Temporary files, the history's among
+    /// them, lie in the options' folder.
     ///
     /// # Errors
     ///
     /// As [`FittedDetector::count`].
-    pub fn fit(log: &EventLog<'_>, seed: u64, options: &Options) -> Result<Self> {
+    pub fn fit(
+        log: &EventLog<'_>,
+        networks: Option<&Networks>,
+        seed: u64,
+        options: &Options,
+    ) -> Result<Self> {
         let history = Self::count(log, options)?;
         give_back();
-        Ok(Self { history, head: fit_head(log, &FitOptions::of_seed(seed))? })
+        let head = fit_head(log, networks, &FitOptions::of_seed(seed))?;
+        Self { history, head, networks: None }.with_networks(networks)
+    }
+
+    /// Counts the history by a table, where there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`History::open`].
+    pub fn with_networks(self, networks: Option<&Networks>) -> Result<Self> {
+        let Some(networks) = networks else { return Ok(self) };
+        let owners = Owners::count(&History::open(&self.history)?, networks.clone());
+        Ok(Self { networks: Some(owners.to_bytes().into()), ..self })
     }
 
     /// Counts the log.

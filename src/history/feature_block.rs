@@ -4,8 +4,10 @@
 //! Only single operations (no fused ones) and no sum over pairs: the same bits on every machine.
 
 use super::closed_form::{DISCOUNT, LEVEL_BITS};
-use super::features::{HOUR, Input, NUM_INPUTS, RECENT_LEVELS, WIDE_LEVELS};
+use super::features::{HOUR, Input, NUM_INPUTS, NUM_OWNER_INPUTS, RECENT_LEVELS, WIDE_LEVELS};
+use super::owner_block::OwnerColumns;
 use super::usage::{NUM_LEVELS, Usage};
+use crate::networks::NUM_OWNER_LEVELS;
 
 /// Pairs of a block, where there are many.
 pub const BLOCK_PAIRS: usize = 64;
@@ -21,11 +23,17 @@ pub struct InputBlock<const PAIRS: usize = BLOCK_PAIRS> {
     /// The closed form's scores, `[pairs]`.
     pub ratio_sums: Column<PAIRS>,
     counts: Counts<PAIRS>,
+    owners: [OwnerColumns<PAIRS>; NUM_OWNER_LEVELS],
 }
 
 impl<const PAIRS: usize> Default for InputBlock<PAIRS> {
     fn default() -> Self {
-        Self { inputs: [[0.0; PAIRS]; NUM_INPUTS], ratio_sums: [0.0; PAIRS], counts: Counts::ZEROS }
+        Self {
+            inputs: [[0.0; PAIRS]; NUM_INPUTS],
+            ratio_sums: [0.0; PAIRS],
+            counts: Counts::ZEROS,
+            owners: [const { OwnerColumns::ZEROS }; NUM_OWNER_LEVELS],
+        }
     }
 }
 
@@ -109,6 +117,23 @@ impl<const PAIRS: usize> InputBlock<PAIRS> {
         self.counts.logarithms(&mut self.inputs);
         self.counts.novelty(&mut self.inputs);
         self.counts.recency(&mut self.inputs);
+        self.fill_owners(usage);
+    }
+
+    /// The inputs of the owners, and their part of the closed form.
+    #[inline(always)]
+    fn fill_owners(&mut self, usage: &[Usage]) {
+        for (level, columns) in self.owners.iter_mut().enumerate() {
+            let inputs = &mut self.inputs[Input::OWNERS + level * NUM_OWNER_INPUTS..][..NUM_OWNER_INPUTS];
+            if columns.set(usage, level) {
+                columns.fill(&self.counts.root, &self.counts.num_events, inputs);
+                if level == 0 {
+                    columns.mix(&mut self.ratio_sums);
+                }
+            } else {
+                inputs.fill([0.0; PAIRS]);
+            }
+        }
     }
 }
 
@@ -231,7 +256,7 @@ fn above<'a, const PAIRS: usize>(
 
 /// The share of one prefix, as in [`super::closed_form`].
 #[inline(always)]
-fn share(count: f32, num_children: f32, of: f32, base: f32) -> f32 {
+pub(super) fn share(count: f32, num_children: f32, of: f32, base: f32) -> f32 {
     let discount = DISCOUNT as f32;
     let over = count - discount;
     let over = if over > 0.0 { over } else { 0.0 };

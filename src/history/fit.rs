@@ -6,14 +6,16 @@ use rand_chacha::ChaCha8Rng;
 
 use super::event_log::{EventLog, Query};
 use super::feature_block::{BLOCK_PAIRS, InputBlock};
-use super::features::NUM_INPUTS;
+use super::features::{NUM_BASE_INPUTS, NUM_INPUTS, NUM_OWNER_INPUTS};
 use super::gradient::{FitData, GradientPass, ROW};
 use super::head::Head;
 use super::negatives::{SamplingOptions, TrainingPair, sample_pairs};
 use super::network::{HIDDEN_1, HIDDEN_2, NUM_FITTED, NUM_PARAMETERS, Part};
+use super::owner_prequential::add_prequential_owners;
 use super::prequential::{prequential_bytes, prequential_usage};
 use super::usage::{NUM_LEVELS, Usage};
 use crate::allocator::give_back;
+use crate::networks::{NUM_OWNER_LEVELS, Networks};
 use crate::{Error, Result};
 
 /// How a head is fitted.
@@ -77,12 +79,12 @@ impl FitOptions {
     }
 }
 
-/// Fits a head on a log. The same log and options give the same bytes with any number of threads.
+/// Fits a head on a log, with what a table says of the owners of addresses, where there is one. The same log and options give the same bytes with any number of threads.
 ///
 /// # Errors
 ///
 /// [`Error::Data`] where the log has no event.
-pub fn fit_head(log: &EventLog<'_>, options: &FitOptions) -> Result<Head> {
+pub fn fit_head(log: &EventLog<'_>, networks: Option<&Networks>, options: &FitOptions) -> Result<Head> {
     if log.is_empty() {
         let help = "give at least one event";
         return Err(Error::data("the events", "there are none to fit the head of the history on", help));
@@ -90,11 +92,15 @@ pub fn fit_head(log: &EventLog<'_>, options: &FitOptions) -> Result<Head> {
     let pairs = sample_pairs(log, &options.sampling);
     let queries: Vec<Query> = pairs.iter().map(|pair| pair.query).collect();
     give_back();
-    let usages = prequential_usage(log, &queries);
+    let mut usages = prequential_usage(log, &queries);
+    if let Some(networks) = networks {
+        add_prequential_owners(networks, log, &queries, &mut usages);
+    }
     give_back();
     let mut inputs = input_rows(&usages);
     drop(usages);
-    let unused: Vec<usize> = (0..NUM_INPUTS).filter(|input| !options.used_inputs[*input]).collect();
+    let used = used_inputs(networks, options);
+    let unused: Vec<usize> = (0..NUM_INPUTS).filter(|input| !used[*input]).collect();
     for row in &mut inputs {
         unused.iter().for_each(|input| row[*input] = 0.0);
     }
@@ -102,7 +108,7 @@ pub fn fit_head(log: &EventLog<'_>, options: &FitOptions) -> Result<Head> {
     let weights: Vec<f32> = pairs.iter().map(|pair| pair.weight).collect();
     let data = FitData { inputs: &inputs, labels: &labels, weights: &weights };
     let mut parameters = vec![0.0; NUM_PARAMETERS];
-    fit_network(&data, options, &mut parameters[..NUM_FITTED]);
+    fit_network(&data, options, &used, &mut parameters[..NUM_FITTED]);
     parameters[Part::ClosedWeight.range()].fill(options.closed_weight);
     for input in unused {
         let first = Part::FirstWeight.range().start + input * HIDDEN_1;
@@ -124,6 +130,15 @@ pub fn fit_bytes(num_events: u64) -> u64 {
     of_pairs + of_rows.max(prequential_bytes(num_events, num_pairs))
 }
 
+/// The inputs that the options name and the table has, where there is one.
+fn used_inputs(networks: Option<&Networks>, options: &FitOptions) -> [bool; NUM_INPUTS] {
+    let num_groups = networks.map_or([0; NUM_OWNER_LEVELS], Networks::num_groups);
+    std::array::from_fn(|input| {
+        let level = input.checked_sub(NUM_BASE_INPUTS).map(|input| input / NUM_OWNER_INPUTS);
+        options.used_inputs[input] && level.is_none_or(|level| num_groups[level] > 0)
+    })
+}
+
 /// The inputs of pairs, `[pairs, ROW]`: each row is padded with zeros.
 pub(super) fn input_rows(usages: &[Usage]) -> Vec<[f32; ROW]> {
     use rayon::prelude::*;
@@ -141,27 +156,46 @@ pub(super) fn input_rows(usages: &[Usage]) -> Vec<[f32; ROW]> {
 }
 
 /// Weights as PyTorch's `nn.Linear` draws them, the last layer's a tenth of that; the linear part begins as the closed form.
-pub(super) fn initial_parameters(seed: u64) -> Vec<f32> {
+///
+/// Weights of owners are drawn apart, and those of levels that are not used are 0: without a table, everything is as if
+/// there were no such inputs.
+pub(super) fn initial_parameters(seed: u64, used: &[bool; NUM_INPUTS]) -> Vec<f32> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut parameters = vec![0.0; NUM_FITTED];
+    let of_owners = used[NUM_BASE_INPUTS..].iter().filter(|used| **used).count();
+    let num_inputs = NUM_BASE_INPUTS + of_owners;
+    let first = Part::FirstWeight.range();
+    let first = first.start..first.start + NUM_BASE_INPUTS * HIDDEN_1;
     let drawn = [
-        (Part::FirstWeight, NUM_INPUTS, 1.0),
-        (Part::FirstBias, NUM_INPUTS, 1.0),
-        (Part::SecondWeight, HIDDEN_1, 1.0),
-        (Part::SecondBias, HIDDEN_1, 1.0),
-        (Part::OutputWeight, HIDDEN_2, 0.1),
-        (Part::OutputBias, HIDDEN_2, 1.0),
+        (first.clone(), num_inputs, 1.0),
+        (Part::FirstBias.range(), num_inputs, 1.0),
+        (Part::SecondWeight.range(), HIDDEN_1, 1.0),
+        (Part::SecondBias.range(), HIDDEN_1, 1.0),
+        (Part::OutputWeight.range(), HIDDEN_2, 0.1),
+        (Part::OutputBias.range(), HIDDEN_2, 1.0),
     ];
-    for (part, fan_in, scale) in drawn {
+    let mut draw = |rng: &mut ChaCha8Rng, range: std::ops::Range<usize>, fan_in: usize, scale: f32| {
         let bound = 1.0 / (fan_in as f32).sqrt();
-        for weight in &mut parameters[part.range()] {
+        for weight in &mut parameters[range] {
             *weight = rng.random_range(-bound..bound) * scale;
         }
+    };
+    for (range, fan_in, scale) in drawn {
+        draw(&mut rng, range, fan_in, scale);
+    }
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(OWNERS_STREAM);
+    for input in (NUM_BASE_INPUTS..NUM_INPUTS).filter(|input| used[*input]) {
+        let start = first.start + input * HIDDEN_1;
+        draw(&mut rng, start..start + HIDDEN_1, num_inputs, 1.0);
     }
     // The inputs of the log ratios are 0.3 times these.
     parameters[Part::SkipWeight.range()][..NUM_LEVELS].fill(3.0);
     parameters
 }
+
+/// The stream of random numbers of which the weights of owners' inputs are drawn.
+const OWNERS_STREAM: u64 = 2;
 
 /// Whether a parameter is a weight and not a bias: only weights decay.
 fn decays(parameter: usize) -> bool {
@@ -177,8 +211,8 @@ const EPSILON: f64 = 1e-8;
 /// The last learning rate as a share of the first.
 const LAST_RATE: f64 = 0.001;
 
-fn fit_network(data: &FitData, options: &FitOptions, parameters: &mut [f32]) {
-    parameters.copy_from_slice(&initial_parameters(options.seed));
+fn fit_network(data: &FitData, options: &FitOptions, used: &[bool; NUM_INPUTS], parameters: &mut [f32]) {
+    parameters.copy_from_slice(&initial_parameters(options.seed, used));
     let decays: Vec<bool> = (0..NUM_FITTED).map(decays).collect();
     let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
     rng.set_stream(1);

@@ -249,7 +249,7 @@ impl pulp::WithSimd for BlockPass<'_, '_> {
 ///
 /// Cephes' `expf` (Moshier): exp(x) = 2^n exp(r) with |r| <= ln(2) / 2, and a polynomial in r.
 #[inline(always)]
-fn exp(x: f32) -> f32 {
+pub(super) fn exp(x: f32) -> f32 {
     let x = x.clamp(-87.0, 87.0);
     let n = (x * std::f32::consts::LOG2_E + 0.5).floor();
     let r = x - n * 0.693_359_4 + n * 2.121_944_4e-4;

@@ -1,10 +1,10 @@
 //! The head: one small function for all accounts, from what a history knows of a pair to a score; high = usual.
 //!
 //! ```text
-//! x       = the inputs of `features`                      [59]
+//! x       = the inputs of `features`                      [59], with a table of networks [73]
 //! h       = relu(relu(x W1 + b1) W2 + b2)                 [20], then [12]
 //! network = h w3 + b3 + x w + b
-//! score   = network + c · sum of r_l                      r_l: the log ratios of the closed form
+//! score   = network + c · closed form                     of the log ratios, see `closed_form`
 //! ```
 //!
 //! The closed form has a fixed weight c, which the fit does not see: it limits how far a head that was fitted on few
@@ -16,6 +16,7 @@ use pulp::Simd;
 use rayon::prelude::*;
 
 use super::feature_block::{BLOCK_PAIRS, Column, InputBlock};
+use super::features::{NUM_BASE_INPUTS, NUM_INPUTS};
 use super::network::{HIDDEN_1, HIDDEN_2, NUM_PARAMETERS, Part};
 use super::pair_network::PairNetwork;
 use super::usage::Usage;
@@ -25,12 +26,13 @@ use super::usage::Usage;
 pub struct Head {
     parameters: Vec<f32>,
     pair_network: Box<PairNetwork>,
+    num_inputs: usize,
 }
 
 /// The two parts of a score, which add up to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct HeadParts {
-    /// The closed form's weight times the sum of its log ratios.
+    /// The closed form's weight times its score.
     pub closed_form: f32,
     /// The network's part.
     pub network: f32,
@@ -47,7 +49,20 @@ impl Head {
     /// not finite.
     pub fn from_parameters(parameters: Vec<f32>) -> Option<Self> {
         let is_sound = parameters.len() == NUM_PARAMETERS && parameters.iter().all(|value| value.is_finite());
-        is_sound.then(|| Self { pair_network: Box::new(PairNetwork::new(&parameters)), parameters })
+        is_sound.then(|| {
+            let num_inputs = num_inputs(&parameters);
+            Self { pair_network: Box::new(PairNetwork::new(&parameters, num_inputs)), num_inputs, parameters }
+        })
+    }
+
+    /// How many of the inputs have a weight: those behind are of owners, and the head was fitted without them.
+    pub(super) fn num_inputs(&self) -> usize {
+        self.num_inputs
+    }
+
+    /// Whether the head was fitted with a table of networks.
+    pub fn uses_networks(&self) -> bool {
+        self.num_inputs > NUM_BASE_INPUTS
     }
 
     /// All parameters in one row, `[NUM_PARAMETERS]`.
@@ -115,6 +130,16 @@ impl Head {
             all.extend(buffers.parts().take(usages.len()));
         }
         all
+    }
+}
+
+/// All inputs where one of the owners' has a weight, else those that need no table of networks.
+fn num_inputs(parameters: &[f32]) -> usize {
+    let weights = &parameters[Part::FirstWeight.range()][NUM_BASE_INPUTS * HIDDEN_1..];
+    let linear = &parameters[Part::SkipWeight.range()][NUM_BASE_INPUTS..];
+    match weights.iter().chain(linear).any(|weight| *weight != 0.0) {
+        true => NUM_INPUTS,
+        false => NUM_BASE_INPUTS,
     }
 }
 
@@ -186,10 +211,11 @@ impl<const PAIRS: usize> pulp::WithSimd for ScoreBlock<'_, PAIRS> {
         let Buffers { inputs, hidden_1, hidden_2, network, closed_form } = self.buffers;
         inputs.fill_inline(self.usages);
         let part = |part| self.head.part(part);
-        layer(simd, &inputs.inputs, part(Part::FirstWeight), part(Part::FirstBias), hidden_1);
+        let num_inputs = self.head.num_inputs;
+        layer(simd, &inputs.inputs[..num_inputs], part(Part::FirstWeight), part(Part::FirstBias), hidden_1);
         layer(simd, hidden_1, part(Part::SecondWeight), part(Part::SecondBias), hidden_2);
         *network = [part(Part::OutputBias)[0] + part(Part::SkipBias)[0]; PAIRS];
-        add_scaled(simd, &inputs.inputs, part(Part::SkipWeight), network);
+        add_scaled(simd, &inputs.inputs[..num_inputs], part(Part::SkipWeight), network);
         add_scaled(simd, hidden_2, part(Part::OutputWeight), network);
         let weight = self.head.closed_weight();
         for (part, sum) in closed_form.iter_mut().zip(&inputs.ratio_sums) {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
-use super::features::input_names;
+use super::features::{NUM_BASE_INPUTS, NUM_INPUTS, input_names};
 use super::head::Head;
 use super::network::{NUM_PARAMETERS, Part};
 use crate::{Error, Result};
@@ -23,14 +23,14 @@ impl Head {
     pub fn to_bytes(&self) -> Vec<u8> {
         let bytes: Vec<u8> = self.parameters().iter().flat_map(|value| value.to_le_bytes()).collect();
         let tensor = |part: Part| {
-            let range = part.range();
-            let bytes = &bytes[4 * range.start..4 * range.end];
-            let view = TensorView::new(Dtype::F32, part.shape().to_vec(), bytes);
+            let shape = shape(part, self.num_inputs());
+            let start = 4 * part.range().start;
+            let bytes = &bytes[start..start + 4 * shape.iter().product::<usize>()];
+            let view = TensorView::new(Dtype::F32, shape, bytes);
             (part.name(), view.expect("a part has as many bytes as its shape says"))
         };
         // One key, because the order of several is not fixed.
-        let names = format!("{INPUTS_VERSION}: {}", input_names().join(" "));
-        let metadata = HashMap::from([(NAMES_KEY.to_string(), names)]);
+        let metadata = HashMap::from([(NAMES_KEY.to_string(), names(self.num_inputs()))]);
         safetensors::serialize(Part::ALL.map(tensor), Some(metadata))
             .expect("tensors in memory can be written")
     }
@@ -45,19 +45,19 @@ impl Head {
         let refuse = |what: String| Error::data(name, what, HELP);
         let (_, header) = SafeTensors::read_metadata(bytes)
             .map_err(|e| refuse(format!("it is no safetensors file: {e}")))?;
-        let wanted = format!("{INPUTS_VERSION}: {}", input_names().join(" "));
         let found = header.metadata().as_ref().and_then(|metadata| metadata.get(NAMES_KEY));
-        if found != Some(&wanted) {
+        let known = [NUM_BASE_INPUTS, NUM_INPUTS].into_iter().find(|num| found == Some(&names(*num)));
+        let Some(num_inputs) = known else {
             return Err(refuse("it was fitted on inputs that this version does not compute".into()));
-        }
+        };
         let tensors = SafeTensors::deserialize(bytes).map_err(|e| refuse(format!("it is damaged: {e}")))?;
         let mut parameters = vec![0.0; NUM_PARAMETERS];
         for part in Part::ALL {
             let tensor = tensors.tensor(part.name());
             let tensor = tensor.map_err(|_| refuse(format!("there is no tensor `{}`", part.name())))?;
-            if tensor.dtype() != Dtype::F32 || tensor.shape() != part.shape() {
-                let (dtype, shape) = (tensor.dtype(), tensor.shape());
-                let (part, wanted) = (part.name(), part.shape());
+            let wanted = shape(part, num_inputs);
+            if tensor.dtype() != Dtype::F32 || tensor.shape() != wanted {
+                let (dtype, shape, part) = (tensor.dtype(), tensor.shape(), part.name());
                 return Err(refuse(format!("`{part}` is {dtype:?} {shape:?}, and not F32 {wanted:?}")));
             }
             let values = tensor.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
@@ -66,6 +66,19 @@ impl Head {
             }
         }
         Self::from_parameters(parameters).ok_or_else(|| refuse("a number in it is not finite".into()))
+    }
+}
+
+/// What the file says of its inputs, the first of all.
+fn names(num_inputs: usize) -> String {
+    format!("{INPUTS_VERSION}: {}", input_names()[..num_inputs].join(" "))
+}
+
+/// The shape of a part in a head of so many inputs.
+fn shape(part: Part, num_inputs: usize) -> Vec<usize> {
+    match part.shape() {
+        [NUM_INPUTS, units] => vec![num_inputs, *units],
+        shape => shape.to_vec(),
     }
 }
 
@@ -83,8 +96,24 @@ mod tests {
         assert_eq!(bytes, head().to_bytes());
         assert_eq!(Head::from_bytes(&bytes, "x").unwrap(), head());
         let tensors = SafeTensors::deserialize(&bytes).unwrap();
-        assert_eq!(tensors.tensor("head.first.weight").unwrap().shape(), [59, 20]);
+        assert_eq!(tensors.tensor("head.first.weight").unwrap().shape(), [73, 20]);
         assert_eq!(tensors.len(), Part::ALL.len());
+    }
+
+    #[test]
+    fn a_head_without_owners_has_no_weights_for_them() {
+        let mut parameters = head().parameters().to_vec();
+        parameters[Part::FirstWeight.range()][59 * 20..].fill(0.0);
+        parameters[Part::SkipWeight.range()][59..].fill(0.0);
+        let head = Head::from_parameters(parameters).unwrap();
+        assert!(!head.uses_networks());
+        let bytes = head.to_bytes();
+        assert_eq!(Head::from_bytes(&bytes, "x").unwrap(), head);
+        let tensors = SafeTensors::deserialize(&bytes).unwrap();
+        assert_eq!(tensors.tensor("head.first.weight").unwrap().shape(), [59, 20]);
+        assert_eq!(tensors.tensor("head.skip.weight").unwrap().shape(), [59, 1]);
+        let names = String::from_utf8_lossy(&bytes[..3000]).into_owned();
+        assert!(names.contains("events_since_use_6\"") && !names.contains("as_novelty"), "{names}");
     }
 
     #[test]

@@ -11,13 +11,13 @@ use super::network::Part;
 /// An MLP of two hidden layers beside a linear part; [`Head`] says what it is for, and computes the same on the host.
 #[derive(Module, Debug)]
 pub struct HeadModule {
-    /// `[59, 20]`.
+    /// `[73, 20]`.
     pub first: Linear,
     /// `[20, 12]`.
     pub second: Linear,
     /// `[12, 1]`.
     pub output: Linear,
-    /// `[59, 1]`, past the hidden layers.
+    /// `[73, 1]`, past the hidden layers.
     pub skip: Linear,
 }
 
@@ -45,7 +45,7 @@ impl HeadModule {
     ///
     /// # Shapes
     ///
-    /// - `inputs`: `[pairs, 59]`
+    /// - `inputs`: `[pairs, 73]`, those of owners zeros without a table of networks
     /// - output: `[pairs, 1]`
     pub fn forward(&self, inputs: Tensor<2>) -> Tensor<2> {
         let hidden = relu(self.first.forward(inputs.clone()));

@@ -20,7 +20,8 @@ const LINEAR: usize = HIDDEN_1;
 /// The network's parameters in padded rows.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct PairNetwork {
-    first: [[f32; WIDTH_1]; NUM_INPUTS],
+    /// `[num_inputs, WIDTH_1]`.
+    first: Vec<[f32; WIDTH_1]>,
     first_bias: [f32; WIDTH_1],
     second: [[f32; WIDTH_2]; HIDDEN_1],
     second_bias: [f32; WIDTH_2],
@@ -28,11 +29,11 @@ pub(super) struct PairNetwork {
 }
 
 impl PairNetwork {
-    /// Takes a head's parameters, `[NUM_PARAMETERS]`.
-    pub(super) fn new(parameters: &[f32]) -> Self {
+    /// Takes a head's parameters, `[NUM_PARAMETERS]`, and the number of its inputs that have weights.
+    pub(super) fn new(parameters: &[f32], num_inputs: usize) -> Self {
         let part = |part: Part| &parameters[part.range()];
         let mut network = Self {
-            first: [[0.0; WIDTH_1]; NUM_INPUTS],
+            first: vec![[0.0; WIDTH_1]; num_inputs],
             first_bias: [0.0; WIDTH_1],
             second: [[0.0; WIDTH_2]; HIDDEN_1],
             second_bias: [0.0; WIDTH_2],

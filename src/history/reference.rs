@@ -107,6 +107,7 @@ impl Reference {
             total_events: self.events,
             total_accounts: self.accounts.len() as u64,
             total_top_prefixes: self.prefixes.keys().filter(|prefix| prefix.1 == 0).count() as u64,
+            owners: Default::default(),
         }
     }
 

@@ -1,6 +1,8 @@
 //! What a usage history knows of one (account, address) pair at one moment: the raw counts from which the closed
 //! form and the inputs of the head are computed.
 
+use crate::networks::NUM_OWNER_LEVELS;
+
 /// Levels of a pair's prefix chain, from the widest network to the address itself.
 ///
 /// IPv4 has its seven lengths ([`IPV4_LENGTHS`]). IPv6 has six ([`IPV6_LENGTHS`]); level 0 is the family as a whole, so
@@ -32,6 +34,26 @@ pub struct Usage {
     pub total_accounts: u64,
     /// Distinct prefixes of level 0 in use by any account.
     pub total_top_prefixes: u64,
+    /// Per level of owners, what is known of that of the address; zeros without a table of networks.
+    pub owners: [OwnerUsage; NUM_OWNER_LEVELS],
+}
+
+/// The counts of the group of addresses that have their owner of one level (the AS, the country) in common with a pair's
+/// address. Groups are not nested in prefixes; events and accounts of all groups are those of [`Usage`].
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct OwnerUsage {
+    /// The group's share of the address space; 0 where there is no table or it has no such level, and then all else is 0.
+    pub share: f32,
+    /// Events of the account in the group.
+    pub own_events: u32,
+    /// Distinct groups that the account used.
+    pub own_groups: u32,
+    /// Events of any account in the group.
+    pub all_events: u64,
+    /// Accounts with an event in the group.
+    pub all_accounts: u64,
+    /// Distinct groups in use by any account.
+    pub all_groups: u64,
 }
 
 /// The counts of one level of a pair's prefix chain.

@@ -6,9 +6,11 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
+use super::account_use::AccountUse;
 use super::prefix::Prefix;
 use super::scorer::{PAIRS_PER_BATCH, Scorer, anomaly_score};
 use crate::event::Address;
+use crate::history::ScorePart;
 use crate::thresholds::{Thresholds, Verdict};
 use crate::{Error, Event, Result};
 
@@ -82,6 +84,22 @@ pub struct Explanation {
     pub along_address: Vec<Step>,
     /// Where the entity is usual.
     pub usual_networks: UsualNetworks,
+    /// Numbers that add up to the score: of a head by what they come from, of the engine alone by the steps along the
+    /// address.
+    pub parts: Vec<NamedPart>,
+    /// What is known of the entity's past and of the address's network; `None` in a model of the engine alone.
+    pub history: Option<AccountUse>,
+}
+
+/// A part of a score.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct NamedPart {
+    /// Its name.
+    pub name: String,
+    /// What it comes from, in words.
+    pub what: String,
+    /// What it adds.
+    pub value: f64,
 }
 
 /// An explanation with what else is said of the event.
@@ -91,6 +109,8 @@ pub struct Explained<'a> {
     pub entity: &'a str,
     /// The address.
     pub ip: Address,
+    /// Why the score is what it is, in one sentence.
+    pub sentence: String,
     /// The negated `dot_product`: high means anomalous.
     pub anomaly_score: f32,
     /// What follows from the thresholds of the model folder, if it has some.
@@ -122,11 +142,26 @@ impl<'a> Explained<'a> {
     ) -> Result<Self> {
         let explanation = explain(scorer, event)?;
         let anomaly_score = anomaly_score(explanation.dot_product);
+        let verdict = thresholds.map(|thresholds| thresholds.verdict(anomaly_score)).transpose()?;
+        let conclusion = match &verdict {
+            Some(verdict) => format!("decision: {}", verdict.decision),
+            None if explanation.dot_product > 0.0 => "as a whole more usual than not".into(),
+            None => "as a whole more unusual than not".into(),
+        };
+        let reason = match &explanation.history {
+            Some(history) => history.clause(),
+            None => engine_clause(&explanation),
+        };
+        // A terminal does not get what an entity might have of its control sequences.
+        let escaped =
+            |char: char| if char.is_control() { char.escape_debug().to_string() } else { char.into() };
+        let shown: String = entity.chars().map(escaped).collect();
         Ok(Self {
             entity,
             ip: event.address,
+            sentence: format!("{shown} from {}: {reason}; {conclusion}", event.address),
             anomaly_score,
-            verdict: thresholds.map(|thresholds| thresholds.verdict(anomaly_score)).transpose()?,
+            verdict,
             entity_seen: scorer.entity_seen(event.entity),
             scored_by_prior: scorer.is_scored_by_prior(event.entity),
             num_row_events: scorer.num_row_events(event.entity),
@@ -146,11 +181,43 @@ pub fn explain(scorer: &Scorer, event: Event) -> Result<Explanation> {
         let help = "the model is broken: train again with a lower learning_rate";
         return Err(Error::data("scores", format!("the score is {dot_product}"), help));
     }
-    Ok(Explanation {
-        dot_product,
-        along_address: along_address(scorer, event, dot_product)?,
-        usual_networks: usual_networks(scorer, event)?,
-    })
+    let along_address = along_address(scorer, event, dot_product)?;
+    let known = scorer.detector().map(|detector| {
+        let usage = detector.usages_at(&[event], None)[0];
+        let part =
+            |part: ScorePart| NamedPart { name: part.name.into(), what: part.what.into(), value: part.value };
+        let parts = detector.head.score_parts(&usage).into_iter().map(part).collect();
+        (parts, AccountUse::of(detector, event, &usage))
+    });
+    let (parts, history) = match known {
+        Some((parts, history)) => (parts, Some(history)),
+        None => (parts_of_steps(&along_address), None),
+    };
+    let usual_networks = usual_networks(scorer, event)?;
+    Ok(Explanation { dot_product, along_address, usual_networks, parts, history })
+}
+
+/// The mean of all addresses, and what each step along the address adds to it.
+fn parts_of_steps(steps: &[Step]) -> Vec<NamedPart> {
+    let part = |step: &Step| {
+        let what = match step.change {
+            None => format!("the mean of all addresses of {}", step.prefix),
+            Some(_) => format!("that it is in {}", step.prefix),
+        };
+        NamedPart { name: step.prefix.to_string(), what, value: step.change.unwrap_or(step.mean_score) }
+    };
+    steps.iter().map(part).collect()
+}
+
+/// What the engine alone can say: where along the address the score changes most.
+fn engine_clause(explanation: &Explanation) -> String {
+    let [_, steps @ ..] = &explanation.parts[..] else { return String::new() };
+    let largest = steps.iter().max_by(|a, b| a.value.abs().total_cmp(&b.value.abs()));
+    match largest {
+        Some(part) if part.value < 0.0 => format!("{} lowers the score the most", part.what),
+        Some(part) => format!("{} raises the score the most", part.what),
+        None => String::new(),
+    }
 }
 
 /// Bits behind a prefix, in the highest places, the same every time: random, one in each of `count` equal parts of

@@ -1,5 +1,6 @@
 //! Inference: all that a model folder holds as one value, its scores, and why they are what they are.
 
+mod account_use;
 pub mod embeddings;
 pub mod explain;
 mod loaded_model;
@@ -7,6 +8,7 @@ mod prefix;
 mod scorer;
 mod unseen;
 
+pub use account_use::{AccountUse, Used};
 pub use embeddings::Embeddings;
 pub use loaded_model::LoadedModel;
 pub use prefix::Prefix;

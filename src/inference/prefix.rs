@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use crate::event::Address;
 
 /// The addresses of one family that share their first bits; as text and in JSON `203.0.0.0/8` or `2001:db8::/32`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Prefix {
     /// Those of an [`Address`], with zeros behind the prefix.
     pub(super) bits: u64,

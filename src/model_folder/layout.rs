@@ -13,10 +13,13 @@ pub const HISTORY: &str = "history.bin";
 /// The parameters of the head, where the model has one.
 pub const HEAD: &str = "head.safetensors";
 
+/// The table of networks with the counts of their owners, where the model has one.
+pub const NETWORKS: &str = "networks.bin";
+
 pub(crate) const CONFIG: &str = "config.toml";
 
 /// Every file that the manifest can name, and itself.
-pub(crate) const FILES: [&str; 6] = [MANIFEST, CONFIG, WEIGHTS, FOLDED_WEIGHTS, HISTORY, HEAD];
+pub(crate) const FILES: [&str; 7] = [MANIFEST, CONFIG, WEIGHTS, FOLDED_WEIGHTS, HISTORY, HEAD, NETWORKS];
 
 /// How many events each table row was trained on, in the first epoch of the run and of those that it began from,
 /// `[N]`, beside the weights.

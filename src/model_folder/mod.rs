@@ -17,6 +17,7 @@ pub(crate) mod fuzz_target;
 mod held;
 mod layout;
 mod manifest;
+mod networks;
 mod placement;
 mod read;
 mod stored_tensors;
@@ -32,9 +33,10 @@ pub(crate) use held::HeldFolder;
 pub(crate) use layout::{
     FILES, FILTER_KEY_BITS, FILTER_OFFSETS, FILTER_RESTS, FOLDED, FOLDED_PRIOR, PRIOR, ROW_COUNTS,
 };
-pub use layout::{FORMAT_VERSION, HEAD, HISTORY, MANIFEST};
+pub use layout::{FORMAT_VERSION, HEAD, HISTORY, MANIFEST, NETWORKS};
 pub use manifest::{InitFrom, Manifest, TrainingSummary};
 pub(crate) use manifest::{check_entity_hash, is_completed, num_tensor_bytes};
+pub use networks::replace_networks;
 pub use placement::Placement;
 pub(crate) use read::{StoredWeights, VerifiedFolder, num_file_bytes, open_and_verify, read_detector};
 pub use read::{read_and_verify, read_with_detector};

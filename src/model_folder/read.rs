@@ -5,7 +5,9 @@ use std::path::Path;
 use burn::tensor::Device;
 
 use super::entity_filter::EntityFilter;
-use super::layout::{CONFIG, DAMAGED_HELP, FOLDED_WEIGHTS, HEAD, HISTORY, MANIFEST, ROW_COUNTS, WEIGHTS};
+use super::layout::{
+    CONFIG, DAMAGED_HELP, FOLDED_WEIGHTS, HEAD, HISTORY, MANIFEST, NETWORKS, ROW_COUNTS, WEIGHTS,
+};
 use super::manifest::{Manifest, check_entity_hash, read_manifest};
 use super::placement::Placement;
 use super::stored_tensors::{Tensors, entity_filter, floats, numbers};
@@ -36,14 +38,25 @@ pub fn read_with_detector(folder: &Path) -> Result<(Manifest, Config, Option<Det
     Ok((manifest, config, detector.map(read_detector).transpose()?))
 }
 
-/// Takes the bytes of the history and of the head.
+/// The bytes of a detector's files.
+pub(crate) struct DetectorFiles {
+    history: Tensors,
+    head: Tensors,
+    /// Where the model has a table of networks.
+    networks: Option<Tensors>,
+}
+
+/// Takes the bytes of a detector.
 ///
 /// # Errors
 ///
-/// [`Error::Data`] where one is damaged.
-pub(crate) fn read_detector([history, head]: [Tensors; 2]) -> Result<Detector> {
-    let [history_name, head_name] = [&history, &head].map(|file| file.path.display().to_string());
-    Detector::from_bytes((history.bytes, &history_name), (&head.bytes, &head_name))
+/// [`Error::Data`] where a file is damaged.
+pub(crate) fn read_detector(files: DetectorFiles) -> Result<Detector> {
+    let DetectorFiles { history, head, networks } = files;
+    let name = |file: &Tensors| file.path.display().to_string();
+    let (history_name, head_name, networks_name) = (name(&history), name(&head), networks.as_ref().map(name));
+    let networks = networks.as_ref().map(|file| &file.bytes).zip(networks_name.as_deref());
+    Detector::from_bytes((history.bytes, &history_name), (&head.bytes, &head_name), networks)
 }
 
 /// The weights of a model folder, for a training that begins from them, and its detector.
@@ -88,8 +101,8 @@ pub(crate) struct VerifiedFolder {
     pub(crate) config: Config,
     pub(crate) weights: Tensors,
     pub(crate) folded: Tensors,
-    /// The bytes of the history and of the head, where the configuration asks for them.
-    pub(crate) detector: Option<[Tensors; 2]>,
+    /// Where the configuration asks for a detector.
+    pub(crate) detector: Option<DetectorFiles>,
 }
 
 pub(crate) fn open_and_verify(folder: &Path, placement: Placement) -> Result<VerifiedFolder> {
@@ -109,7 +122,11 @@ pub(crate) fn open_and_verify(folder: &Path, placement: Placement) -> Result<Ver
     }
     let detector = match config.model.detector {
         DetectorKind::Engine => None,
-        DetectorKind::History => Some([verified(HISTORY)?, verified(HEAD)?]),
+        DetectorKind::History => {
+            let has_networks = manifest.files.contains_key(NETWORKS);
+            let networks = has_networks.then(|| verified(NETWORKS)).transpose()?;
+            Some(DetectorFiles { history: verified(HISTORY)?, head: verified(HEAD)?, networks })
+        }
     };
     Ok(VerifiedFolder { manifest, config, weights, folded, detector })
 }

@@ -13,7 +13,7 @@ use super::entity_filter::EntityFilter;
 use super::held::HeldFolder;
 use super::layout::{
     CONFIG, FILTER_KEY_BITS, FILTER_OFFSETS, FILTER_RESTS, FOLDED, FOLDED_PRIOR, FOLDED_WEIGHTS,
-    FORMAT_VERSION, HEAD, HISTORY, MANIFEST, PRIOR, ROW_COUNTS, WEIGHTS,
+    FORMAT_VERSION, HEAD, HISTORY, MANIFEST, NETWORKS, PRIOR, ROW_COUNTS, WEIGHTS,
 };
 use super::manifest::{Manifest, TrainingSummary};
 use super::tensor_file::{TensorFile, TensorHead};
@@ -80,7 +80,7 @@ pub fn save_in_place(
     let result = write_folder(&temporary, model, config, training).and_then(|manifest| {
         // An evaluation of the old model that is writing its thresholds ends first.
         let _old = HeldFolder::open(folder);
-        for name in [MANIFEST, THRESHOLDS] {
+        for name in [MANIFEST, THRESHOLDS, NETWORKS] {
             match fs::remove_file(folder.join(name)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(Error::io("remove", folder.join(name))(error));
@@ -88,7 +88,8 @@ pub fn save_in_place(
                 _ => {}
             }
         }
-        let detector = [HISTORY, HEAD].into_iter().filter(|name| manifest.files.contains_key(*name));
+        let detector =
+            [HISTORY, HEAD, NETWORKS].into_iter().filter(|name| manifest.files.contains_key(*name));
         let files = [WEIGHTS, FOLDED_WEIGHTS, CONFIG].into_iter().chain(detector).collect();
         for names in [files, vec![MANIFEST]] {
             for name in names {
@@ -153,7 +154,10 @@ fn write_detector(folder: &Path, detector: &FittedDetector) -> Result<&'static [
     fs::write(&head, detector.head.to_bytes()).map_err(Error::io("write", &head))?;
     let mode = fs::metadata(folder.join(CONFIG)).map_err(Error::io("read", folder))?.permissions();
     fs::set_permissions(&history, mode).map_err(Error::io("set the mode of", &history))?;
-    Ok(&[HISTORY, HEAD])
+    let Some(bytes) = &detector.networks else { return Ok(&[HISTORY, HEAD]) };
+    let networks = folder.join(NETWORKS);
+    fs::write(&networks, bytes).map_err(Error::io("write", &networks))?;
+    Ok(&[HISTORY, HEAD, NETWORKS])
 }
 
 /// Bytes that are read back from the device at once, at most, where rows are narrow.

@@ -7,7 +7,8 @@ use crate::allocator::give_back;
 use crate::config::{Config, DetectorKind};
 use crate::data::{EpochOrder, Events};
 use crate::event::Address;
-use crate::history::{self, Detector, EventLog, FittedDetector, Options};
+use crate::history::{self, Detector, EventLog, FitOptions, FittedDetector, Options, fit_head};
+use crate::networks::Networks;
 use crate::{At, Error, Event, Result};
 
 /// The epoch whose order the events are counted in where they have no times: one that no training reaches.
@@ -60,7 +61,8 @@ pub struct RunDetector {
 /// account, and a head has to be fitted on what was known before each event.
 ///
 /// Where the run begins from a model with a history, the events are added to it. The head is then that of the model,
-/// which is one function for all accounts, unless the run has more events than the history.
+/// which is one function for all accounts, unless the run has more events than the history, or a table of networks where the
+/// model had none. Without `networks` the model's table stays.
 ///
 /// # Errors
 ///
@@ -69,6 +71,7 @@ pub fn fit_detector(
     events: Events,
     config: &Config,
     init_from: Option<&InitialModel>,
+    networks: Option<&Networks>,
     folder: &Path,
 ) -> Result<Option<RunDetector>> {
     if config.model.detector == DetectorKind::Engine {
@@ -85,8 +88,10 @@ pub fn fit_detector(
         memory_bytes: counting_bytes(log.len() as u64),
     };
     let detector = match init_from.and_then(InitialModel::detector) {
-        Some(before) => add(before, &log, seed, &options)?,
-        None => RunDetector { fitted: FittedDetector::fit(&log, seed, &options)?, num_overlapping: 0 },
+        Some(before) => add(before, &log, networks, seed, &options)?,
+        None => {
+            RunDetector { fitted: FittedDetector::fit(&log, networks, seed, &options)?, num_overlapping: 0 }
+        }
     };
     Ok(Some(detector))
 }
@@ -97,19 +102,26 @@ pub(super) fn fits_head(num_events: usize, before: Option<&Detector>) -> bool {
 }
 
 /// Adds the events of a log to a detector.
-fn add(before: &Detector, log: &EventLog<'_>, seed: u64, options: &Options) -> Result<RunDetector> {
+fn add(
+    before: &Detector,
+    log: &EventLog<'_>,
+    networks: Option<&Networks>,
+    seed: u64,
+    options: &Options,
+) -> Result<RunDetector> {
+    let networks = networks.or(before.owners.as_ref().map(|owners| &owners.networks));
     // Bounded once, together.
     let unbounded = Options { max_networks: None, ..options.clone() };
-    let new = match fits_head(log.len(), Some(before)) {
-        true => FittedDetector::fit(log, seed, &unbounded)?,
-        false => {
-            FittedDetector { history: FittedDetector::count(log, &unbounded)?, head: before.head.clone() }
-        }
+    let counted = FittedDetector::count(log, &unbounded)?;
+    let uses_networks = before.head.uses_networks();
+    let head = match fits_head(log.len(), Some(before)) || uses_networks != networks.is_some() {
+        true => fit_head(log, networks, &FitOptions::of_seed(seed))?,
+        false => before.head.clone(),
     };
-    let counted = history::History::open(&new.history)?;
+    let counted = history::History::open(&counted)?;
     let sum = FittedDetector::temporary_file(&options.temporary_folder)?;
     let report = history::merge(&[&before.history, &counted], options, &sum)?;
-    let fitted = FittedDetector { history: sum, head: new.head };
+    let fitted = FittedDetector { history: sum, head, networks: None }.with_networks(networks)?;
     Ok(RunDetector { fitted, num_overlapping: report.overlapping_accounts })
 }
 

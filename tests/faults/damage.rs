@@ -55,7 +55,7 @@ fn train(root: &Path) {
         until_epoch: None,
     };
     let trained = ipsight::train(&inputs, &mut |_| Ok(())).unwrap();
-    let detector = fit_detector(events.clone(), &config, None, root).unwrap().unwrap();
+    let detector = fit_detector(events.clone(), &config, None, None, root).unwrap().unwrap();
     let model = model_folder::TrainedModel {
         detector: Some(&detector.fitted),
         model: &trained.model,

@@ -4,6 +4,7 @@ Counts are made by walking over all events before each query, inputs in NumPy an
 closed_form.rs describe them, scores and gradients by PyTorch's autograd in float64. Needs `pip install numpy torch`.
 """
 
+import ipaddress
 import json
 from pathlib import Path
 
@@ -34,6 +35,63 @@ def draw_address(account):
         return int(base + rng.choice([0, 1, 0x0100, 0x1_0000]))
     homes = [0x0A00_0000 + account * 0x0001_0000, 0xC0A8_0000 + account * 0x100, 0xC0A8_0000]
     return int(rng.choice(homes) + rng.choice([1, 2, 17, 200]))
+
+
+# First address, last address, AS number, country: two ASes in one country, one in several places and both families, and
+# addresses that nobody owns.
+OWNERS = [
+    ("10.1.0.0", "10.2.255.255", 64500, "NL"),
+    ("10.3.0.0", "10.3.255.255", 64501, "NL"),
+    ("10.5.0.0", "10.6.255.255", 64502, "DE"),
+    ("10.7.0.0", "10.7.255.255", 0, "DE"),
+    ("192.168.0.0", "192.168.0.127", 64500, "NL"),
+    ("2001:db8:300::", "2001:db8:300:ffff:ffff:ffff:ffff:ffff", 64501, "None"),
+    ("2001:db8:700::", "2001:db8:700:ffff:ffff:ffff:ffff:ffff", 4200000000, "SE"),
+]
+
+
+def ranges():
+    """First and last address in the 32 or upper 64 bits, AS and country."""
+    for first, last, asn, country in OWNERS:
+        first, last = ipaddress.ip_address(first), ipaddress.ip_address(last)
+        shift = 0 if first.version == 4 else 64
+        yield int(first) >> shift, int(last) >> shift, first.version, asn, country
+
+
+def group(address, level):
+    """The owner of an address at a level (0: AS, 1: country), or the block of an address that nobody owns."""
+    for first, last, version, asn, country in ranges():
+        owner = (asn, country)[level]
+        if version == family(address) and first <= address <= last and owner not in (0, "None"):
+            return owner
+    return ("block", family(address), address >> (16 if family(address) == 4 else 40))
+
+
+def space(owner, level):
+    """A group's share of the IPv4 addresses, or, where it has none, of the /64s of all groups."""
+    if isinstance(owner, tuple):
+        return 2.0**-16
+    sizes = {4: {}, 6: {}}
+    for first, last, version, *owners in ranges():
+        of = owners[level]
+        if of not in (0, "None"):
+            sizes[version][of] = sizes[version].get(of, 0) + last - first + 1
+    if owner in sizes[4]:
+        return sizes[4][owner] / 2.0**32
+    return sizes[6][owner] / sum(sizes[6].values())
+
+
+def owner_usage(before, own, address, level):
+    code = group(address, level)
+    inside = [event for event in before if group(event[1], level) == code]
+    return {
+        "share": space(code, level),
+        "own_events": sum(group(event[1], level) == code for event in own),
+        "own_groups": len({group(event[1], level) for event in own}),
+        "all_events": len(inside),
+        "all_accounts": len({event[0] for event in inside}),
+        "all_groups": len({group(event[1], level) for event in before}),
+    }
 
 
 def usage(events, query):
@@ -68,6 +126,7 @@ def usage(events, query):
         "total_events": len(before),
         "total_accounts": len({event[0] for event in before}),
         "total_top_prefixes": len({chain(event[1])[0] for event in before}),
+        "owners": [owner_usage(before, own, address, level) for level in range(2)],
     }
 
 
@@ -112,7 +171,25 @@ def inputs(u):
     x += [[0.3 * age(u["days_since_last"], 2), 0.3 * age(u["days_since_first"], 3)]]
     x += [[0.0 if days < 0 else 0.3 * (age(days, 0) - last_age) for days in of_use]]
     x += [0.3 * np.log1p([max(levels[l]["events_since_use"], 0) for l in RECENT])]
-    return np.concatenate(x), sum(own_r)
+    closed = sum(own_r)
+    for level, owner in enumerate(u["owners"]):
+        ratio, of_level = owner_inputs(u, owner)
+        x.append(of_level)
+        if level == 0:
+            closed = np.logaddexp(closed, ratio) - np.log(2)
+    return np.concatenate(x), closed
+
+
+def owner_inputs(u, owner):
+    """The log ratio of one level of owners, and its inputs."""
+    n, c, d, even = u["num_events"], owner["own_events"], owner["own_groups"], owner["share"]
+    others = owner["all_accounts"] - (c > 0)
+    g = share(owner["all_events"] - c, owner["all_groups"], u["total_events"] - n, even)
+    b = share(others, owner["all_groups"], u["total_accounts"] - (n > 0), even)
+    ratio = np.log(share(c, d, n, b) / b)
+    novelty = np.log((max(d - 1, 0) + 0.3) / (n - d + 0.7)) if n else 0.0
+    of_counts = [0.4 * np.log1p(c), 0.3 * novelty, 0.3 * np.log1p(d)]
+    return ratio, [0.3 * ratio, *of_counts, 0.3 * np.log(g / even), 0.3 * np.log(b / even), 0.3 * np.log1p(others)]
 
 
 def network(parts, x):
@@ -151,7 +228,7 @@ def main():
     networks = logits.detach().numpy()
 
     # The values check themselves: both families occur and every input is used.
-    assert num_inputs == 59 and np.isfinite(x).all()
+    assert num_inputs == 73 and np.isfinite(x).all()
     assert {family(query[1]) for query in queries} == {4, 6}
     assert (np.abs(x).max(axis=0) > 0).all()
     assert all(u["total_accounts"] <= u["total_events"] for u in usages)
@@ -159,13 +236,14 @@ def main():
     digits = lambda values: [float(f"{v:.10g}") for v in values]
     golden = {
         "events": {"accounts": [e[0] for e in events], "addresses": [e[1] for e in events], "seconds": [e[2] for e in events]},
+        "networks": "".join(f"{first}\t{last}\t{asn}\t{country}\tExample\n" for first, last, asn, country in OWNERS),
         "queries": [list(query) for query in queries],
         "usages": usages,
         "inputs": [digits(row) for row in x],
         "ratio_sums": digits(ratio_sums),
         "parameters": digits(flat(parameters)),
         "closed_weight": closed_weight,
-        "networks": digits(networks),
+        "network_parts": digits(networks),
         "scores": digits(networks + closed_weight * ratio_sums),
         "labels": labels.tolist(),
         "weights": weights.tolist(),

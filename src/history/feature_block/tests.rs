@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::history::features::{input_names, inputs_reference};
-use crate::history::usage::LevelUsage;
+use crate::history::usage::{LevelUsage, OwnerUsage};
 
 /// A count of any size: small ones as often as large ones.
 fn count(max_bits: u32) -> impl Strategy<Value = u64> {
@@ -18,6 +18,7 @@ prop_compose! {
         days in proptest::collection::vec(prop_oneof![0.0f32..0.01, 0.0f32..4000.0], 2 + NUM_LEVELS),
         (has_times, since) in (any::<bool>(), count(20)),
         distinct in proptest::collection::vec(1u32..2000, NUM_LEVELS),
+        owners in proptest::collection::vec((any::<bool>(), 1e-9f32..0.1, count(20), count(26), 1u32..500, 1u64..80_000), 2),
     ) -> Usage {
         let (mut own, mut other) = (own, other);
         own.sort_unstable_by_key(|count| std::cmp::Reverse(*count));
@@ -36,6 +37,21 @@ prop_compose! {
                 all_children: if l + 1 < NUM_LEVELS { children[l].1.min(events) } else { 0 },
             }
         };
+        let owner = |level: usize| {
+            let (is_known, share, own, all, groups, all_groups) = owners[level];
+            if !is_known {
+                return OwnerUsage::default();
+            }
+            let own_events = (own as u32).min(num_events);
+            OwnerUsage {
+                share,
+                own_events,
+                own_groups: groups.min(num_events),
+                all_events: all.min(other[0].0) + u64::from(own_events),
+                all_accounts: (all / 2).min(other[0].1) + u64::from(own_events > 0),
+                all_groups,
+            }
+        };
         Usage {
             num_events,
             days_since_last: days(num_events > 0, 0),
@@ -45,6 +61,7 @@ prop_compose! {
             total_events: other[0].0 + u64::from(num_events),
             total_accounts: other[0].1 + u64::from(num_events > 0),
             total_top_prefixes: 200,
+            owners: std::array::from_fn(owner),
         }
     }
 }

@@ -69,7 +69,7 @@ fn auc([own, others]: &[Vec<f32>; 2]) -> f64 {
 #[test]
 fn a_fitted_head_tells_own_addresses_from_those_of_others() {
     let events = Events::draw(6000, 3);
-    let head = fit_head(&events.log(), &options(5)).unwrap();
+    let head = fit_head(&events.log(), None, &options(5)).unwrap();
     let auc = auc(&scores(&events, &head));
     assert!(auc > 0.9, "{auc}");
 }
@@ -78,7 +78,7 @@ fn a_fitted_head_tells_own_addresses_from_those_of_others() {
 fn events_without_times_are_enough() {
     let events = Events::draw(4000, 4);
     let log = EventLog { times: None, ..events.log() };
-    let head = fit_head(&log, &options(5)).unwrap();
+    let head = fit_head(&log, None, &options(5)).unwrap();
     let untimed = Events { times: vec![0; 4000], ..events };
     let auc = auc(&scores(&untimed, &head));
     assert!(auc > 0.85, "{auc}");
@@ -89,7 +89,7 @@ fn the_same_seed_gives_the_same_bytes_with_any_number_of_threads() {
     let events = Events::draw(1500, 7);
     let fit = |threads, seed| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| fit_head(&events.log(), &options(seed)).unwrap().to_bytes())
+        pool.install(|| fit_head(&events.log(), None, &options(seed)).unwrap().to_bytes())
     };
     let one = fit(1, 9);
     assert!(one == fit(2, 9) && one == fit(4, 9));
@@ -103,14 +103,15 @@ fn an_input_that_is_not_used_changes_no_score() {
     let names = crate::history::input_names();
     let unused: Vec<usize> = (0..NUM_INPUTS).filter(|input| names[*input].starts_with("age_")).collect();
     unused.iter().for_each(|input| options.used_inputs[*input] = false);
-    let head = fit_head(&events.log(), &options).unwrap();
+    let head = fit_head(&events.log(), None, &options).unwrap();
     let query =
         |time| Query { entity: events.entities[0], address: events.addresses[0], position: 1500, time };
     let later = [0, 400 * 86_400].map(|seconds| query(events.times[1499] + seconds));
     let mut scores = [0.0; 2];
     head.scores(&prequential_usage(&events.log(), &later), &mut scores);
     assert_eq!(scores[0], scores[1]);
-    let all = fit_head(&events.log(), &FitOptions { used_inputs: [true; NUM_INPUTS], ..options }).unwrap();
+    let all =
+        fit_head(&events.log(), None, &FitOptions { used_inputs: [true; NUM_INPUTS], ..options }).unwrap();
     all.scores(&prequential_usage(&events.log(), &later), &mut scores);
     assert_ne!(scores[0], scores[1]);
 }
@@ -131,7 +132,7 @@ fn an_event_of_a_small_log_is_drawn_several_times() {
 #[test]
 fn a_log_without_events_is_refused() {
     let nothing = EventLog { entities: &[], addresses: &[], times: None, order: None };
-    let error = fit_head(&nothing, &options(1)).unwrap_err().to_string();
+    let error = fit_head(&nothing, None, &options(1)).unwrap_err().to_string();
     assert!(error.contains("the events"), "{error}");
 }
 
@@ -141,7 +142,50 @@ fn one_event_and_one_account_can_be_fitted_on() {
         let entities = vec![7; num_events];
         let addresses = vec![Address::from_bits(0x0A00_0001); num_events];
         let log = EventLog { entities: &entities, addresses: &addresses, times: None, order: None };
-        let head = fit_head(&log, &FitOptions { steps: 20, ..options(1) }).unwrap();
+        let head = fit_head(&log, None, &FitOptions { steps: 20, ..options(1) }).unwrap();
         assert!(head.parameters().iter().all(|parameter| parameter.is_finite()));
     }
+}
+
+#[test]
+fn a_table_of_networks_tells_accounts_whose_addresses_change_within_an_as() {
+    // Everyone has an AS of their own, of addresses here and there.
+    let mut events = Events::draw(4000, 3);
+    let mut rng = ChaCha8Rng::seed_from_u64(6);
+    let address = |owner: u64, rng: &mut ChaCha8Rng| {
+        let place = rng.random_range(0..40u64);
+        Address::from_bits((place << 24 | owner << 16) + rng.random_range(0..65_536u64))
+    };
+    for i in 0..4000 {
+        let account = rng.random_range(0..60u64);
+        events.entities[i] = account.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        events.addresses[i] = address(account, &mut rng);
+    }
+    let lines: String = (0..40u64)
+        .flat_map(|place| (0..60u64).map(move |owner| (place, owner)))
+        .map(|(place, owner)| {
+            format!("{place}.{owner}.0.0\t{place}.{owner}.255.255\t{}\tNone\tX\n", owner + 1)
+        })
+        .collect();
+    let networks = crate::history::tests::owners::of_text(&lines);
+    let head = fit_head(&events.log(), Some(&networks), &options(5)).unwrap();
+    assert!(head.uses_networks());
+    let bytes = head.to_bytes();
+    assert_eq!(Head::from_bytes(&bytes, "x").unwrap(), head);
+    let scores = |shift: usize| {
+        let query = |i: usize| Query {
+            entity: events.entities[i],
+            address: events.addresses[i - shift],
+            position: 3000,
+            time: events.times[3999],
+        };
+        let queries: Vec<Query> = (3000..4000).map(query).collect();
+        let mut usages = prequential_usage(&events.log(), &queries);
+        add_prequential_owners(&networks, &events.log(), &queries, &mut usages);
+        let mut scores = vec![0.0; 1000];
+        head.scores(&usages, &mut scores);
+        scores
+    };
+    let auc = auc(&[scores(0), scores(977)]);
+    assert!(auc > 0.97, "{auc}");
 }

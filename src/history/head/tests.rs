@@ -3,7 +3,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::history::features::inputs_reference;
-use crate::history::usage::{LevelUsage, NUM_LEVELS};
+use crate::history::usage::{LevelUsage, NUM_LEVELS, OwnerUsage};
 
 /// A head with random parameters.
 pub(in crate::history) fn head(seed: u64) -> Head {
@@ -33,6 +33,17 @@ pub(in crate::history) fn usages(num_pairs: usize, seed: u64) -> Vec<Usage> {
                 all_children: all / 3,
             }
         });
+        let has_owner = rng.random_bool(0.7);
+        let owner = OwnerUsage {
+            share: 0.003,
+            own_events: num_events / 2,
+            own_groups: num_events.min(4),
+            all_events: 300 + u64::from(num_events / 2),
+            all_accounts: 90 + u64::from(num_events > 1),
+            all_groups: 50,
+        };
+        let owners =
+            if has_owner { [owner, OwnerUsage { share: 0.05, ..owner }] } else { Default::default() };
         Usage {
             num_events,
             days_since_last: if num_events > 0 { 3.5 } else { -1.0 },
@@ -42,6 +53,7 @@ pub(in crate::history) fn usages(num_pairs: usize, seed: u64) -> Vec<Usage> {
             total_events: 2000,
             total_accounts: 900,
             total_top_prefixes: 40,
+            owners,
         }
     };
     (0..num_pairs).map(|_| usage()).collect()

@@ -102,6 +102,7 @@ impl Plain {
             total_events: self.num_events,
             total_accounts: self.accounts.len() as u64,
             total_top_prefixes: self.all.keys().filter(|prefix| prefix.1 == 0).count() as u64,
+            owners: Default::default(),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The head against tests/golden/make_head.py, number by number: a script that shares no code with this crate.
 
+use std::io::Write;
+
 use serde_json::Value;
 
 use crate::event::Address;
@@ -11,8 +13,10 @@ use crate::history::fit::input_rows;
 use crate::history::gradient::{FitData, GradientPass};
 use crate::history::head::Head;
 use crate::history::network::{NUM_FITTED, NUM_PARAMETERS, Part};
+use crate::history::owner_prequential::add_prequential_owners;
 use crate::history::prequential::prequential_usage;
-use crate::history::usage::{LevelUsage, NUM_LEVELS, Usage};
+use crate::history::usage::{LevelUsage, NUM_LEVELS, OwnerUsage, Usage};
+use crate::networks::Networks;
 
 struct Golden(Value);
 
@@ -23,6 +27,12 @@ impl Golden {
 
     fn floats(&self, key: &str) -> Vec<f64> {
         floats(&self.0[key])
+    }
+
+    fn networks(&self) -> Networks {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(self.0["networks"].as_str().unwrap().as_bytes()).unwrap();
+        Networks::read(file.path()).unwrap()
     }
 
     fn usages(&self) -> Vec<Usage> {
@@ -69,6 +79,17 @@ fn usage(value: &Value) -> Usage {
         total_events: count(value, "total_events"),
         total_accounts: count(value, "total_accounts"),
         total_top_prefixes: count(value, "total_top_prefixes"),
+        owners: std::array::from_fn(|level| {
+            let owner = &value["owners"][level];
+            OwnerUsage {
+                share: owner["share"].as_f64().unwrap() as f32,
+                own_events: count(owner, "own_events") as u32,
+                own_groups: count(owner, "own_groups") as u32,
+                all_events: count(owner, "all_events"),
+                all_accounts: count(owner, "all_accounts"),
+                all_groups: count(owner, "all_groups"),
+            }
+        }),
     }
 }
 
@@ -98,7 +119,9 @@ fn counts_before_a_query_are_those_of_the_script() {
         time: query[3].as_i64().unwrap(),
     };
     let queries: Vec<Query> = golden.0["queries"].as_array().unwrap().iter().map(query).collect();
-    assert_eq!(prequential_usage(&log, &queries), golden.usages());
+    let mut usages = prequential_usage(&log, &queries);
+    add_prequential_owners(&golden.networks(), &log, &queries, &mut usages);
+    assert_eq!(usages, golden.usages());
 }
 
 #[test]
@@ -126,7 +149,7 @@ fn scores_and_their_parts_are_those_of_the_script() {
     head.scores(&usages, &mut scores);
     assert_near("score", &scores, &golden.floats("scores"), 5e-6);
     let networks: Vec<f32> = head.parts(&usages).iter().map(|parts| parts.network).collect();
-    assert_near("network", &networks, &golden.floats("networks"), 5e-6);
+    assert_near("network", &networks, &golden.floats("network_parts"), 5e-6);
 }
 
 #[test]

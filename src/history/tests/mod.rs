@@ -3,6 +3,7 @@
 mod damage;
 mod files;
 mod golden;
+pub(super) mod owners;
 
 use std::collections::HashSet;
 
@@ -145,7 +146,8 @@ fn bytes_of(build: impl FnOnce(&std::path::Path)) -> Vec<u8> {
 #[test]
 fn many_scores_are_those_of_single_pairs() {
     let events = files::many_events(3_000);
-    let detector = Detector { history: build(&events, Some(BASE)), head: super::head::tests::head(5) };
+    let detector =
+        Detector { history: build(&events, Some(BASE)), head: super::head::tests::head(5), owners: None };
     let pairs: Vec<_> = to_events(&pairs(&events)).into_iter().cycle().take(10_000).collect();
     let times: Vec<u32> = (0..pairs.len() as u32).map(|i| BASE as u32 + i * 113).collect();
     for times in [None, Some(&times[..])] {

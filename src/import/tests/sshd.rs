@@ -164,10 +164,7 @@ fn every_form_of_a_line_is_read() {
         (r#"{"log":"%\n","stream":"stderr","time":"2024-05-31T23:59:59.5Z"}"#, "1717199999"),
     ] {
         let expected = format!("ann 1.2.3.4 {seconds}");
-        assert_parsed(
-            &user,
-            &[(&line.replace('%', message), Ok(&expected))],
-        );
+        assert_parsed(&user, &[(&line.replace('%', message), Ok(&expected))]);
     }
     let array = json.replace("\"%\"", &format!("[{bytes}]"));
     assert_parsed(&user, &[(&array, Ok("ann 1.2.3.4 1717199999"))]);
