@@ -482,3 +482,24 @@ fn the_example_prints_what_is_worth_a_look() {
         assert!(worth_a_look.starts_with("user_1,203.0.113.9,"), "{model}: {worth_a_look}");
     }
 }
+
+#[test]
+fn the_format_is_told_where_none_is_named_and_what_is_wrong_is_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("x.log"), APACHE).unwrap();
+    fs::write(folder.path().join("y.log"), login("ann", "192.0.2.1")).unwrap();
+    let inputs = ["import", "--input", "x.log", "y.log"];
+    let words = ["x.log: the log is taken for apache", "y.log: the log is taken for sshd"];
+    let outcome = ipsight(folder.path(), &inputs, b"").expect(0, &words);
+    assert!(outcome.stdout.ends_with("ann,192.0.2.1,2024-05-31T23:59:59Z\n"), "{}", outcome.stdout);
+    let bad_time = "{\"entity\":\"a\",\"ip\":\"192.0.2.1\",\"time\":\"3/4/2025 10:00:00 AM\"}\n";
+    let words = ["1 bad time (`3/4/2025 10:00:00 AM`)", "help: the time cannot be read"];
+    import(bad_time.as_bytes(), &["json", "--time", "time"]).expect(3, &words);
+    let accepted = login("ann", "192.0.2.1");
+    import(accepted.as_bytes(), &["sshd", "--events", "failed"]).expect(3, &["take --events accepted"]);
+    let gateway = accepted.replace("sshd[1]", "gateway[1]");
+    import(gateway.as_bytes(), &["sshd"]).expect(3, &["another program (`gateway`)", "--program NAME"]);
+    import(gateway.as_bytes(), &["sshd", "--program", "gateway"]).expect(0, &["1 used"]);
+    import(APACHE.as_bytes(), &["apache", "--where", "path=/a", "--entity", "path"]).expect(0, &["2 used"]);
+    import(APACHE.as_bytes(), &["apache", "--trusted-proxies", "192.0.2.0/33"]).expect(2, &["is no network"]);
+}

@@ -306,10 +306,7 @@ fn a_time_that_no_column_holds_is_a_bad_row_of_events() {
     assert_eq!(read_inputs(&input, &options).unwrap().0.len(), 1);
     let error = load_events(&input, &ReadOptions { on_bad_row: OnBadRow::Fail, ..options }).unwrap_err();
     let (text, _) = error_text(error);
-    assert!(
-        text.starts_with("input:2: time before 1970 or after 2106") && text.contains("milliseconds"),
-        "{text}"
-    );
+    assert!(text.starts_with("input:2: time before 1970 or after 2106") && text.contains("milli-"), "{text}");
 }
 
 /// Each reason for an IPv6 address that is none of a client, with its line and its help.
