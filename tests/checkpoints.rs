@@ -213,7 +213,7 @@ fn a_signal_while_events_are_read_ends_it_at_once() {
         .unwrap();
     let _stdin = child.stdin.take(); // to be closed no earlier
     let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
-    assert!(said.any(|line| line.unwrap().starts_with("memory:")));
+    assert!(said.any(|line| line.unwrap().starts_with("device:")));
     Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(143));
     assert!(!root().join("reading").exists());

@@ -45,7 +45,7 @@ pub struct EvaluateArgs {
     history: Vec<PathBuf>,
     /// Whose network an address is in, as `train` takes it, for a table of an entity's past ASes among the baselines
     /// [default: that of the model, if it has one]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "folds")]
     networks: Option<PathBuf>,
     /// Evaluate only what is behind this share of the events, in the order of their times; the events before are the past
     /// that --history names otherwise, and what the model should have been trained on

@@ -10,7 +10,15 @@ use super::{Config, suggest};
 use crate::{Error, Result};
 
 /// Keys of [data] that say how events are read; where they are, such a system says otherwise.
-const DATA_KEYS: [&str; 5] = ["entity_column", "ip_column", "time_column", "on_bad_row", "max_bad_fraction"];
+const DATA_KEYS: [&str; 7] = [
+    "entity_column",
+    "ip_column",
+    "time_column",
+    "keep_nobody",
+    "csv_escape",
+    "on_bad_row",
+    "max_bad_fraction",
+];
 
 impl Config {
     /// Lays values, by their keys without sections, over the defaults. Numbers and text are told apart by what
@@ -73,14 +81,25 @@ fn keys(schema: &Schema) -> BTreeMap<&str, (&str, &Schema)> {
 
 /// The value that a text stands for where the key takes such; else the text, which the check refuses by its type.
 fn value(schema: &Schema, text: &str) -> Value {
-    let trimmed = text.trim();
+    // Some clients write every value as JSON, text in quotes within the text.
+    let unwrapped = serde_json::from_str::<String>(text.trim()).ok();
+    let trimmed = unwrapped.as_deref().unwrap_or(text).trim();
     let value = match type_of(schema) {
-        "integer" => trimmed.parse().ok().map(Value::Integer),
+        "integer" => integer(trimmed).map(Value::Integer),
         "number" => trimmed.parse().ok().map(Value::Float),
-        // Some clients write every value as JSON.
-        _ => serde_json::from_str::<String>(trimmed).ok().map(Value::String),
+        "boolean" if trimmed.eq_ignore_ascii_case("true") => Some(Value::Boolean(true)),
+        "boolean" if trimmed.eq_ignore_ascii_case("false") => Some(Value::Boolean(false)),
+        _ => unwrapped.clone().map(Value::String),
     };
     value.unwrap_or_else(|| Value::String(text.into()))
+}
+
+/// A whole number, also as programs write one that they have as floating-point: `60.0`, `1e3`.
+fn integer(text: &str) -> Option<i64> {
+    /// Beyond it floating-point numbers pass over whole ones.
+    const MAX: f64 = (1_u64 << 53) as f64;
+    let float = || text.parse::<f64>().ok().filter(|float| float.fract() == 0.0 && float.abs() <= MAX);
+    text.parse().ok().or_else(|| float().map(|float| float as i64))
 }
 
 #[cfg(test)]

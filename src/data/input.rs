@@ -65,7 +65,7 @@ impl Input {
             let len = FOOTER_END as u64 + footer_len(&end);
             end.clear();
             file.seek(SeekFrom::Start(length.saturating_sub(len))).map_err(failed())?;
-            (&mut file).read_to_end(&mut end).map_err(failed())?;
+            file.read_to_end(&mut end).map_err(failed())?;
         }
         Ok(is_prepared(&end).then_some(path))
     }

@@ -15,7 +15,8 @@
 use pulp::Simd;
 use rayon::prelude::*;
 
-use super::feature_block::{BLOCK_PAIRS, Column, InputBlock};
+use super::column::Column;
+use super::feature_block::{BLOCK_PAIRS, InputBlock};
 use super::features::{NUM_BASE_INPUTS, NUM_INPUTS};
 use super::network::{HIDDEN_1, HIDDEN_2, NUM_PARAMETERS, Part};
 use super::pair_network::PairNetwork;

@@ -12,6 +12,7 @@ mod build;
 mod chain;
 mod clock;
 mod closed_form;
+mod column;
 mod combine;
 mod container;
 mod detector;

@@ -1,6 +1,6 @@
 //! The inputs of one level of owners for a block of pairs, see [`super::feature_block`].
 
-use super::feature_block::{Column, ln, share};
+use super::column::{Column, ln, share};
 use super::gradient::exp;
 use super::usage::Usage;
 
@@ -80,11 +80,11 @@ impl<const PAIRS: usize> OwnerColumns<PAIRS> {
     /// Makes the sums of the prefixes' ratios the closed form's mixture with this level's, where the owner is known.
     #[inline(always)]
     pub(super) fn mix(&self, sums: &mut Column<PAIRS>) {
-        for i in 0..PAIRS {
-            let difference = sums[i] - self.ratio[i];
-            let larger = if difference > 0.0 { sums[i] } else { self.ratio[i] };
+        for ((sum, ratio), share) in sums.iter_mut().zip(&self.ratio).zip(&self.share) {
+            let difference = *sum - ratio;
+            let larger = if difference > 0.0 { *sum } else { *ratio };
             let mixture = larger + ln(0.5 + 0.5 * exp(-difference.abs()));
-            sums[i] = if self.share[i] > 0.0 { mixture } else { sums[i] };
+            *sum = if *share > 0.0 { mixture } else { *sum };
         }
     }
 }

@@ -174,8 +174,10 @@ impl Container {
             }
         };
         let mut values = BTreeMap::new();
-        // Names with an underscore in front are the service's own: the tuner's, for one.
-        for (key, value) in map.into_iter().filter(|(key, _)| !key.starts_with('_')) {
+        // Names with an underscore in front are the service's own, the tuner's, for one, and so are those that its SDK
+        // adds for jobs with an entry point.
+        let is_ours = |key: &str| !key.starts_with('_') && !key.starts_with("sagemaker_");
+        for (key, value) in map.into_iter().filter(|(key, _)| is_ours(key)) {
             match value {
                 Value::String(text) => _ = values.insert(key, text),
                 other => {
@@ -296,6 +298,26 @@ mod tests {
         assert_eq!(job.config.hyperparameters, Config::default().hyperparameters);
         assert!(job.validation.is_none() && job.train.format.is_none());
         assert!(job.train.path.ends_with("/input/data/train"));
+    }
+
+    #[test]
+    fn values_are_read_as_clients_encode_them_and_the_services_own_are_passed_over() {
+        let (_folder, container) = container(&[
+            TRAIN,
+            (
+                "config/hyperparameters.json",
+                r#"{"num_entity_vectors": "\"60\"", "vector_dim": "8.0", "epochs": "\"1\"", "learning_rate": "\"1e-2\"",
+                    "learning_rate_schedule": "\"linear\"", "keep_nobody": "True", "sagemaker_program": "\"train.py\"",
+                    "sagemaker_container_log_level": "20", "sagemaker_region": "\"us-east-1\""}"#,
+            ),
+        ]);
+        let config = container.training_job().unwrap().config;
+        let of = config.hyperparameters;
+        assert_eq!((of.epochs, of.learning_rate), (1, 0.01));
+        assert_eq!(config.training.learning_rate_schedule, crate::config::LearningRateSchedule::Linear);
+        assert!(config.data.keep_nobody);
+        let (error, _) = refusal(&[TRAIN, ("config/hyperparameters.json", r#"{"epochs": "1.5"}"#)]);
+        assert!(error.contains("expected an integer"), "{error}");
     }
 
     #[test]

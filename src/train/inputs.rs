@@ -8,6 +8,7 @@ use crate::Result;
 use crate::config::{Config, Hyperparameters};
 use crate::data::{EpochOrder, Events};
 use crate::device::ComputeDevice;
+use crate::event::Address;
 
 /// What a run trains on.
 pub struct TrainInputs<'a> {
@@ -68,4 +69,14 @@ impl TrainInputs<'_> {
         let num_events = self.events.len();
         self.mini_batches(step).next().unwrap_or(num_events..num_events)
     }
+}
+
+/// Mini-batches that may wait for the device.
+pub(super) const PREFETCHED_MINI_BATCHES: usize = 3;
+
+/// Bytes of mini-batches that wait, the one that is used and the one that is gathered, which is sorted.
+pub(super) fn prefetched_bytes(mini_batch_size: usize) -> u64 {
+    const OF_POSITIVE: usize = size_of::<u32>() + size_of::<Address>();
+    const WHILE_SORTED: usize = 3 * size_of::<(u32, Address)>() / 2;
+    (((PREFETCHED_MINI_BATCHES + 2) * OF_POSITIVE + WHILE_SORTED) * mini_batch_size) as u64
 }

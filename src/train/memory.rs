@@ -4,20 +4,17 @@
 //! apart: their pages are in the process's resident memory while it reads them, but they are the system's page cache, which
 //! it takes back where memory is short, and no limit of `ulimit -d` or of a control group refuses them.
 
-use std::fmt;
-
-use serde::Serialize;
-
 use super::checkpoint;
 use super::detector::{detector_bytes, fits_head, log_bytes};
 use super::initial::InitialModel;
-use super::trainer::prefetched_bytes;
+use super::inputs::prefetched_bytes;
+use super::run_memory::{Phase, RunMemory};
 use crate::config::{Config, DetectorKind};
 use crate::data::{Events, HeldEvents};
 use crate::device::{DeviceLimits, MemoryPlan, bytes};
 use crate::evaluate::Evaluator;
 use crate::inference::training_batch_bytes;
-use crate::memory_limits::{headroom, peak_so_far};
+use crate::memory_limits::peak_so_far;
 use crate::model::IpInsightsConfig;
 use crate::model_folder;
 use crate::model_folder::EntityFilter;
@@ -70,38 +67,6 @@ impl RunData {
     }
 }
 
-/// A part of the run and what it holds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Phase {
-    /// What it does.
-    pub name: &'static str,
-    /// What it holds, in bytes, in memory of its own.
-    pub parts: Vec<(&'static str, u64)>,
-    /// Bytes of files that are mapped.
-    pub mapped_bytes: u64,
-}
-
-impl Phase {
-    /// All that is its own.
-    pub fn total_bytes(&self) -> u64 {
-        self.parts.iter().fold(0, |sum, (_, bytes)| sum.saturating_add(*bytes))
-    }
-}
-
-/// The memory of a run, beside that of a graphics adapter.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct RunMemory {
-    /// What lies on the device.
-    pub device: MemoryPlan,
-    /// What follows each other.
-    pub phases: Vec<Phase>,
-    /// Bytes that the process holds when it is planned: itself and the events that it has read.
-    held_bytes: u64,
-    /// The greatest resident memory so far.
-    peak_so_far: u64,
-    is_cpu: bool,
-}
-
 impl RunMemory {
     /// Plans a run.
     ///
@@ -123,44 +88,6 @@ impl RunMemory {
         Ok(plan)
     }
 
-    /// The phase that takes most.
-    fn peak(&self) -> &Phase {
-        self.phases.iter().max_by_key(|phase| phase.total_bytes()).expect("a run has phases")
-    }
-
-    /// Bytes of its own memory at the peak.
-    pub fn total_bytes(&self) -> u64 {
-        self.peak().total_bytes()
-    }
-
-    /// Bytes of resident memory at the peak: with mapped files, and with what reading has taken.
-    pub fn resident_bytes(&self) -> u64 {
-        let of_phases = self.phases.iter().map(|phase| phase.total_bytes() + phase.mapped_bytes);
-        of_phases.fold(self.peak_so_far, u64::max)
-    }
-
-    /// Bytes of the memory that trainings at one time share: an adapter's, or on a CPU the machine's.
-    pub fn shared_bytes(&self) -> u64 {
-        if self.is_cpu { self.total_bytes() } else { self.device.total_bytes() }
-    }
-
-    /// Asks the system for all that is still to be taken, in one piece, and gives it back untouched: where a limit refuses it,
-    /// nothing was done yet that could be lost.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Device`] with the figure.
-    pub fn probe(&self) -> Result<()> {
-        let wanted = self.total_bytes().saturating_sub(self.held_bytes);
-        let len = usize::try_from(wanted).unwrap_or(usize::MAX).max(1);
-        memmap2::MmapMut::map_anon(len).map(drop).map_err(|error| {
-            let limit = headroom().map_or("a limit of memory", |headroom| headroom.limit);
-            let what =
-                format!("{self} are needed, but the system refuses them ({error}); {limit} leaves the least");
-            Error::device(what, "lower num_entity_vectors or vector_dim, or raise the limit")
-        })
-    }
-
     /// The memory that was free when the process began, which it was part of.
     fn check(&self, config: &Config, limits: &DeviceLimits) -> Result<()> {
         match limits.available_bytes {
@@ -173,24 +100,6 @@ impl RunMemory {
         }
     }
 }
-
-impl fmt::Display for RunMemory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let peak = self.peak();
-        let parts = peak.parts.iter().filter(|(_, count)| *count >= MIB);
-        let parts: Vec<_> = parts.map(|(name, count)| format!("{name} {}", bytes(*count))).collect();
-        // Not in larger units, which would round a tenth of it away.
-        let mib = |count: u64| count.div_ceil(MIB);
-        let (planned, resident) = (mib(peak.total_bytes()), mib(self.resident_bytes()));
-        write!(f, "{planned} MiB at most, by {} ({})", peak.name, parts.join(", "))?;
-        match resident > planned {
-            true => write!(f, "; {resident} MiB with mapped files and what reading took"),
-            false => Ok(()),
-        }
-    }
-}
-
-const MIB: u64 = 1 << 20;
 
 const TABLE: &str = "entity table";
 const EVENTS: &str = "events";

@@ -1,6 +1,6 @@
 //! The figures of a training, and the events that it reports.
 
-use super::memory::RunMemory;
+use super::run_memory::RunMemory;
 
 /// What training reports to its caller.
 #[derive(Clone, Debug)]

@@ -11,15 +11,16 @@ use ipsight_kernels::shape::Families;
 use super::checkpoint::{Checkpointer, Written};
 use super::divergence::{Failure, NotFinite, check_scores, diverged};
 use super::initial::InitialModel;
-use super::inputs::TrainInputs;
+use super::inputs::{PREFETCHED_MINI_BATCHES, TrainInputs};
 use super::losses::DeviceLosses;
-use super::memory::{RunData, RunMemory};
+use super::memory::RunData;
 use super::metrics::{EpochMetrics, FamilyAucs, TrainEvent};
 use super::progress::{HostSums, Progress};
+use super::run_memory::RunMemory;
 use super::step::TrainState;
 use crate::data::{Events, MiniBatch};
 use crate::evaluate::{Detector, Evaluator, Family};
-use crate::event::{Address, AddressFamilies};
+use crate::event::AddressFamilies;
 use crate::inference::{PAIRS_PER_BATCH, Scorer};
 use crate::model::{IpInsights, IpInsightsConfig, check_family, families};
 use crate::model_folder::InitFrom;
@@ -29,16 +30,6 @@ use crate::{Error, Result};
 /// Steps after which the sums of the loss are read at the latest, published or not: counts in float32 are
 /// exact up to 16 million pairs and good to six digits well beyond.
 const MAX_STEPS_BETWEEN_READS: usize = 1000;
-
-/// Mini-batches that may wait for the device.
-const PREFETCHED_MINI_BATCHES: usize = 3;
-
-/// Bytes of mini-batches that wait, the one that is used and the one that is gathered, which is sorted.
-pub(super) fn prefetched_bytes(mini_batch_size: usize) -> u64 {
-    const OF_POSITIVE: usize = size_of::<u32>() + size_of::<Address>();
-    const WHILE_SORTED: usize = 3 * size_of::<(u32, Address)>() / 2;
-    (((PREFETCHED_MINI_BATCHES + 2) * OF_POSITIVE + WHILE_SORTED) * mini_batch_size) as u64
-}
 
 /// Receives the events.
 type OnEvent<'a> = &'a mut dyn FnMut(&TrainEvent) -> Result<()>;

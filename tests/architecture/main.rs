@@ -92,7 +92,7 @@ fn what_is_known_to_be_there_is_found() {
     let has = |from: &str, to: &str| engine.edges.contains_key(&(PathBuf::from(from), PathBuf::from(to)));
     // By a re-export of the root, by an absolute and by a relative path, from the binary, and by an inline path.
     assert!(has("src/data/columns.rs", "src/error.rs"));
-    assert!(has("src/train/trainer.rs", "src/device.rs"));
+    assert!(has("src/train/memory.rs", "src/device.rs"));
     assert!(has("src/serve/routes.rs", "src/serve/refusal.rs"));
     assert!(has("src/cli/train.rs", "src/device.rs"));
     assert!(has("src/cli/mod.rs", "src/cli/train.rs"));
